@@ -1,0 +1,64 @@
+"""Declarative multi-agent orchestration: one topology file, decorated handlers, nothing dropped silently."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.agent import (
+        Claim,
+        Context,
+        Disconnected,
+        Event,
+        Handle,
+        Joined,
+        Left,
+        Peer,
+        Presence,
+        StreamTask,
+        Task,
+        Team,
+        Workers,
+        agent,
+        every,
+        on_disconnect,
+        on_event,
+        on_presence,
+        task,
+    )
+
+__all__ = [
+    "Claim",
+    "Context",
+    "Disconnected",
+    "Event",
+    "Handle",
+    "Joined",
+    "Left",
+    "Peer",
+    "Presence",
+    "StreamTask",
+    "Task",
+    "Team",
+    "Workers",
+    "agent",
+    "every",
+    "on_disconnect",
+    "on_event",
+    "on_presence",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that the command line starts without any of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module("orchestrator.agent"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,54 @@
+"""What a handler is told about the message that it handles."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.agent.relations import Presence, Team, Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection to the hub ended; without `will_reconnect` the agent drains and its process ends."""
+
+    code: int
+    reason: str
+    will_reconnect: bool
+
+
+class Context(ABC):
+    """One message in the hands of its handler.
+
+    For events and timers `task_id` is empty, `attempt` is 1 and there is no deadline.
+    """
+
+    task_id: str
+    attempt: int
+    """Counts from 1; greater when the task has been given to somebody before."""
+    deadline: float | None
+    """Unix seconds after which the caller no longer waits; the handler is cancelled then."""
+    sender: str
+    """The peer id of whoever sent the message, as stamped by the hub; empty for timers."""
+    traceparent: str | None
+    log: Any
+    """A structlog logger that knows the agent, the replica and the task."""
+
+    @abstractmethod
+    def progress(self, fraction: float | None = None, message: str | None = None) -> None:
+        """Tell the caller how far the task is; `fraction` runs from 0 to 1. Told at once, and kept for heartbeats."""
+
+    @property
+    @abstractmethod
+    def workers(self) -> Workers:
+        """The workers of this agent. Raises `HandlerError` when the topology gives it none."""
+
+    @abstractmethod
+    def team(self, name: str) -> Team:
+        """The team of that name. Raises `HandlerError` when this agent is no member of it."""
+
+    @abstractmethod
+    def presence(self, name: str) -> Presence:
+        """The lobby of that name. Raises `HandlerError` when this agent neither sits in it nor watches it."""

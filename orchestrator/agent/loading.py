@@ -1,0 +1,87 @@
+"""From a `handler:` reference to the class or module that it names. Only agent processes and the inspecting child call this."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from orchestrator.errors import HandlerError, did_you_mean
+
+_REFERENCE: Final = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::(?P<attribute>[^\W\d]\w*))?")
+
+
+def load_handler(reference: str, directory: Path) -> type | ModuleType:
+    """Import what `reference`, ``module:Class`` or ``module``, names.
+
+    Modules are looked for in `directory`, then in its nearest ancestor that holds a `pyproject.toml`, then among
+    what is installed. Raises `HandlerError` when there is no such thing; an error inside the module passes through.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise HandlerError(f"{reference!r} is no handler: it is written 'module:Class', or 'module' alone")
+    roots = search_roots(directory)
+    for root in reversed(roots):
+        if str(root) not in sys.path:
+            sys.path.insert(0, str(root))
+    module = _import(match["module"], roots)
+    if match["attribute"] is None:
+        return module
+    found = getattr(module, match["attribute"], None)
+    if not isinstance(found, type):
+        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+        kind = "no class" if found is None else "something that is no class"
+        raise HandlerError(
+            f"module {match['module']!r} has {kind} {match['attribute']!r}{did_you_mean(match['attribute'], classes)}"
+        )
+    return found
+
+
+def search_roots(directory: Path) -> tuple[Path, ...]:
+    """Return the directories in which handlers are looked for before what is installed, nearest first."""
+    start = directory.resolve()
+    for ancestor in (start, *start.parents):
+        if (ancestor / "pyproject.toml").is_file():
+            return (start,) if ancestor == start else (start, ancestor)
+    return (start,)
+
+
+def _import(name: str, roots: tuple[Path, ...]) -> ModuleType:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and something that it imports is not: its author wants to see where
+        raise HandlerError(
+            f"there is no module {error.name!r}{did_you_mean(name, _modules_near(name, roots))}; "
+            f"looked in {', '.join(map(str, roots))} and among the installed packages"
+        ) from None
+    _refuse_links_out(name, module, roots)
+    return module
+
+
+def _modules_near(name: str, roots: tuple[Path, ...]) -> list[str]:
+    """Return the names of modules beside the one that was looked for."""
+    *packages, _ = name.split(".")
+    found = []
+    for root in roots:
+        folder = root.joinpath(*packages)
+        if folder.is_dir():
+            found += [".".join((*packages, file.stem)) for file in folder.glob("*.py")]
+            found += [".".join((*packages, init.parent.name)) for init in folder.glob("*/__init__.py")]
+    return found
+
+
+def _refuse_links_out(name: str, module: ModuleType, roots: tuple[Path, ...]) -> None:
+    """Raise `HandlerError` for a file that seems to lie in one of the roots and really lies elsewhere."""
+    if module.__file__ is None:
+        return
+    seeming, real = Path(module.__file__).absolute(), Path(module.__file__).resolve()
+    installed = [Path(path).resolve() for path in {*sysconfig.get_paths().values(), *map(str, roots)}]
+    if any(seeming.is_relative_to(root) for root in roots) and not any(real.is_relative_to(path) for path in installed):
+        raise HandlerError(f"module {name!r} is a link out of the topology's directory, to {real}")

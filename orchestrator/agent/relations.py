@@ -1,0 +1,119 @@
+"""What an agent reaches others through. Abstract, so that a test hands an agent its own and the runtime the real ones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from orchestrator.agent.messages import Event, StreamTask, Task
+from orchestrator.patterns.roster import Change, Peer
+
+R = TypeVar("R")
+C = TypeVar("C")
+
+
+class Handle(ABC, Generic[R]):
+    """A task that is under way."""
+
+    id: str
+
+    @abstractmethod
+    async def result(self) -> R:
+        """Wait for the reply. Raises the `DispatchError` that the task ended with instead."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Stop waiting and tell the worker; `result` then raises `TaskCancelled`."""
+
+
+class Workers(ABC):
+    """The workers of a coordinator.
+
+    Every call ends: with its answer, or with a `DispatchError` that says why there is none. `requires` names the
+    capabilities that a worker must have; `timeout` is in seconds, and `None` takes the one of the topology.
+    """
+
+    @abstractmethod
+    def submit(self, task: Task[R], *, requires: Sequence[str] = (), timeout: float | None = None) -> Handle[R]:
+        """Hand a task to one worker and return at once."""
+
+    async def run(self, task: Task[R], *, requires: Sequence[str] = (), timeout: float | None = None) -> R:
+        """Hand a task to one worker and wait for its reply; cancelling the caller cancels the task."""
+        handle = self.submit(task, requires=requires, timeout=timeout)
+        try:
+            return await handle.result()
+        finally:
+            handle.cancel()
+
+    @abstractmethod
+    def map(
+        self,
+        tasks: Iterable[Task[R]],
+        *,
+        limit: int | None = None,
+        ordered: bool = False,
+        requires: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> AsyncIterator[R]:
+        """Hand out many tasks and yield their replies as they come, or in the order of the tasks if `ordered`.
+
+        At most `limit` are under way at once; `None` lets the workers' concurrency decide. The first failure is
+        raised, and the tasks that are left are cancelled.
+        """
+
+    @abstractmethod
+    def stream(
+        self, task: StreamTask[C], *, requires: Sequence[str] = (), timeout: float | None = None
+    ) -> AsyncIterator[C]:
+        """Hand a stream task to one worker and yield its chunks in order, each once.
+
+        Leaving the loop cancels the task. Raises `StreamBroken` if the stream ends before its last chunk.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An item that this agent, and nobody else of its team, works on."""
+
+    item: str
+    fence: int
+    """Grows with every claim of the item that is known to the team; a sink that keeps the greatest refuses the late."""
+
+
+class Team(ABC):
+    """A team that this agent is a member of."""
+
+    name: str
+
+    @abstractmethod
+    async def publish(self, event: Event) -> None:
+        """Tell all other members; members that are away miss it."""
+
+    @abstractmethod
+    def claim(self, item: str) -> AbstractAsyncContextManager[Claim | None]:
+        """Claim an item for as long as the block runs; `None` when somebody else has it.
+
+        Best effort: all members that hear each other within the settle time agree on one holder.
+        """
+
+    @property
+    @abstractmethod
+    def members(self) -> Mapping[str, Peer]:
+        """The other members that are online, by peer id."""
+
+
+class Presence(ABC):
+    """A lobby that this agent sits in or watches. Iterating waits for joins and leaves, from now on."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def peers(self) -> Mapping[str, Peer]:
+        """Who is online, by peer id, without this agent itself."""
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[Change]: ...

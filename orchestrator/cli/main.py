@@ -1,0 +1,65 @@
+"""The `orchestrator` command: one small module per family of verbs, imported when one of its verbs is typed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Verb(NamedTuple):
+    module: str
+    help: str
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "run": Verb("run", "start everything that a topology names, and keep it running"),
+    "validate": Verb("topology", "check a topology and its handlers; say every mistake at once"),
+    "plan": Verb("topology", "show what would run: replicas, peer ids, channels, scopes"),
+    "hub": Verb("hub", "run a hub by itself"),
+    "keys": Verb("hub", "make the keys that a hub of its own accepts"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code (see `ExitCode`)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="orchestrator",
+        description="Runs the agents of a topology file: nothing is dropped silently, and nothing misspelt starts.",
+        epilog="`orchestrator VERB --help` tells more about one verb.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    if words and not words[0].startswith("-") and words[0] not in VERBS:
+        parser.exit(ExitCode.USAGE, f"orchestrator: there is no verb {words[0]!r}{did_you_mean(words[0], VERBS)}\n")
+    for name, verb in VERBS.items():
+        sub = verbs.add_parser(name, help=verb.help, description=verb.help)
+        if words and words[0] == name:
+            importlib.import_module(f"orchestrator.cli.{verb.module}").arguments(name, sub)
+    args = parser.parse_args(words)
+    if args.version:
+        from importlib.metadata import version
+
+        print(version("topology-orchestrator"))
+        return ExitCode.DONE
+    if args.verb is None:
+        parser.print_help()
+        return ExitCode.USAGE
+    try:
+        return int(args.execute(args))
+    except OrchestratorError as error:
+        print(f"orchestrator: {error}" if error.exit_code is not ExitCode.INVALID else str(error), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The reconnecting connection to a hub."""

@@ -1,0 +1,1 @@
+"""The wire: frames, codes, limits, globs, tokens. No I/O, no clock."""

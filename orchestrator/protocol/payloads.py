@@ -1,0 +1,178 @@
+"""What our agents say to each other inside `data`. The shapes extend those of plain messaging programs.
+
+Such a program, in any language, leaves out what it does not know of (attempts, loads, Lamport times) and adds
+what we do not: every field beyond the oldest ones is optional here, and unknown fields are passed over.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+
+class Payload(Struct, frozen=True, omit_defaults=True, tag_field="type", rename="camel"):
+    """The `data` of one publish or send."""
+
+
+class Load(Struct, frozen=True):
+    """Tasks that a worker has taken and not ended, and how many it takes at once."""
+
+    inflight: int
+    capacity: int
+
+
+class Failure(Struct, frozen=True, omit_defaults=True):
+    """What a handler raised: the type's name, its message, and whether trying again could help."""
+
+    type: str
+    message: str
+    retryable: bool = False
+
+
+class TaskOffer(Payload, tag="task", frozen=True):
+    """A task for one worker. `payload` is the JSON of the task's fields; older programs send `prompt` alone."""
+
+    task_id: str
+    origin: str = field(name="from", default="")
+    """Who the sender says it is; never trusted, the hub's stamp is."""
+    task: str = ""
+    payload: Raw = Raw(b"")
+    prompt: str | None = None
+    attempt: int = 1
+    deadline: float | None = None
+    """Unix seconds after which the caller no longer waits."""
+    traceparent: str | None = None
+
+
+class TaskAccepted(Payload, tag="task-accepted", frozen=True):
+    task_id: str
+    attempt: int = 1
+    load: Load | None = None
+
+
+class TaskRefused(Payload, tag="task-refused", frozen=True):
+    """`reason` is `full`, `draining` or `unknown task`, or a sentence about a payload that does not fit its task."""
+
+    task_id: str
+    attempt: int = 1
+    reason: str = ""
+    load: Load | None = None
+
+
+class TaskProgress(Payload, tag="task-progress", frozen=True):
+    """A sign of life of a running task, with what its handler last said of its progress."""
+
+    task_id: str
+    attempt: int = 1
+    progress: float | None = None
+    message: str | None = None
+
+
+class TaskResult(Payload, tag="task-result", frozen=True):
+    task_id: str
+    result: Raw = Raw(b"null")
+    attempt: int | None = None
+    load: Load | None = None
+
+
+class TaskError(Payload, tag="task-error", frozen=True):
+    task_id: str
+    error: Failure
+    attempt: int = 1
+    load: Load | None = None
+
+
+class TaskCancel(Payload, tag="task-cancel", frozen=True):
+    task_id: str
+
+
+class Ask(Payload, tag="ask", frozen=True):
+    """A question in words; the answer is a stream under `task_id`, or under an id of the answerer's choice."""
+
+    prompt: str
+    task_id: str | None = None
+
+
+class CompletionChunk(Payload, tag="completion-chunk", frozen=True):
+    """One numbered piece of a stream; `seq` counts from 0, and the last piece, `done`, has a number of its own."""
+
+    stream_id: str = ""
+    seq: int | None = None
+    content: Raw = Raw(b'""')
+    done: bool = False
+    error: Failure | None = None
+
+
+class StreamResume(Payload, tag="stream-resume", frozen=True):
+    """The reader has every chunk below `start` and asks for the rest again."""
+
+    stream_id: str
+    start: int = field(name="from")
+
+
+class StreamAck(Payload, tag="stream-ack", frozen=True):
+    """The reader has every chunk up to and with `seq`."""
+
+    stream_id: str
+    seq: int
+
+
+class EventNotice(Payload, tag="event", frozen=True):
+    event: str
+    payload: Raw = Raw(b"{}")
+
+
+class ClaimNotice(Payload, tag="claim", frozen=True):
+    item_id: str
+    origin: str = field(name="from", default="")
+    lamport: int | None = None
+
+
+class RejectNotice(Payload, tag="reject", frozen=True):
+    item_id: str
+    origin: str = field(name="from", default="")
+    winner: str | None = None
+
+
+class ReleaseNotice(Payload, tag="release", frozen=True):
+    item_id: str
+    origin: str = field(name="from", default="")
+
+
+AnyPayload: TypeAlias = (
+    TaskOffer
+    | TaskAccepted
+    | TaskRefused
+    | TaskProgress
+    | TaskResult
+    | TaskError
+    | TaskCancel
+    | Ask
+    | CompletionChunk
+    | StreamResume
+    | StreamAck
+    | EventNotice
+    | ClaimNotice
+    | RejectNotice
+    | ReleaseNotice
+)
+
+_payloads: Final[msgspec.json.Decoder[AnyPayload]] = msgspec.json.Decoder(AnyPayload)
+
+
+def decode_payload(data: bytes | Raw) -> AnyPayload | None:
+    """Return what `data` says, or `None` when it is not one of our shapes: somebody else's message, not an error."""
+    try:
+        return _payloads.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def plain(data: bytes | Raw) -> Any:
+    """Return JSON bytes as Python values. Raises `ValueError` for what is not JSON or is nested too deeply."""
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None

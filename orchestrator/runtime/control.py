@@ -1,0 +1,177 @@
+"""What a parent and its child tell each other over their private socket pair: JSON, one message a line.
+
+The end of the stream is a message too: to the child it says that its parent is gone, to the parent that the child is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.protocol.tokens import SecretKey
+from orchestrator.topology.plan import Replica
+from orchestrator.topology.policies import ReconnectRule
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+MAX_LINE: Final = 4_194_304
+"""Bytes of one message: the spec of a coordinator names every worker of its pools."""
+MAX_UNSENT: Final = 2 * MAX_LINE
+"""Bytes that may wait for a side that does not read; beyond them the channel is closed."""
+
+
+class ControlError(OrchestratorError):
+    """The other side of a control socket sent something that is no message."""
+
+
+class Control(Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """One line on the control socket."""
+
+
+# -- from the parent
+
+
+class Spec(Control, tag="spec"):
+    """The first line to an agent process: everything it needs to be one replica."""
+
+    replica: Replica
+    hub_url: str
+    directory: str
+    """Absolute path of the folder that holds the topology file."""
+    instance: str
+    """Differs at each start of a replica."""
+    log_level: str = "info"
+    grace: float = 10.0
+    """Seconds in which it has to be gone when its parent is gone without having said so."""
+    reconnect: ReconnectRule = ReconnectRule()
+
+
+class HubSpec(Control, tag="hub"):
+    """The first line to a hub process."""
+
+    listening: int
+    """File descriptor of the listening socket that the parent owns."""
+    keys: tuple[SecretKey, ...]
+    log_level: str = "info"
+    grace: float = 10.0
+
+
+class TokenGranted(Control, tag="token"):
+    request: int
+    token: str
+
+    def __repr__(self) -> str:
+        return f"TokenGranted(request={self.request}, token=…)"
+
+
+class Drain(Control, tag="drain"):
+    """Take nothing new, end what runs, say goodbye and exit."""
+
+    grace: float
+    """Seconds until the parent kills."""
+
+
+# -- from the child
+
+
+class TokenWanted(Control, tag="token-wanted"):
+    request: int
+
+
+class Ready(Control, tag="ready"):
+    """The process does what its plan says: a replica is present on all of its channels, a hub accepts connections."""
+
+    seconds: float
+    """Since the child's own start."""
+
+
+class Online(Control, tag="online"):
+    """The connection to the hub came or went; of interest after the first `Ready`."""
+
+    online: bool
+    detail: str = ""
+
+
+class Ending(Control, tag="ending"):
+    """Why the process is about to exit by itself; the exit code says only which kind of reason it is."""
+
+    sentence: str
+    close_code: int | None = None
+    """The hub's close code, where that is the reason."""
+
+
+ToChild: TypeAlias = Spec | HubSpec | TokenGranted | Drain
+ToParent: TypeAlias = TokenWanted | Ready | Online | Ending
+
+Incoming = TypeVar("Incoming", ToChild, ToParent)
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def encode_control(message: ToChild | ToParent) -> bytes:
+    """Return the line for `message`, with its newline (JSON text holds none of its own)."""
+    return _encode(message) + b"\n"
+
+
+class ControlChannel(Generic[Incoming]):
+    """One end of a control socket, for one event loop: iterate over it for what the other side says."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: Any) -> None:
+        self._reader, self._writer = reader, writer
+        self._decode = msgspec.json.Decoder(incoming).decode
+
+    @classmethod
+    async def of_child(cls, end: socket.socket) -> ControlChannel[ToChild]:
+        """Open the end that a child was given; what it hears comes from its parent."""
+        return ControlChannel(*await _streams(end), ToChild)
+
+    @classmethod
+    async def of_parent(cls, end: socket.socket) -> ControlChannel[ToParent]:
+        return ControlChannel(*await _streams(end), ToParent)
+
+    def send(self, message: ToChild | ToParent) -> None:
+        """Queue `message`, without waiting. To a side that is gone, or reads nothing, it is not delivered:
+        the iteration then ends, which is how either side learns of it."""
+        if self._writer.is_closing():
+            return
+        if self._writer.transport.get_write_buffer_size() > MAX_UNSENT:
+            self._writer.transport.abort()
+            return
+        self._writer.write(encode_control(message))
+
+    async def __aiter__(self) -> AsyncIterator[Incoming]:
+        """Yield each message until the other side is gone. Raises `ControlError` for what is no message."""
+        while True:
+            try:
+                line = await self._reader.readline()
+            except ConnectionError:
+                return
+            except ValueError:
+                raise ControlError(f"a control message exceeds {MAX_LINE} bytes") from None
+            if not line.endswith(b"\n"):
+                return
+            try:
+                message: Incoming = self._decode(line)
+            except (msgspec.DecodeError, RecursionError) as error:
+                # The line may hold a token or a key, so only what msgspec says about its shape is repeated.
+                raise ControlError(f"a control message cannot be read: {error}") from None
+            yield message
+
+    async def close(self) -> None:
+        """Send what is queued, then close this end."""
+        self._writer.close()
+        try:
+            await self._writer.wait_closed()
+        except ConnectionError:
+            return
+
+
+async def _streams(end: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    end.setblocking(False)
+    return await asyncio.open_unix_connection(sock=end, limit=MAX_LINE)

@@ -1,0 +1,70 @@
+"""What a child does about its parent: it dies with it, and it takes along whatever it started itself."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ORPHAN_GRACE: Final = 0.8
+"""Seconds that a child whose parent is gone has to end by itself: nobody waits for its last words any more."""
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def die_with_parent(control: socket.socket) -> None:
+    """Have the kernel send this process a SIGTERM when its parent dies. Does nothing where there is no such service.
+
+    To be called once, first of all: until handlers for SIGTERM are installed, the signal ends the process at once.
+    SIGTERM rather than SIGKILL, because what this process started has to go as well (see `watch_parent`).
+    Exits at once when the parent is gone already, which the kernel would not report any more.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    maker = struct.unpack("3i", control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[0]
+    if os.getppid() != maker:
+        os._exit(128 + signal.SIGTERM)
+
+
+def watch_parent(control: socket.socket, orphaned: Callable[[], None], grace: float = ORPHAN_GRACE) -> threading.Thread:
+    """Watch `control` for the end of the parent, in a thread, so that a blocked event loop cannot prevent it.
+
+    When the other end is closed, `orphaned` is called in that thread (from where a loop is reached by
+    `call_soon_threadsafe`); `grace` seconds later this process and its whole process group are killed, if they still
+    are. The parent must close its end only after it has seen this process exit.
+    """
+    watched = os.dup(control.fileno())
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(watched, 0)  # the other end's closing is always reported; nothing is read here
+        while not any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll()):
+            pass
+        try:
+            orphaned()
+        finally:  # whatever became of the wish to end in peace
+            time.sleep(grace)
+            kill_own_group()
+
+    thread = threading.Thread(target=watch, name="parent-watch", daemon=True)
+    thread.start()
+    return thread
+
+
+def kill_own_group() -> None:
+    """Kill this process and all that it started, where it leads a process group of its own; else only itself."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(128 + signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""The topology file: its model, how it is read, and the plan made from it."""
