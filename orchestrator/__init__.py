@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.agent import (
+    from orchestrator.agents import (
         Claim,
         Context,
         Disconnected,
@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that the command line starts without any of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module("orchestrator.agent"), name)
+    value = getattr(importlib.import_module("orchestrator.agents"), name)
     globals()[name] = value
     return value
 

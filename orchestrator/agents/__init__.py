@@ -1,9 +1,9 @@
 """What a handler author imports: messages, decorators, relations, context."""
 
-from orchestrator.agent.context import Context, Disconnected
-from orchestrator.agent.decorators import agent, every, on_disconnect, on_event, on_presence, task
-from orchestrator.agent.messages import Event, StreamTask, Task
-from orchestrator.agent.relations import Claim, Handle, Presence, Team, Workers
+from orchestrator.agents.context import Context, Disconnected
+from orchestrator.agents.decorators import agent, every, on_disconnect, on_event, on_presence, task
+from orchestrator.agents.messages import Event, StreamTask, Task
+from orchestrator.agents.relations import Claim, Handle, Presence, Team, Workers
 from orchestrator.patterns.roster import Joined, Left, Peer
 
 __all__ = [

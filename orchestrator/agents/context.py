@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.agent.relations import Presence, Team, Workers
+    from orchestrator.agents.relations import Presence, Team, Workers
 
 
 @dataclass(frozen=True, slots=True)

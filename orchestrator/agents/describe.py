@@ -11,10 +11,10 @@ from typing import Any, Final, Literal, cast
 
 from pydantic import BaseModel
 
-from orchestrator.agent.context import Context, Disconnected
-from orchestrator.agent.decorators import AGENT, Record, records
-from orchestrator.agent.messages import Event, StreamTask, Task, answer_type, message_name
-from orchestrator.agent.relations import Presence, Team, Workers
+from orchestrator.agents.context import Context, Disconnected
+from orchestrator.agents.decorators import AGENT, Record, records
+from orchestrator.agents.messages import Event, StreamTask, Task, answer_type, message_name
+from orchestrator.agents.relations import Presence, Team, Workers
 from orchestrator.errors import HandlerError
 from orchestrator.patterns.roster import Joined, Left
 from orchestrator.topology.handlers import HandledTask, HandlerReport, Relation

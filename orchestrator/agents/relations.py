@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from orchestrator.agent.messages import Event, StreamTask, Task
+from orchestrator.agents.messages import Event, StreamTask, Task
 from orchestrator.patterns.roster import Change, Peer
 
 R = TypeVar("R")
