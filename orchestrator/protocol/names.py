@@ -33,3 +33,8 @@ def is_peer_id(name: str) -> bool:
 def is_minted_peer_id(name: str) -> bool:
     """Tell whether a token may carry `name` as its `sub`: 1 to 128 printable ASCII characters."""
     return len(name) <= MAX_PEER_ID and _PRINTABLE.fullmatch(name) is not None
+
+
+def inbox(peer_id: str) -> str:
+    """Return the channel on which the worker `peer_id` is handed its tasks."""
+    return f"tasks/{peer_id}"

@@ -11,6 +11,9 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Raw, Struct, field
 
+UNKNOWN_TASK: Final = "UnknownTask"
+"""The type of the failure with which a worker answers for a task that it knows nothing of."""
+
 
 class Payload(Struct, frozen=True, omit_defaults=True, tag_field="type", rename="camel"):
     """The `data` of one publish or send."""

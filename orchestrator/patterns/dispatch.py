@@ -1,0 +1,464 @@
+"""Hands each task to one worker and sees that it ends: in its reply, or in an error that says why there is none.
+
+A task is given to somebody else only when it cannot have been taken, or when doing it twice is harmless.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from msgspec import Raw
+
+from orchestrator.errors import (
+    DispatchError,
+    NotAuthorized,
+    NoWorkerAvailable,
+    OrchestratorError,
+    PayloadTooLarge,
+    PeerNotFound,
+    StreamBroken,
+    TaskCancelled,
+    TaskFailed,
+    TaskTimeout,
+    WorkerLost,
+)
+from orchestrator.patterns.effects import Accepted, Answer, Note, Publish, Refused, Send
+from orchestrator.patterns.roster import Change, Joined
+from orchestrator.patterns.stream import Ended, Piece, Reader, Reading
+from orchestrator.patterns.workforce import FULL_PAUSE, RETURN_SECONDS, Seat, Workforce
+from orchestrator.protocol.names import inbox
+from orchestrator.protocol.payloads import (
+    UNKNOWN_TASK,
+    AnyPayload,
+    Ask,
+    CompletionChunk,
+    Payload,
+    StreamAck,
+    TaskAccepted,
+    TaskCancel,
+    TaskError,
+    TaskOffer,
+    TaskProgress,
+    TaskRefused,
+    TaskResult,
+)
+
+LOST_GRACE: Final = 1.5
+"""Seconds that a worker which went away has to speak again before its at-most-once tasks are given up."""
+DRAIN_GRACE: Final = 30.0
+"""The same for one that left in good order: it may be finishing what it holds."""
+PROBE_SECONDS: Final = 5.0
+"""Seconds of silence after which a worker that is on no roster is asked whether it still knows a task."""
+ASKED: Final = "ask"
+"""The task type under which a pool says that it takes questions in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A task as its caller states it."""
+
+    id: str
+    task: str
+    payload: Raw
+    timeout: float
+    """Seconds until it must have ended."""
+    streams: bool = False
+    prompt: str | None = None
+    requires: frozenset[str] = frozenset()
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A task is over. `result` is the JSON of its reply; exactly one of the two is given, for streams perhaps neither."""
+
+    id: str
+    result: Raw | None = None
+    error: OrchestratorError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """The next chunk of a stream task."""
+
+    id: str
+    content: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    id: str
+    worker: str
+    progress: float | None
+    message: str | None
+
+
+Effect: TypeAlias = Publish | Send | Note | Finished | Chunked | Progressed
+
+
+@dataclass(slots=True)
+class _Job:
+    """One task between its order and its end."""
+
+    order: Order
+    deadline: float
+    idempotent: bool
+    attempt: int = 0
+    seat: Seat | None = None
+    """Who holds it; `None` while it waits."""
+    tried: set[str] = field(default_factory=set)
+    """Everybody who may have got it: a result from one of them counts."""
+    avoid: set[str] = field(default_factory=set)
+    """Those that could not be reached since it began to wait."""
+    lost_at: float | None = None
+    """When it is given up, unless its worker speaks before."""
+    heard_at: float = 0.0
+    reader: Reader | None = None
+    chunks: list[Raw] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.order.task
+
+    @property
+    def started(self) -> bool:
+        """Whether chunks have arrived: from then on nothing is done again."""
+        return self.reader is not None and self.reader.started
+
+
+_Group = tuple[str, frozenset[str]]
+
+
+class Dispatcher:
+    """All tasks of one coordinator, or of one user. Times are seconds of one clock of the caller's."""
+
+    def __init__(self, me: str, workforce: Workforce, *, wall_offset: float = 0.0) -> None:
+        """`wall_offset` is what turns a time of that clock into Unix seconds, for the deadlines that travel."""
+        self._me, self.workforce, self._wall_offset = me, workforce, wall_offset
+        self._jobs: dict[str, _Job] = {}
+        self._waiting: dict[_Group, deque[str]] = {}
+        self._alarms: list[tuple[float, str]] = []
+        self._online = True
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    # -- what the caller does
+
+    def submit(self, order: Order, now: float) -> list[Effect]:
+        if not self.workforce.agents_for(order.task):
+            return [Finished(order.id, error=NoWorkerAvailable(order.task, ()))]
+        job = _Job(order, now + order.timeout, self.workforce.is_idempotent(order.task))
+        self._jobs[order.id] = job
+        self._alarm(job.deadline, job)
+        self._wait(job)
+        return self._assign(now)
+
+    def cancel(self, task_id: str, now: float) -> list[Effect]:
+        """End a task that its caller no longer wants, and tell its worker."""
+        job = self._jobs.get(task_id)
+        if job is None:
+            return []
+        error = TaskCancelled(job.name, job.seat.peer if job.seat else None)
+        return [*self._end(job, error=error, tell=True), *self._assign(now)]
+
+    # -- what the connection reports
+
+    def disconnected(self) -> None:
+        self._online = False
+        self.workforce.disconnected()
+
+    def connected(self, now: float, *, again: bool) -> list[Effect]:
+        """Take up again what was under way; `again` says that this is not the first connection."""
+        self._online = True
+        self.workforce.connected(now, again=again)
+        self._alarms_at(self.workforce.settles_at())
+        effects: list[Effect] = []
+        for job in self._jobs.values():
+            if job.lost_at is not None:  # nothing could be heard meanwhile
+                job.lost_at = now + RETURN_SECONDS
+                self._alarm(job.lost_at, job)
+            if job.reader is not None and job.seat is not None:
+                effects += self._read(job, job.reader.resume(now, at_once=True))
+        return [*effects, *self._assign(now)]
+
+    def presence(self, changes: list[Change], now: float, *, whole: bool) -> list[Effect]:
+        """Follow the changes that `Workforce.present` returned."""
+        effects: list[Effect] = []
+        for change in changes:
+            seat = self.workforce.seats.get(change.peer.id)
+            if isinstance(change, Joined):
+                for job in self._jobs.values():
+                    job.avoid.discard(change.peer.id)
+            if seat is None or isinstance(change, Joined):
+                continue
+            for task_id in sorted(seat.outstanding):
+                effects += self._worker_left(self._jobs[task_id], change.reason, now, settling=whole)
+            self.workforce.vacated(seat.peer)
+        return [*effects, *self._assign(now)]
+
+    def answered(self, ref: tuple[str, int], answer: Answer, now: float) -> list[Effect]:
+        """Follow the hub's answer to an offer."""
+        task_id, attempt = ref
+        job = self._jobs.get(task_id)
+        if job is None or job.attempt != attempt or job.seat is None:
+            return []
+        if isinstance(answer, Accepted) and answer.receivers != 0:
+            return []
+        if isinstance(answer, Accepted) or (isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound)):
+            # Nobody got it, so anybody may be tried next. A missed departure shows on the roster by itself.
+            job.avoid.add(job.seat.peer)
+            job.tried.discard(job.seat.peer)
+            self._take_back(job)
+            self._wait(job, first=True)
+            return self._assign(now)
+        if isinstance(answer, Refused):
+            error = answer.error
+            if not isinstance(error, NotAuthorized | PayloadTooLarge):
+                error = TaskFailed(job.name, type(error).__name__, str(error), job.seat.peer, job.attempt)
+            job.tried.discard(job.seat.peer)
+            return [*self._end(job, error=error), *self._assign(now)]
+        self._give_up_at(job, now + RETURN_SECONDS + PROBE_SECONDS)
+        return []
+
+    def probed(self, task_id: str, answer: Answer, now: float) -> list[Effect]:
+        """Follow the hub's answer to a question whether a worker still knows a task."""
+        job = self._jobs.get(task_id)
+        if job is not None and isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound):
+            self._give_up_at(job, now + LOST_GRACE)
+        return []
+
+    def receive(self, sender: str, payload: AnyPayload, now: float) -> list[Effect]:
+        """Take what a worker says; `sender` is the hub's stamp."""
+        task_id = payload.stream_id if isinstance(payload, CompletionChunk) else getattr(payload, "task_id", None)
+        job = self._jobs.get(task_id or "")
+        seat = self.workforce.seats.get(sender)
+        if job is None or sender not in job.tried:
+            if seat is not None:
+                seat.heard(getattr(payload, "load", None))
+            if isinstance(payload, TaskResult | TaskError):
+                note = Note(
+                    "warning",
+                    "an outcome arrived for a task that is not under way",
+                    {"task_id": task_id, "peer": sender},
+                )
+                return [note]
+            return []
+        if job.seat is not None and job.seat.peer == sender:
+            job.lost_at, job.heard_at = None, now
+        return [*self._outcome(job, sender, seat, payload, now), *self._assign(now)]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what has become due."""
+        effects: list[Effect] = []
+        while self._alarms and self._alarms[0][0] <= now:
+            _, task_id = heapq.heappop(self._alarms)
+            job = self._jobs.get(task_id)
+            if job is not None:
+                effects += self._due(job, now)
+        return [*effects, *self._assign(now)]
+
+    def next_tick(self) -> float | None:
+        return self._alarms[0][0] if self._alarms else None
+
+    # -- one job
+
+    def _outcome(self, job: _Job, sender: str, seat: Seat | None, payload: AnyPayload, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        if isinstance(payload, CompletionChunk):
+            if job.reader is None or job.reader.producer != sender:
+                if job.started:
+                    return []
+                job.reader = Reader(job.order.id, sender)
+            return self._read(job, job.reader.receive(payload, now))
+        if isinstance(payload, TaskResult):
+            effects = self._end(job, result=payload.result)
+        elif isinstance(payload, TaskError) and payload.error.type == UNKNOWN_TASK:
+            if job.seat is not None and job.seat.peer == sender:  # it has been started anew since
+                effects = self._lost(job, sender, "restarted", now)
+        elif isinstance(payload, TaskError):
+            error = TaskFailed(job.name, payload.error.type, payload.error.message, sender, payload.attempt)
+            effects = self._end(job, error=error)
+        elif isinstance(payload, TaskRefused):
+            effects = self._refused(job, sender, payload, now)
+        elif isinstance(payload, TaskProgress):
+            effects = [Progressed(job.order.id, sender, payload.progress, payload.message)]
+        elif not isinstance(payload, TaskAccepted):
+            return []
+        if seat is not None:
+            seat.heard(getattr(payload, "load", None))
+        return effects
+
+    def _refused(self, job: _Job, sender: str, refusal: TaskRefused, now: float) -> list[Effect]:
+        if job.seat is None or job.seat.peer != sender or refusal.attempt != job.attempt:
+            return []
+        seat = job.seat
+        job.tried.discard(sender)
+        if refusal.reason not in ("full", "draining"):
+            return self._end(job, error=TaskFailed(job.name, "TaskRefused", refusal.reason, sender, job.attempt))
+        self._take_back(job)
+        seat.pause_until = now + (FULL_PAUSE if refusal.reason == "full" else DRAIN_GRACE)
+        self._alarm(seat.pause_until, job)
+        if refusal.reason == "draining":
+            job.avoid.add(sender)
+        self._wait(job, first=True)
+        return []
+
+    def _read(self, job: _Job, reading: list[Reading]) -> list[Effect]:
+        effects: list[Effect] = []
+        for read in reading:
+            if isinstance(read, Piece):
+                job.chunks.append(read.content)
+                effects.append(Chunked(job.order.id, read.content))
+            elif isinstance(read, Ended):
+                effects += self._stream_ended(job, read)
+            else:
+                effects.append(read)
+        return effects
+
+    def _stream_ended(self, job: _Job, ended: Ended) -> list[Effect]:
+        if ended.error is None:
+            return self._end(job)
+        worker = job.reader.producer if job.reader else ""
+        failure = TaskFailed(job.name, ended.error.type, ended.error.message, worker, job.attempt)
+        if not job.chunks:
+            return self._end(job, error=failure)
+        return self._end(job, error=self._broken(job, f"{ended.error.type}: {ended.error.message}"))
+
+    def _worker_left(self, job: _Job, reason: str, now: float, *, settling: bool) -> list[Effect]:
+        if settling:
+            self._give_up_at(job, now + RETURN_SECONDS)
+        elif reason == "left":
+            self._give_up_at(job, now + DRAIN_GRACE)
+        elif job.idempotent and not job.started:
+            return self._again(job, reason, now)
+        else:
+            self._give_up_at(job, now + LOST_GRACE)
+        return []
+
+    def _lost(self, job: _Job, worker: str, reason: str, now: float) -> list[Effect]:
+        if job.idempotent:
+            return self._again(job, reason, now)
+        return self._end(job, error=WorkerLost(job.name, worker, job.attempt))
+
+    def _again(self, job: _Job, reason: str, now: float) -> list[Effect]:
+        worker = job.seat.peer if job.seat else ""
+        self._take_back(job)
+        self._wait(job, first=True)
+        fields: dict[str, Any] = {"task_id": job.order.id, "task": job.name, "peer": worker, "reason": reason}
+        return [Note("warning", "a worker is gone, its task goes to another", fields), *self._assign(now)]
+
+    def _due(self, job: _Job, now: float) -> list[Effect]:
+        if now >= job.deadline:
+            error: DispatchError = TaskTimeout(job.name, job.order.timeout, job.seat.peer if job.seat else None)
+            if job.started:
+                error = self._broken(job, str(error))
+            return self._end(job, error=error, tell=True)
+        if self._online and job.lost_at is not None and now >= job.lost_at and job.seat is not None:
+            if job.started:
+                return self._end(job, error=self._broken(job, f"{job.seat.peer} went away"))
+            return self._lost(job, job.seat.peer, "silent", now)
+        if job.seat is not None and job.seat.pool.channel is None:
+            return self._probe(job, job.seat, now)
+        return []
+
+    def _probe(self, job: _Job, seat: Seat, now: float) -> list[Effect]:
+        """Ask a worker that no roster shows whether it still knows the task; the hub knows whether it is there."""
+        self._alarm(now + PROBE_SECONDS, job)
+        if not self._online or now - job.heard_at < PROBE_SECONDS * 0.9:
+            return []
+        question: Payload = job.reader.progress() if job.reader else StreamAck(job.order.id, -1)
+        return [Send(seat.peer, question, ref=("probe", job.order.id))]
+
+    def _broken(self, job: _Job, reason: str) -> StreamBroken:
+        return StreamBroken(job.name, reason, job.chunks)
+
+    def _end(
+        self, job: _Job, *, result: Raw | None = None, error: OrchestratorError | None = None, tell: bool = False
+    ) -> list[Effect]:
+        effects: list[Effect] = []
+        if tell:
+            effects += [Send(peer, TaskCancel(job.order.id)) for peer in sorted(job.tried)]
+        del self._jobs[job.order.id]
+        self._take_back(job)
+        return [*effects, Finished(job.order.id, result, error)]
+
+    # -- who gets what
+
+    def _assign(self, now: float) -> list[Effect]:
+        if not self._online:
+            return []
+        effects: list[Effect] = []
+        for group in list(self._waiting):
+            task, requires = group
+            queue = self._waiting[group]
+            while queue:
+                job = self._jobs.get(queue[0])
+                if job is None or job.seat is not None:
+                    queue.popleft()
+                    continue
+                avoid = frozenset(job.avoid)
+                seat = self.workforce.choose(task, requires, now, avoid)
+                if seat is not None:
+                    queue.popleft()
+                    effects.append(self._offer(job, seat, now))
+                elif self.workforce.somebody_may_come(task, requires, now, avoid):
+                    break
+                else:
+                    queue.popleft()
+                    agents = self.workforce.agents_for(task)
+                    effects += self._end(job, error=NoWorkerAvailable(task, agents, sorted(requires)))
+            if not queue:
+                del self._waiting[group]
+        return effects
+
+    def _offer(self, job: _Job, seat: Seat, now: float) -> Effect:
+        job.attempt += 1
+        job.seat, job.heard_at, job.lost_at = seat, now, None
+        job.tried.add(seat.peer)
+        seat.outstanding.add(job.order.id)
+        if seat.pool.channel is None:
+            self._alarm(now + PROBE_SECONDS, job)
+        order, ref = job.order, (job.order.id, job.attempt)
+        if order.task == ASKED:
+            return Send(seat.peer, Ask(order.prompt or "", order.id), ref)
+        offer = TaskOffer(
+            task_id=order.id,
+            origin=self._me,
+            task=order.task,
+            payload=order.payload,
+            prompt=order.prompt,
+            attempt=job.attempt,
+            deadline=job.deadline + self._wall_offset,
+            traceparent=order.traceparent,
+        )
+        return Send(seat.peer, offer, ref) if seat.pool.direct else Publish(inbox(seat.peer), offer, ref)
+
+    def _take_back(self, job: _Job) -> None:
+        if job.seat is not None:
+            seat, job.seat = job.seat, None
+            seat.outstanding.discard(job.order.id)
+            self.workforce.vacated(seat.peer)
+        job.lost_at = None
+
+    def _wait(self, job: _Job, *, first: bool = False) -> None:
+        queue = self._waiting.setdefault((job.name, job.order.requires), deque())
+        if first:
+            queue.appendleft(job.order.id)
+        else:
+            queue.append(job.order.id)
+
+    def _give_up_at(self, job: _Job, when: float) -> None:
+        if job.lost_at is None or when < job.lost_at:
+            job.lost_at = when
+            self._alarm(when, job)
+
+    def _alarm(self, when: float, job: _Job) -> None:
+        heapq.heappush(self._alarms, (when, job.order.id))
+
+    def _alarms_at(self, when: float) -> None:
+        if when != float("-inf"):
+            heapq.heappush(self._alarms, (when, ""))

@@ -1,0 +1,298 @@
+"""The worker's side of dispatch: takes tasks up to its capacity, each attempt once, and sees that its caller hears."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from orchestrator.errors import PeerNotFound
+from orchestrator.patterns.effects import Accepted, Answer, Note, Refused, Send
+from orchestrator.protocol.payloads import (
+    UNKNOWN_TASK,
+    Failure,
+    Load,
+    TaskAccepted,
+    TaskError,
+    TaskOffer,
+    TaskProgress,
+    TaskRefused,
+    TaskResult,
+)
+
+BEAT_SECONDS: Final = 5.0
+"""Seconds between two signs of life of a running task."""
+CALLER_GRACE: Final = 30.0
+"""Seconds that a caller which vanished has to come back before its tasks are cancelled and their outcomes dropped."""
+RETRY_SECONDS: Final = 0.5
+"""Seconds after which an outcome that did not reach its caller is sent again, doubled each time up to `BEAT_SECONDS`."""
+BACKLOG: Final = 16
+"""Tasks beyond its capacity that a worker queues, for callers that do not know of each other."""
+REMEMBERED: Final = 4_096
+"""Outcomes kept for callers that offer the same attempt again; the oldest are forgotten first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Start the handler for this offer."""
+
+    offer: TaskOffer
+    sender: str
+    streams: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Cancel the handler of this task; `told` says that its caller asked for it and expects no outcome."""
+
+    task_id: str
+    reason: str
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """The caller of a stream that is running, or has ended, offers it again: it wants the chunks from the start."""
+
+    task_id: str
+    sender: str
+
+
+Effect: TypeAlias = Send | Note | Run | Abort | Resend
+Outcome: TypeAlias = TaskResult | TaskError | None
+"""`None`: a stream has ended, and its last chunk said so."""
+
+
+@dataclass(slots=True)
+class _Job:
+    offer: TaskOffer
+    sender: str
+    streams: bool
+    running: bool = False
+    beat_at: float = 0.0
+    progress: float | None = None
+    message: str | None = None
+    gone_since: float | None = None
+    aborted: bool = False
+
+
+@dataclass(slots=True)
+class _Unheard:
+    """An outcome on its way to a caller."""
+
+    to: str
+    payload: TaskResult | TaskError
+    since: float
+    retry_at: float | None = None
+    delay: float = field(default=RETRY_SECONDS)
+
+
+class Intake:
+    """The tasks of one worker. Times are seconds of one clock of the caller's."""
+
+    def __init__(
+        self, handles: Callable[[str], bool | None], capacity: int, backlog: int = BACKLOG, *, wall_offset: float = 0.0
+    ) -> None:
+        """`handles` tells of a task type whether it streams, or `None` for one that is not taken here.
+
+        `wall_offset` turns a time of the caller's clock into Unix seconds.
+        """
+        self._handles, self._capacity, self._backlog, self._wall_offset = handles, capacity, backlog, wall_offset
+        self._jobs: dict[str, _Job] = {}
+        self._queue: deque[str] = deque()
+        self._outcomes: OrderedDict[tuple[str, int], Outcome] = OrderedDict()
+        self._unheard: dict[tuple[str, int], _Unheard] = {}
+        self.draining = False
+
+    @property
+    def load(self) -> Load:
+        return Load(len(self._jobs), self._capacity)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, nothing waits, and every outcome has been heard."""
+        return not self._jobs and not self._unheard
+
+    def offered(self, offer: TaskOffer, sender: str, now: float) -> list[Effect]:
+        """Take a task, or say why not."""
+        key = (offer.task_id, offer.attempt)
+        if key in self._outcomes:
+            outcome = self._outcomes[key]
+            if outcome is None:
+                return [Resend(offer.task_id, sender)]
+            return [self._tell(key, sender, outcome, now)]
+        job = self._jobs.get(offer.task_id)
+        if job is not None:
+            if job.sender != sender:
+                return [
+                    Send(sender, TaskRefused(offer.task_id, offer.attempt, "the id of this task is taken", self.load))
+                ]
+            again: list[Effect] = [Resend(offer.task_id, sender)] if job.streams else []
+            return [Send(sender, TaskAccepted(offer.task_id, offer.attempt, self.load)), *again]
+        streams = self._handles(offer.task)
+        if streams is None:
+            return [Send(sender, TaskRefused(offer.task_id, offer.attempt, f"unknown task {offer.task!r}", self.load))]
+        if self.draining or len(self._jobs) >= self._capacity + self._backlog:
+            reason = "draining" if self.draining else "full"
+            return [Send(sender, TaskRefused(offer.task_id, offer.attempt, reason, self.load))]
+        self._jobs[offer.task_id] = _Job(offer, sender, streams, beat_at=now + BEAT_SECONDS)
+        self._queue.append(offer.task_id)
+        return [Send(sender, TaskAccepted(offer.task_id, offer.attempt, self.load)), *self._start()]
+
+    def cancelled(self, task_id: str, sender: str) -> list[Effect]:
+        """Stop a task on the word of the one who gave it."""
+        job = self._jobs.get(task_id)
+        if job is None or job.sender != sender:
+            return []
+        return self._abort(job, "cancelled by its caller", told=True)
+
+    def progressed(self, task_id: str, progress: float | None, message: str | None) -> list[Effect]:
+        job = self._jobs.get(task_id)
+        if job is None:
+            return []
+        job.progress, job.message = progress, message
+        return [Send(job.sender, self._beat(job), ref=("beat", task_id))]
+
+    def finished(self, task_id: str, outcome: Outcome, now: float) -> list[Effect]:
+        """A handler has ended, and this is what it came to."""
+        job = self._jobs.pop(task_id, None)
+        if job is None:
+            return []
+        effects: list[Effect] = []
+        key = (task_id, job.offer.attempt)
+        if not job.aborted:
+            self._outcomes[key] = outcome
+            if len(self._outcomes) > REMEMBERED:
+                self._outcomes.popitem(last=False)
+            if outcome is not None:
+                effects.append(self._tell(key, job.sender, outcome, now))
+        return [*effects, *self._start()]
+
+    def asked_about(self, task_id: str, sender: str) -> list[Effect]:
+        """Answer a caller that wants to know whether a task is still known here."""
+        job = self._jobs.get(task_id)
+        if job is not None:
+            return [Send(sender, self._beat(job))] if job.sender == sender else []
+        for (known, attempt), outcome in self._outcomes.items():
+            if known == task_id:
+                return [] if outcome is None else [Send(sender, outcome, ref=("outcome", task_id, attempt))]
+        message = "the agent knows nothing of this task; it may have been started anew since it took it"
+        return [Send(sender, TaskError(task_id, Failure(UNKNOWN_TASK, message)))]
+
+    def answered(self, ref: tuple[str, ...], answer: Answer, now: float) -> list[Effect]:
+        """Follow the hub's answer to a heartbeat or an outcome."""
+        if ref[0] == "beat":
+            job = self._jobs.get(ref[1])
+            if job is not None:
+                self._caller_heard(job, answer, now)
+            return []
+        key = (ref[1], int(ref[2]))
+        unheard = self._unheard.get(key)
+        if unheard is None:
+            return []
+        if isinstance(answer, Accepted):
+            del self._unheard[key]
+            return []
+        if isinstance(answer, Refused) and not isinstance(answer.error, PeerNotFound):
+            del self._unheard[key]
+            fields = {"task_id": ref[1], "peer": unheard.to, "error": str(answer.error)}
+            return [Note("error", "the hub refused the outcome of a task", fields), *self._refused_outcome(unheard)]
+        unheard.retry_at = now + unheard.delay
+        unheard.delay = min(unheard.delay * 2, BEAT_SECONDS)
+        return []
+
+    def connected(self, now: float) -> list[Effect]:
+        """Speak to every caller at once: they may have taken this worker for gone."""
+        effects: list[Effect] = []
+        for task_id, job in self._jobs.items():
+            job.beat_at = now + BEAT_SECONDS
+            effects.append(Send(job.sender, self._beat(job), ref=("beat", task_id)))
+        for key, unheard in self._unheard.items():
+            unheard.retry_at = None
+            effects.append(Send(unheard.to, unheard.payload, ref=("outcome", *key)))
+        return effects
+
+    def tick(self, now: float) -> list[Effect]:
+        """Send what heartbeats and outcomes are due; give up on callers that are gone and on passed deadlines."""
+        effects: list[Effect] = []
+        for task_id, job in list(self._jobs.items()):
+            if job.aborted:
+                continue
+            if job.offer.deadline is not None and now + self._wall_offset >= job.offer.deadline:
+                effects += self._abort(job, "its deadline passed", told=True)
+            elif job.gone_since is not None and now - job.gone_since >= CALLER_GRACE:
+                effects += self._abort(job, "its caller is gone")
+            elif job.beat_at <= now:
+                job.beat_at = now + BEAT_SECONDS
+                effects.append(Send(job.sender, self._beat(job), ref=("beat", task_id)))
+        for key, unheard in list(self._unheard.items()):
+            if now - unheard.since >= CALLER_GRACE:
+                del self._unheard[key]
+                fields = {"task_id": key[0], "peer": unheard.to}
+                effects.append(Note("warning", "the caller of a task is gone, its outcome is dropped", fields))
+            elif unheard.retry_at is not None and unheard.retry_at <= now:
+                unheard.retry_at = None
+                effects.append(Send(unheard.to, unheard.payload, ref=("outcome", *key)))
+        return effects
+
+    def next_tick(self) -> float | None:
+        """Return when `tick` has something to do; `None` when nothing is under way."""
+        times = [unheard.retry_at or unheard.since + CALLER_GRACE for unheard in self._unheard.values()]
+        for job in self._jobs.values():
+            if not job.aborted:
+                times.append(job.beat_at)
+                if job.offer.deadline is not None:
+                    times.append(job.offer.deadline - self._wall_offset)
+        return min(times, default=None)
+
+    def caller_gone(self, task_id: str, now: float) -> None:
+        """A chunk found nobody under the caller's id."""
+        job = self._jobs.get(task_id)
+        if job is not None and job.gone_since is None:
+            job.gone_since = now
+
+    def caller_there(self, task_id: str) -> None:
+        job = self._jobs.get(task_id)
+        if job is not None:
+            job.gone_since = None
+
+    def _start(self) -> list[Effect]:
+        effects: list[Effect] = []
+        running = sum(job.running for job in self._jobs.values())
+        while self._queue and running < self._capacity:
+            job = self._jobs.get(self._queue.popleft())
+            if job is None or job.running:
+                continue
+            job.running = True
+            running += 1
+            effects.append(Run(job.offer, job.sender, job.streams))
+        return effects
+
+    def _abort(self, job: _Job, reason: str, *, told: bool = False) -> list[Effect]:
+        job.aborted = True
+        if job.running:
+            return [Abort(job.offer.task_id, reason, told)]
+        del self._jobs[job.offer.task_id]
+        return self._start()
+
+    def _tell(self, key: tuple[str, int], sender: str, outcome: TaskResult | TaskError, now: float) -> Send:
+        self._unheard[key] = _Unheard(sender, outcome, now)
+        return Send(sender, outcome, ref=("outcome", *key))
+
+    def _refused_outcome(self, unheard: _Unheard) -> list[Effect]:
+        """The result cannot travel, its caller must hear at least that: a failure in its place is small and plain."""
+        payload = unheard.payload
+        if isinstance(payload, TaskError):
+            return []
+        failure = Failure("ResultNotDelivered", "the hub refused the result: it may be too large")
+        return [Send(unheard.to, TaskError(payload.task_id, failure, payload.attempt or 1, self.load))]
+
+    def _beat(self, job: _Job) -> TaskProgress:
+        return TaskProgress(job.offer.task_id, job.offer.attempt, job.progress, job.message)
+
+    def _caller_heard(self, job: _Job, answer: Answer, now: float) -> None:
+        if isinstance(answer, Accepted):
+            job.gone_since = None
+        elif isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound) and job.gone_since is None:
+            job.gone_since = now

@@ -1,0 +1,173 @@
+"""Numbered chunks: the writer keeps what its reader may ask for again, the reader puts them in order, each once."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from msgspec import Raw
+
+from orchestrator.patterns.effects import Send
+from orchestrator.protocol.payloads import CompletionChunk, Failure, StreamAck, StreamResume
+
+REPLAY_BYTES: Final = 4 * 1024 * 1024
+"""What a writer keeps for a reader that comes back, in bytes of chunk content."""
+REPLAY_SECONDS: Final = 120.0
+"""How long a writer keeps its chunks after the last one."""
+AHEAD_CHUNKS: Final = 1_024
+"""Chunks beyond a gap that a reader keeps while it waits for the gap to be filled."""
+ACK_EVERY: Final = 32
+"""Chunks after which a reader says what it has."""
+CREDIT_CHUNKS: Final = 512
+"""Chunks that a writer sends ahead of a reader that acknowledges."""
+RESUME_INTERVAL: Final = 0.5
+"""Seconds between two requests for the same gap."""
+
+
+class Writer:
+    """The producing end of one stream."""
+
+    def __init__(self, stream_id: str) -> None:
+        self.stream_id = stream_id
+        self._kept: deque[CompletionChunk] = deque()
+        self._bytes = 0
+        self._first = 0
+        """The number of the oldest chunk kept."""
+        self._next = 0
+        self._acked = -1
+        self._acks_heard = False
+        self._cursor = 0
+        """The number of the next chunk to send."""
+        self.ended_at: float | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the producer may go on: always, for a reader that never acknowledges."""
+        return not self._acks_heard or self._next - self._acked <= CREDIT_CHUNKS
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
+
+    def push(self, content: Raw) -> None:
+        """Number a chunk. The oldest ones are let go when more than `REPLAY_BYTES` are kept."""
+        self._append(CompletionChunk(stream_id=self.stream_id, seq=self._next, content=content))
+
+    def end(self, now: float, error: Failure | None = None) -> None:
+        """Number the last chunk, which says that the stream is complete, or why it is not."""
+        if self.ended_at is None:
+            self.ended_at = now
+            self._append(CompletionChunk(stream_id=self.stream_id, seq=self._next, done=True, error=error))
+
+    def pending(self) -> CompletionChunk | None:
+        """Return the next chunk to send and step past it; `None` when all are sent."""
+        if self._cursor >= self._next:
+            return None
+        chunk = self._kept[self._cursor - self._first]
+        self._cursor += 1
+        return chunk
+
+    def rewind(self, seq: int) -> bool:
+        """Send again from `seq` on. Returns false when that chunk is no longer kept: the stream is then broken."""
+        if seq < self._first:
+            return False
+        self._cursor = min(self._cursor, seq)
+        return True
+
+    def acked(self, seq: int) -> None:
+        """Let go of what the reader says it has; a claim to have more than was sent is passed over."""
+        self._acks_heard = True
+        if seq >= self._next:
+            return
+        self._acked = max(self._acked, seq)
+        while self._kept and self._first <= seq:
+            self._drop_oldest()
+
+    def expired(self, now: float) -> bool:
+        return self.ended_at is not None and now - self.ended_at >= REPLAY_SECONDS
+
+    def _append(self, chunk: CompletionChunk) -> None:
+        self._kept.append(chunk)
+        self._next += 1
+        self._bytes += len(bytes(chunk.content))
+        while self._bytes > REPLAY_BYTES and self._first < self._cursor:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._bytes -= len(bytes(self._kept.popleft().content))
+        self._first += 1
+        self._cursor = max(self._cursor, self._first)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next chunk of a stream, in order."""
+
+    content: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A stream is over; `error` says why when it did not reach its end."""
+
+    error: Failure | None = None
+
+
+Reading: TypeAlias = Send | Piece | Ended
+
+
+class Reader:
+    """The consuming end of one stream."""
+
+    def __init__(self, stream_id: str, producer: str) -> None:
+        self.stream_id, self.producer = stream_id, producer
+        self.started = False
+        """Whether any chunk has arrived."""
+        self._next = 0
+        self._ahead: dict[int, CompletionChunk] = {}
+        self._asked_at = float("-inf")
+        self._unsaid = 0
+        self._over = False
+
+    def receive(self, chunk: CompletionChunk, now: float) -> list[Reading]:
+        """Take one chunk, in whatever order they come, and return what can be read by now."""
+        self.started = True
+        if self._over:
+            return []
+        if chunk.seq is None:  # an older program: it counts on the order of arrival
+            return self._read(chunk)
+        if chunk.seq < self._next:
+            return []
+        if len(self._ahead) < AHEAD_CHUNKS or chunk.seq == self._next:
+            self._ahead[chunk.seq] = chunk
+        reading: list[Reading] = []
+        while self._next in self._ahead:
+            reading += self._read(self._ahead.pop(self._next))
+        if self._ahead:
+            reading += self.resume(now)
+        return reading
+
+    def resume(self, now: float, *, at_once: bool = False) -> list[Reading]:
+        """Ask for what is missing, at most every `RESUME_INTERVAL` unless `at_once`, as after a reconnect."""
+        if self._over or (not at_once and now - self._asked_at < RESUME_INTERVAL):
+            return []
+        self._asked_at = now
+        return [Send(self.producer, StreamResume(self.stream_id, self._next))]
+
+    def progress(self) -> StreamAck:
+        """Say what has been read so far; also a way to learn whether the producer still knows of the stream."""
+        return StreamAck(self.stream_id, self._next - 1)
+
+    def _read(self, chunk: CompletionChunk) -> list[Reading]:
+        self._next += 1
+        if chunk.done:
+            self._over = True
+            self._ahead.clear()
+            last: list[Reading] = [] if bytes(chunk.content) in (b'""', b"null", b"") else [Piece(chunk.content)]
+            return [*last, Ended(chunk.error)]
+        self._unsaid += 1
+        if chunk.seq is None or self._unsaid < ACK_EVERY:
+            return [Piece(chunk.content)]
+        self._unsaid = 0
+        return [Piece(chunk.content), Send(self.producer, self.progress())]

@@ -1,0 +1,143 @@
+"""The workers of a coordinator as it sees them, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from orchestrator.patterns.roster import Change, Joined, Roster
+from orchestrator.protocol.frames import Present
+from orchestrator.protocol.payloads import Load
+
+FULL_PAUSE: Final = 0.25
+"""Seconds for which a worker that refused a task as full is not tried again."""
+RETURN_SECONDS: Final = 3.0
+"""Seconds after a reconnect in which workers that come back are not taken for gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One worker agent: which tasks it takes, and where its replicas are found.
+
+    `channel` is where they are present; without one they are the `peers`, who are there until the hub says
+    otherwise: a program that joins no pool, or an agent as a user sees it. `direct` pools get their tasks by send.
+    """
+
+    agent: str
+    handles: Mapping[str, bool]
+    """For each task type, whether doing it twice is harmless."""
+    channel: str | None = None
+    peers: tuple[str, ...] = ()
+    concurrency: int = 1
+    direct: bool = False
+
+
+@dataclass(slots=True)
+class Seat:
+    """One worker: what it has of ours, and what it last said of itself."""
+
+    peer: str
+    pool: Pool
+    capabilities: frozenset[str] = frozenset()
+    present: bool = True
+    outstanding: set[str] = field(default_factory=set)
+    """Ids of our tasks that it holds, or that are on their way to it."""
+    foreign: int = 0
+    """Tasks of others that it held when it last spoke."""
+    capacity: int = 1
+    pause_until: float = float("-inf")
+    last_chosen: int = 0
+
+    def heard(self, load: Load | None) -> None:
+        if load is not None:
+            self.capacity = max(load.capacity, 1)
+            self.foreign = max(load.inflight - len(self.outstanding), 0)
+
+    def is_free(self, now: float) -> bool:
+        return self.present and len(self.outstanding) < self.capacity and self.pause_until <= now
+
+
+class Workforce:
+    """All workers of one coordinator, by the presence of their pools."""
+
+    def __init__(self, pools: Iterable[Pool]) -> None:
+        self.pools = tuple(pools)
+        self._rosters = {pool.channel: Roster("agent") for pool in self.pools if pool.channel is not None}
+        self.seats: dict[str, Seat] = {}
+        self._settled_at = float("-inf")
+        self._turn = 0
+        for pool in self.pools:
+            if pool.channel is None:
+                for peer in pool.peers:
+                    self.seats[peer] = Seat(peer, pool, capacity=pool.concurrency)
+
+    def agents_for(self, task: str) -> list[str]:
+        return [pool.agent for pool in self.pools if task in pool.handles]
+
+    def is_idempotent(self, task: str) -> bool:
+        return any(pool.handles.get(task, False) for pool in self.pools)
+
+    def present(self, channel: str, joined: Sequence[Present], left: Sequence[Present], *, whole: bool) -> list[Change]:
+        """Apply a presence frame; `whole` says that it is the complete roster of that pool."""
+        roster = self._rosters.get(channel)
+        if roster is None:
+            return []
+        pool = next(pool for pool in self.pools if pool.channel == channel)
+        changes = roster.update(joined, left, whole=whole)
+        for change in changes:
+            seat = self.seats.get(change.peer.id)
+            if isinstance(change, Joined):
+                seat = seat or Seat(change.peer.id, pool, capacity=pool.concurrency)
+                seat.present, seat.foreign, seat.pause_until = True, 0, float("-inf")
+                seat.capabilities = frozenset(change.peer.capabilities)
+                self.seats[seat.peer] = seat
+            elif seat is not None:
+                seat.present = False
+        return changes
+
+    def vacated(self, peer: str) -> None:
+        """Forget a worker that is gone and holds nothing of ours any more."""
+        seat = self.seats.get(peer)
+        if seat is not None and not seat.present and not seat.outstanding and seat.pool.channel is not None:
+            del self.seats[peer]
+
+    def disconnected(self) -> None:
+        for roster in self._rosters.values():
+            roster.disconnected()
+
+    def connected(self, now: float, *, again: bool) -> None:
+        if again:
+            self._settled_at = now + RETURN_SECONDS
+        for seat in self.seats.values():
+            if seat.pool.channel is None:
+                seat.present = True
+
+    def settles_at(self) -> float:
+        return self._settled_at
+
+    def choose(
+        self, task: str, requires: frozenset[str], now: float, avoid: frozenset[str] = frozenset()
+    ) -> Seat | None:
+        """Return the free worker with the least to do, the one not chosen for longest among equals; or `None`."""
+        free = [seat for seat in self._able(task, requires) if seat.peer not in avoid and seat.is_free(now)]
+        if not free:
+            return None
+        seat = min(free, key=lambda seat: (len(seat.outstanding) + seat.foreign, seat.last_chosen))
+        self._turn += 1
+        seat.last_chosen = self._turn
+        return seat
+
+    def somebody_may_come(self, task: str, requires: frozenset[str], now: float, avoid: frozenset[str]) -> bool:
+        """Tell whether waiting makes sense: somebody able is there and busy, or it is not yet known who is there."""
+        if any(seat.present and seat.peer not in avoid for seat in self._able(task, requires)):
+            return True
+        rosters = [self._rosters[pool.channel] for pool in self.pools if task in pool.handles and pool.channel]
+        if not rosters:
+            return False
+        return now < self._settled_at or any(not roster.known for roster in rosters)
+
+    def _able(self, task: str, requires: frozenset[str]) -> Iterator[Seat]:
+        for seat in self.seats.values():
+            if task in seat.pool.handles and requires <= seat.capabilities:
+                yield seat
