@@ -70,7 +70,7 @@ class Claims:
         self._clock += 1
         self._wanted[item] = now + self._settle
         self._remember(item, _Bid(self._clock, self._me, now))
-        return [Publish(self._channel, ClaimNotice(item, self._me, self._clock))]
+        return [Publish(self._channel, ClaimNotice(item, self._me, self._clock), ref=item)]
 
     def release(self, item: str, now: float) -> list[ClaimEffect]:
         """Give an item back, or withdraw a bid for it; the others may claim it from then on."""

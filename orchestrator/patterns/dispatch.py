@@ -25,7 +25,7 @@ from orchestrator.errors import (
     TaskTimeout,
     WorkerLost,
 )
-from orchestrator.patterns.effects import Accepted, Answer, Note, Publish, Refused, Send
+from orchestrator.patterns.effects import Accepted, Answer, Note, Publish, Refused, Send, Unsent
 from orchestrator.patterns.roster import Change, Joined
 from orchestrator.patterns.stream import Ended, Piece, Reader, Reading
 from orchestrator.patterns.workforce import FULL_PAUSE, RETURN_SECONDS, Seat, Workforce
@@ -165,6 +165,10 @@ class Dispatcher:
         error = TaskCancelled(job.name, job.seat.peer if job.seat else None)
         return [*self._end(job, error=error, tell=True), *self._assign(now)]
 
+    def abandoned(self, error: OrchestratorError) -> list[Effect]:
+        """End every task with `error`: nothing can be heard any more."""
+        return [effect for job in list(self._jobs.values()) for effect in self._end(job, error=error)]
+
     # -- what the connection reports
 
     def disconnected(self) -> None:
@@ -208,6 +212,12 @@ class Dispatcher:
             return []
         if isinstance(answer, Accepted) and answer.receivers != 0:
             return []
+        if isinstance(answer, Unsent):
+            self.disconnected()
+            job.tried.discard(job.seat.peer)
+            self._take_back(job)
+            self._wait(job, first=True)
+            return []
         if isinstance(answer, Accepted) or (isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound)):
             # Nobody got it, so anybody may be tried next. A missed departure shows on the roster by itself.
             job.avoid.add(job.seat.peer)
@@ -250,6 +260,11 @@ class Dispatcher:
         if job.seat is not None and job.seat.peer == sender:
             job.lost_at, job.heard_at = None, now
         return [*self._outcome(job, sender, seat, payload, now), *self._assign(now)]
+
+    def consumed(self, task_id: str) -> list[Effect]:
+        """The caller has taken one chunk: the worker is told now and then, and goes on producing."""
+        job = self._jobs.get(task_id)
+        return [] if job is None or job.reader is None else self._read(job, job.reader.consumed())
 
     def tick(self, now: float) -> list[Effect]:
         """Do what has become due."""

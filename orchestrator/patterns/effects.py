@@ -57,4 +57,9 @@ class Unanswered:
     """The connection ended before the hub answered: somebody may have got the message, or nobody."""
 
 
-Answer: TypeAlias = Accepted | Refused | Unanswered
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """There was no connection, so the message never left."""
+
+
+Answer: TypeAlias = Accepted | Refused | Unanswered | Unsent

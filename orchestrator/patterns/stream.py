@@ -18,7 +18,7 @@ REPLAY_SECONDS: Final = 120.0
 AHEAD_CHUNKS: Final = 1_024
 """Chunks beyond a gap that a reader keeps while it waits for the gap to be filled."""
 ACK_EVERY: Final = 32
-"""Chunks after which a reader says what it has."""
+"""Chunks after which a reader says what it has used."""
 CREDIT_CHUNKS: Final = 512
 """Chunks that a writer sends ahead of a reader that acknowledges."""
 RESUME_INTERVAL: Final = 0.5
@@ -49,6 +49,11 @@ class Writer:
     @property
     def ended(self) -> bool:
         return self.ended_at is not None
+
+    @property
+    def unsent(self) -> int:
+        """How many chunks wait to be sent, or sent again."""
+        return self._next - self._cursor
 
     def push(self, content: Raw) -> None:
         """Number a chunk. The oldest ones are let go when more than `REPLAY_BYTES` are kept."""
@@ -83,6 +88,10 @@ class Writer:
         self._acked = max(self._acked, seq)
         while self._kept and self._first <= seq:
             self._drop_oldest()
+
+    def broken(self, seq: int, error: Failure) -> CompletionChunk:
+        """Return a last chunk in the place of one that is no longer kept."""
+        return CompletionChunk(stream_id=self.stream_id, seq=seq, done=True, error=error)
 
     def expired(self, now: float) -> bool:
         return self.ended_at is not None and now - self.ended_at >= REPLAY_SECONDS
@@ -127,7 +136,8 @@ class Reader:
         self._next = 0
         self._ahead: dict[int, CompletionChunk] = {}
         self._asked_at = float("-inf")
-        self._unsaid = 0
+        self._consumed = 0
+        self._numbered = False
         self._over = False
 
     def receive(self, chunk: CompletionChunk, now: float) -> list[Reading]:
@@ -155,9 +165,16 @@ class Reader:
         self._asked_at = now
         return [Send(self.producer, StreamResume(self.stream_id, self._next))]
 
+    def consumed(self) -> list[Reading]:
+        """Count one chunk as used by the reader's owner, which is what lets the producer go on."""
+        self._consumed += 1
+        if not self._numbered or self._over or self._consumed % ACK_EVERY:
+            return []
+        return [Send(self.producer, self.progress())]
+
     def progress(self) -> StreamAck:
-        """Say what has been read so far; also a way to learn whether the producer still knows of the stream."""
-        return StreamAck(self.stream_id, self._next - 1)
+        """Say what has been used so far; also a way to learn whether the producer still knows of the stream."""
+        return StreamAck(self.stream_id, self._consumed - 1)
 
     def _read(self, chunk: CompletionChunk) -> list[Reading]:
         self._next += 1
@@ -166,8 +183,5 @@ class Reader:
             self._ahead.clear()
             last: list[Reading] = [] if bytes(chunk.content) in (b'""', b"null", b"") else [Piece(chunk.content)]
             return [*last, Ended(chunk.error)]
-        self._unsaid += 1
-        if chunk.seq is None or self._unsaid < ACK_EVERY:
-            return [Piece(chunk.content)]
-        self._unsaid = 0
-        return [Piece(chunk.content), Send(self.producer, self.progress())]
+        self._numbered = chunk.seq is not None
+        return [Piece(chunk.content)]

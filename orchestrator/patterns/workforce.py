@@ -25,12 +25,15 @@ class Pool:
     """
 
     agent: str
-    handles: Mapping[str, bool]
-    """For each task type, whether doing it twice is harmless."""
+    handles: Mapping[str, bool] | None
+    """For each task type, whether doing it twice is harmless; `None` = whatever it is sent."""
     channel: str | None = None
     peers: tuple[str, ...] = ()
     concurrency: int = 1
     direct: bool = False
+
+    def takes(self, task: str) -> bool:
+        return self.handles is None or task in self.handles
 
 
 @dataclass(slots=True)
@@ -73,10 +76,10 @@ class Workforce:
                     self.seats[peer] = Seat(peer, pool, capacity=pool.concurrency)
 
     def agents_for(self, task: str) -> list[str]:
-        return [pool.agent for pool in self.pools if task in pool.handles]
+        return [pool.agent for pool in self.pools if pool.takes(task)]
 
     def is_idempotent(self, task: str) -> bool:
-        return any(pool.handles.get(task, False) for pool in self.pools)
+        return any(pool.handles.get(task, False) for pool in self.pools if pool.handles is not None)
 
     def present(self, channel: str, joined: Sequence[Present], left: Sequence[Present], *, whole: bool) -> list[Change]:
         """Apply a presence frame; `whole` says that it is the complete roster of that pool."""
@@ -132,12 +135,12 @@ class Workforce:
         """Tell whether waiting makes sense: somebody able is there and busy, or it is not yet known who is there."""
         if any(seat.present and seat.peer not in avoid for seat in self._able(task, requires)):
             return True
-        rosters = [self._rosters[pool.channel] for pool in self.pools if task in pool.handles and pool.channel]
+        rosters = [self._rosters[pool.channel] for pool in self.pools if pool.takes(task) and pool.channel]
         if not rosters:
             return False
         return now < self._settled_at or any(not roster.known for roster in rosters)
 
     def _able(self, task: str, requires: frozenset[str]) -> Iterator[Seat]:
         for seat in self.seats.values():
-            if task in seat.pool.handles and requires <= seat.capabilities:
+            if seat.pool.takes(task) and requires <= seat.capabilities:
                 yield seat

@@ -13,8 +13,7 @@ from msgspec import Struct
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.tokens import SecretKey
-from orchestrator.topology.plan import Replica
-from orchestrator.topology.policies import ReconnectRule
+from orchestrator.topology.replica import Replica
 
 if TYPE_CHECKING:
     import socket
@@ -37,7 +36,7 @@ class Control(Struct, frozen=True, tag_field="type", omit_defaults=True):
 # -- from the parent
 
 
-class Spec(Control, tag="spec"):
+class Spec(Control, frozen=True, tag="spec"):
     """The first line to an agent process: everything it needs to be one replica."""
 
     replica: Replica
@@ -49,10 +48,9 @@ class Spec(Control, tag="spec"):
     log_level: str = "info"
     grace: float = 10.0
     """Seconds in which it has to be gone when its parent is gone without having said so."""
-    reconnect: ReconnectRule = ReconnectRule()
 
 
-class HubSpec(Control, tag="hub"):
+class HubSpec(Control, frozen=True, tag="hub"):
     """The first line to a hub process."""
 
     listening: int
@@ -62,7 +60,7 @@ class HubSpec(Control, tag="hub"):
     grace: float = 10.0
 
 
-class TokenGranted(Control, tag="token"):
+class TokenGranted(Control, frozen=True, tag="token"):
     request: int
     token: str
 
@@ -70,7 +68,7 @@ class TokenGranted(Control, tag="token"):
         return f"TokenGranted(request={self.request}, token=…)"
 
 
-class Drain(Control, tag="drain"):
+class Drain(Control, frozen=True, tag="drain"):
     """Take nothing new, end what runs, say goodbye and exit."""
 
     grace: float
@@ -80,25 +78,25 @@ class Drain(Control, tag="drain"):
 # -- from the child
 
 
-class TokenWanted(Control, tag="token-wanted"):
+class TokenWanted(Control, frozen=True, tag="token-wanted"):
     request: int
 
 
-class Ready(Control, tag="ready"):
+class Ready(Control, frozen=True, tag="ready"):
     """The process does what its plan says: a replica is present on all of its channels, a hub accepts connections."""
 
     seconds: float
     """Since the child's own start."""
 
 
-class Online(Control, tag="online"):
+class Online(Control, frozen=True, tag="online"):
     """The connection to the hub came or went; of interest after the first `Ready`."""
 
     online: bool
     detail: str = ""
 
 
-class Ending(Control, tag="ending"):
+class Ending(Control, frozen=True, tag="ending"):
     """Why the process is about to exit by itself; the exit code says only which kind of reason it is."""
 
     sentence: str
@@ -106,8 +104,14 @@ class Ending(Control, tag="ending"):
     """The hub's close code, where that is the reason."""
 
 
+class Tally(Control, frozen=True, tag="tally"):
+    """What the process did in its life, for the closing summary: ``{"tasks done": 41}``; told before it exits."""
+
+    counts: dict[str, int]
+
+
 ToChild: TypeAlias = Spec | HubSpec | TokenGranted | Drain
-ToParent: TypeAlias = TokenWanted | Ready | Online | Ending
+ToParent: TypeAlias = TokenWanted | Ready | Online | Ending | Tally
 
 Incoming = TypeVar("Incoming", ToChild, ToParent)
 

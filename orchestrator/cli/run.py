@@ -1,0 +1,96 @@
+"""`orchestrator run`: everything that a topology names, until it is asked to end or has answered what it was asked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ExitCode
+
+if TYPE_CHECKING:
+    from orchestrator.topology.plan import Plan
+
+
+def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the topology file")
+    parser.add_argument(
+        "--ask",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("AGENT", "TEXT"),
+        help="when all replicas are ready, ask this agent, write its answer to standard output as it comes, and end "
+        "with its outcome; may be given several times",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long all answers together may take, getting ready included (default: no limit)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long agents may take to end what they do before they are killed (default: 10)",
+    )
+    parser.add_argument(
+        "--log",
+        choices=("console", "json"),
+        help="how the log on standard error looks (default: console on a terminal, JSON lines elsewhere)",
+    )
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: info)"
+    )
+    parser.set_defaults(execute=execute)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 86_400:  # also turns away what is no number at all
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds between 0 and 86400")
+    return seconds
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Load, inspect, plan, run. Raises `TopologyError`, `UnknownAgent` or `CannotListen` before anything is started."""
+    from orchestrator.runtime.inspect import inspect_topology
+    from orchestrator.topology.load import load_topology
+    from orchestrator.topology.plan import make_plan
+
+    topology = load_topology(args.file, os.environ)
+    plan = make_plan(topology, inspect_topology(topology, os.environ))
+    if not plan.replicas:
+        print(f"{args.file}: there is nothing to run: it names no agents", file=sys.stderr)
+        return ExitCode.INVALID
+    return _run(plan, args)
+
+
+def _run(plan: Plan, args: argparse.Namespace) -> int:
+    import asyncio
+
+    from orchestrator.runtime.asking import questions
+    from orchestrator.runtime.output import Output, abandon, rendering
+    from orchestrator.runtime.runner import Options, run
+
+    asked = questions(plan, args.ask)
+    names = ["run", "hub", *(replica.peer_id for replica in plan.replicas)]
+    output = Output(
+        rendering(args.log, sys.stderr, os.environ, names), args.log_level, log=sys.stderr, answers=sys.stdout
+    )
+    try:
+        for problem in plan.warnings:
+            output.say("warning", str(problem))
+        options = Options(log_level=args.log_level, grace=args.grace, timeout=args.timeout)
+        return asyncio.run(run(plan, output, options, os.environ, asked))
+    finally:
+        output.close()
+        if output.unread:
+            abandon(sys.stdout)

@@ -1,0 +1,173 @@
+"""`orchestrator validate` and `orchestrator plan`: look at a topology without starting anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ExitCode
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+    from orchestrator.topology.plan import Plan, Replica, UserPlan
+    from orchestrator.topology.replica import Pool
+
+
+def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the topology file")
+    parser.add_argument(
+        "--no-import",
+        dest="imports",
+        action="store_false",
+        help="leave the handlers' code out of it: check, or show, what the file alone says",
+    )
+    if verb == "plan":
+        parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.set_defaults(execute=plan if verb == "plan" else validate)
+
+
+def validate(args: argparse.Namespace) -> int:
+    found = _planned(args.file, imports=args.imports)
+    _warn(found)
+    print(f"{args.file}: ok: {_summary(found)}{'' if args.imports else '; handlers were not imported'}")
+    return ExitCode.DONE
+
+
+def plan(args: argparse.Namespace) -> int:
+    found = _planned(args.file, imports=args.imports)
+    _warn(found)
+    if args.json:
+        import json
+
+        print(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_as_text(found)))
+    return ExitCode.DONE
+
+
+def _planned(file: Path, *, imports: bool) -> Plan:
+    """Load, inspect and plan. Raises `TopologyError` with every mistake."""
+    from orchestrator.topology.load import load_topology
+    from orchestrator.topology.plan import make_plan
+
+    topology = load_topology(file, os.environ)
+    if not imports:
+        return make_plan(topology, None)
+    from orchestrator.runtime.inspect import inspect_topology
+
+    return make_plan(topology, inspect_topology(topology, os.environ))
+
+
+def _warn(found: Plan) -> None:
+    for problem in found.warnings:
+        print(f"warning: {problem}", file=sys.stderr)
+
+
+def _summary(found: Plan) -> str:
+    agents = {replica.agent for replica in found.replicas}
+    teams = {seat.name for replica in found.replicas for seat in replica.teams}
+    lobbies = {seat.name for replica in found.replicas for seat in replica.lobbies}
+    users = len(found.users) - 1  # the built-in one is in every plan
+    counts = [
+        _count(len(agents), "agent", "agents"),
+        _count(len(found.replicas), "replica", "replicas"),
+        _count(len(teams), "team", "teams"),
+        _count(len(lobbies), "lobby", "lobbies"),
+        _count(users, "kind of user", "kinds of user"),
+    ]
+    return ", ".join(count for count in counts if not count.startswith("0 "))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+# -- for people
+
+
+def _as_text(found: Plan) -> Iterator[str]:
+    hub = found.hub
+    port = "any free port" if hub.port == 0 else f"port {hub.port}"
+    where = f"at {hub.url}" if hub.url else f"started here, on {hub.host}, {port}"
+    yield f"{found.name}: {_summary(found)}"
+    yield f"hub {where}; tokens of agents live {_duration(hub.token_ttl)}"
+    for agent in dict.fromkeys(replica.agent for replica in found.replicas):
+        yield ""
+        yield from _agent(found.replicas_of(agent))
+    for user in found.users:
+        yield ""
+        yield from _user(user)
+
+
+def _agent(replicas: tuple[Replica, ...]) -> Iterator[str]:
+    """Show an agent once: its replicas differ in what holds their own peer id, and in nothing else."""
+    first = replicas[0]
+    yield f"{first.agent}  {first.role}  {first.handler}"
+    ids = first.peer_id if len(replicas) == 1 else f"{first.peer_id} … {replicas[-1].peer_id}"
+    yield from _row("replicas", [_count(len(replicas), "process", "processes"), ids])
+    yield from _row("tasks at once", [str(first.concurrency)] if first.inbox or first.role == "coordinator" else [])
+    own = {first.inbox: "tasks/{peer}"} if len(replicas) > 1 else {}
+    yield from _row("subscribe", [own.get(channel, channel) for channel in first.grants.subscribe])
+    yield from _row("observe", first.grants.observe)
+    yield from _row("publish", first.grants.publish)
+    yield from _row("send to", first.grants.send)
+    yield from _row("dispatches", map(_dispatch, first.pools))
+
+
+def _dispatch(pool: Pool) -> str:
+    tasks = ", ".join(task.name for task in pool.tasks)
+    return f"{tasks} → {pool.agent}" if tasks else pool.agent
+
+
+def _user(user: UserPlan) -> Iterator[str]:
+    from orchestrator.topology.references import ASKER
+
+    yield f"{user.user}  {'built-in user, for --ask' if user.user == ASKER else 'user'}"
+    yield from _row("peer id", [f"{user.user}/{{sub}}", f"tokens live {_duration(user.token_ttl)}"])
+    yield from _row("subscribe", user.grants.subscribe)
+    yield from _row("observe", user.grants.observe)
+    yield from _row("publish", user.grants.publish)
+    yield from _row("send to", user.grants.send)
+
+
+def _row(title: str, values: Iterable[str]) -> Iterator[str]:
+    text = "  ".join(values)
+    if text:
+        yield f"  {title:<14}{text}"
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+# -- for programs
+
+
+def _as_json(found: Plan) -> dict[str, Any]:
+    """Return the plan without the hub's key, and of environments the names alone: values may be secrets."""
+    import msgspec
+
+    hub = found.hub
+    return {
+        "name": found.name,
+        "source": str(found.source),
+        "directory": str(found.directory),
+        "hub": {"url": hub.url, "host": hub.host, "port": hub.port, "token_ttl": hub.token_ttl},
+        "replicas": [
+            {
+                **msgspec.to_builtins(replica),
+                "permissions": sorted(replica.permissions),
+                "environment": sorted(replica.environment),
+            }
+            for replica in found.replicas
+        ],
+        "users": [{**msgspec.to_builtins(user), "permissions": sorted(user.permissions)} for user in found.users],
+        "warnings": [msgspec.to_builtins(problem) for problem in found.warnings],
+    }

@@ -1,0 +1,423 @@
+"""The state machine of a client: frames, clock readings and randomness in; frames, events and decisions out.
+
+It touches no socket and no clock. Times are readings of one monotonic clock, in seconds. Whoever owns the sockets
+calls it, carries out the effects that it returns, in order, and calls `tick` at `deadline`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET, Raw
+
+from orchestrator.client.effects import Attempt, Drop, Effect, Noted, Request, Settled, State, Timeouts, Write
+from orchestrator.client.events import (
+    ClientEvent,
+    Connected,
+    DirectReceived,
+    Disconnected,
+    GoingAway,
+    MessageReceived,
+    PresenceReceived,
+    TokenFailed,
+)
+from orchestrator.client.requests import Pending, Requests, refusal
+from orchestrator.client.subscriptions import REPLAYS, Subscriptions
+from orchestrator.client.url import redact
+from orchestrator.errors import (
+    ConnectionLost,
+    ConnectionProblem,
+    HubUnreachable,
+    NotConnected,
+    PayloadTooLarge,
+    TerminalDisconnect,
+    TokenUnavailable,
+)
+from orchestrator.protocol import frames
+from orchestrator.protocol.codes import CloseCode, ErrorCode, closing
+from orchestrator.protocol.limits import GOING_AWAY_RETRY_MS, MAX_MESSAGE_SIZE
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+    from orchestrator.client.policy import ReconnectPolicy
+
+LONGEST_RETRY_AFTER: Final = 300.0
+"""Seconds: a hub that asks its clients to stay away longer is not believed."""
+TOKEN_FAILURES_REPORTED: Final = 3
+"""Consecutive failures of the token provider from which on each is an event."""
+
+_PING: Final = frames.encode_json(frames.Ping())
+_NOTHING: Final[tuple[Effect, ...]] = ()
+
+
+@dataclass(slots=True)
+class _Link:
+    """One attempt to connect and, if it succeeds, the connection. What arrives under another epoch is not for it."""
+
+    epoch: int
+    deadline: float
+    """For the step under way: the credential, then the welcome."""
+    dialing: bool = False
+    welcomed: float | None = None
+    heard: float = 0.0
+    pinged: float = 0.0
+
+
+class Session:
+    """`idle → connecting → connected ⇄ reconnecting → closed`; `start` begins anew from `closed`.
+
+    Events wait in `inbox`, which holds `inbox_limit` of them. One frame more and the connection is dropped, loudly
+    (`Disconnected` with code 1008): reading on without room would lose frames silently, and not reading on would hold
+    up answers and heartbeats. The next attempt then waits until half of the inbox has been taken.
+    """
+
+    def __init__(
+        self,
+        hub: str,
+        policy: ReconnectPolicy,
+        rng: random.Random,
+        *,
+        daemon: bool = False,
+        timeouts: Timeouts | None = None,
+        inbox_limit: int = 10_000,
+    ) -> None:
+        self.state = State.IDLE
+        self.inbox: deque[ClientEvent] = deque()
+        self.failure: ConnectionProblem | None = None
+        """Why the session ended for good; `None` when it did not, or was closed by its owner."""
+        self.peer_id: str | None = None
+        self.max_message_size = MAX_MESSAGE_SIZE
+        self.timeouts = timeouts or Timeouts()
+        self.choked = False
+        """The inbox was full: `taken` is to be called once half of it is free."""
+        self.inbox_limit = inbox_limit
+        self._hub, self._policy, self._rng, self._daemon = hub, policy, rng, daemon
+        self._requests = Requests(self.timeouts.ack)
+        self._subscriptions = Subscriptions()
+        self._epoch = 0
+        self._link: _Link | None = None
+        self._begin_again()
+
+    def _begin_again(self) -> None:
+        self._attempt = 0
+        self._token_failures = 0
+        self._retry_after = self._slow_floor = 0.0
+        self._next_attempt: float | None = None
+        self._was_connected = False
+
+    # -- connecting
+
+    def start(self, now: float) -> Sequence[Effect]:
+        """Begin the first attempt. Raises `RuntimeError` unless the session is idle or closed."""
+        if self.state not in (State.IDLE, State.CLOSED):
+            raise RuntimeError(f"connect() was called on a client that is {self.state.value} already")
+        self._begin_again()
+        self._subscriptions = Subscriptions()
+        self.inbox.clear()
+        self.choked, self.failure, self.peer_id = False, None, None
+        self.state = State.CONNECTING
+        return self._begin_attempt(now)
+
+    def _begin_attempt(self, now: float) -> Sequence[Effect]:
+        self._next_attempt = None
+        self._epoch += 1
+        self._attempt += 1
+        self._link = _Link(self._epoch, deadline=now + self.timeouts.token)
+        return (Attempt(self._epoch),)
+
+    def dialing(self, epoch: int, now: float) -> None:
+        """Note that the credential of this attempt is there and that its socket is being opened."""
+        link = self._current(epoch)
+        if link is not None:
+            self._token_failures = 0
+            link.dialing, link.deadline = True, now + self.timeouts.welcome
+
+    def token_failed(self, epoch: int, reason: str, now: float) -> Sequence[Effect]:
+        """Give up an attempt for want of a token. `reason` holds no secret."""
+        if self._current(epoch) is None:
+            return _NOTHING
+        self._token_failures += 1
+        if self._token_failures >= TOKEN_FAILURES_REPORTED:
+            self.inbox.append(TokenFailed(self._token_failures, reason))
+        return self._ended(CloseCode.ABNORMAL, reason, now, TokenUnavailable(f"no token to connect with: {reason}"))
+
+    def lost(self, epoch: int, code: int, reason: str, now: float) -> Sequence[Effect]:
+        """Note that the socket of this epoch is closed, or never opened."""
+        return _NOTHING if self._current(epoch) is None else self._ended(code, reason, now)
+
+    def _current(self, epoch: int) -> _Link | None:
+        link = self._link
+        return link if link is not None and link.epoch == epoch else None
+
+    def _ended(
+        self, code: int, reason: str, now: float, first_failure: ConnectionProblem | None = None
+    ) -> Sequence[Effect]:
+        """Leave the current link and decide whether, and when, to come back."""
+        link, self._link = self._link, None
+        code, fate = int(code), closing(code)
+        reason = redact(reason) or fate.meaning
+        effects: list[Effect] = [*self._requests.fail_all(ConnectionLost, f"the connection ended first ({reason})")]
+        self._subscriptions.disconnected()
+        connected_since = link.welcomed if link else None
+        if connected_since is not None and now - connected_since >= self._policy.stable_after:
+            self._attempt = 0
+        if fate.terminal:
+            return [*effects, *self._finish(TerminalDisconnect(code, fate.meaning), code, reason)]
+        told = reason if code == CloseCode.ABNORMAL else f"{code} {reason}"
+        if not (self._was_connected or self._daemon) or self._policy.exhausted(self._attempt):
+            failure = HubUnreachable(self._hub, self._attempt, told)
+            if first_failure is not None and not self._was_connected and not self._daemon:
+                return [*effects, *self._finish(first_failure, code, reason)]
+            return [*effects, *self._finish(failure, code, reason)]
+        delay = self._policy.delay(
+            self._attempt + 1,
+            self._rng,
+            retry_after=self._retry_after,
+            slow_floor=max(self._slow_floor, fate.slow_floor),
+        )
+        self._retry_after = self._slow_floor = 0.0
+        self._next_attempt = now + delay
+        what = {"hub": self._hub, "code": code, "reason": reason, "retry_in": round(delay, 3)}
+        if connected_since is None:
+            effects.append(Noted("info", "attempt to connect failed", {**what, "attempt": self._attempt}))
+        else:
+            self.state = State.RECONNECTING
+            self.inbox.append(Disconnected(code, reason, will_reconnect=True, delay=delay))
+            effects.append(Noted("warning", "connection lost", what))
+        return effects
+
+    def _finish(self, failure: ConnectionProblem, code: int, reason: str) -> Sequence[Effect]:
+        self.state = State.CLOSED
+        self.failure = failure
+        self.inbox.append(Disconnected(code, reason, will_reconnect=False, delay=None))
+        fate = closing(code)
+        advice = (
+            fate.advice if isinstance(failure, TerminalDisconnect) else "check that the hub runs and can be reached"
+        )
+        if isinstance(failure, TokenUnavailable):
+            advice = "check the token provider"
+        what = {"hub": self._hub, "code": code, "meaning": fate.meaning, "reason": reason, "advice": advice}
+        return (Noted("error", "disconnected for good", what),)
+
+    def close(self) -> Sequence[Effect]:
+        """End everything now, for good, at the owner's wish: no attempt, timer or event follows.
+
+        A session that has ended by itself keeps what is still in its inbox.
+        """
+        if self.state is State.CLOSED:
+            return _NOTHING
+        link, self._link = self._link, None
+        self._next_attempt = None
+        effects: list[Effect] = [*self._requests.fail_all(ConnectionLost, "the client was closed first")]
+        self._subscriptions.disconnected()
+        self.inbox.clear()
+        self.state = State.CLOSED
+        if link is not None:
+            effects.append(Drop(link.epoch, CloseCode.NORMAL, ""))
+        return effects
+
+    # -- time
+
+    def deadline(self) -> float | None:
+        """Return when `tick` is due at the latest; `None` = nothing is waited for."""
+        link = self._link
+        if link is None:
+            return None if self.choked else self._next_attempt
+        if link.welcomed is None:
+            return link.deadline
+        due = max(link.heard, link.pinged) + self.timeouts.ping
+        if self.timeouts.inactivity is not None:
+            due = min(due, link.heard + self.timeouts.inactivity)
+        for other in (self._requests.deadline(), self._subscriptions.deadline()):
+            if other is not None and other < due:
+                due = other
+        return due if due < math.inf else None
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        """Do what is due by now; called too early, it does nothing."""
+        link = self._link
+        if link is None:
+            due = self._next_attempt is not None and self._next_attempt <= now and not self.choked
+            return self._begin_attempt(now) if due else _NOTHING
+        if link.welcomed is None:
+            return self._late(link, now) if link.deadline <= now else _NOTHING
+        inactivity = self.timeouts.inactivity
+        if inactivity is not None and link.heard + inactivity <= now:
+            reason = f"nothing was heard from the hub for {inactivity:g} s"
+            return self._drop(link, CloseCode.CLIENT_INACTIVITY, reason, now)
+        effects: list[Effect] = []
+        for request_id, pending, error in self._requests.expired(now):
+            effects += self._failed(request_id, pending, error, now)
+        for channel, tries_left in self._subscriptions.due(now):
+            effects.append(self._replay(link, channel, tries_left, now))
+        if max(link.heard, link.pinged) + self.timeouts.ping <= now:
+            link.pinged = now
+            effects.append(Write(link.epoch, _PING))
+        return effects
+
+    def taken(self, now: float) -> Sequence[Effect]:
+        """Note that events were taken out of the inbox after it was full."""
+        if self.choked and len(self.inbox) <= self.inbox_limit // 2:
+            self.choked = False
+            return self.tick(now)
+        return _NOTHING
+
+    def _late(self, link: _Link, now: float) -> Sequence[Effect]:
+        if not link.dialing:
+            reason = f"the token provider gave no answer within {self.timeouts.token:g} s"
+            return [Drop(link.epoch, CloseCode.NORMAL, ""), *self.token_failed(link.epoch, reason, now)]
+        return self._drop(link, CloseCode.CLIENT_INACTIVITY, f"no welcome within {self.timeouts.welcome:g} s", now)
+
+    def _drop(self, link: _Link, code: CloseCode, reason: str, now: float) -> Sequence[Effect]:
+        """Close the connection from this side, without waiting for the hub to agree."""
+        return [Drop(link.epoch, code, reason), *self._ended(code, reason, now)]
+
+    # -- requests
+
+    def subscribe(self, channel: str, include_sender_metadata: bool, now: float) -> Request:
+        """Remember a subscription, then ask for it. Raises `NotConnected`, and then remembers nothing."""
+        link = self._connected()
+        self._subscriptions.remember(channel, include_sender_metadata)
+        return self._subscribe(link, channel, now)
+
+    def unsubscribe(self, channel: str, now: float) -> Request:
+        """Forget a subscription, also when not connected, then tell the hub. Raises `NotConnected`."""
+        self._subscriptions.forget(channel)
+        link = self._connected()
+        request_id = self._requests.open("unsubscribe", channel, now)
+        return Request(request_id, link.epoch, frames.encode_json(frames.Unsubscribe(channel, request_id)))
+
+    def publish(self, channel: str, data: Raw, now: float) -> Request:
+        """Raises `NotConnected` or `PayloadTooLarge`."""
+        link = self._connected()
+        self._check_size(data)
+        request_id = self._requests.open("publish", channel, now)
+        return Request(request_id, link.epoch, frames.encode_json(frames.Publish(channel, data, request_id)))
+
+    def send(self, to: str, data: Raw, now: float) -> Request:
+        """Raises `NotConnected` or `PayloadTooLarge`."""
+        link = self._connected()
+        self._check_size(data)
+        request_id = self._requests.open("send", to, now)
+        return Request(request_id, link.epoch, frames.encode_json(frames.Send(to, data, request_id)))
+
+    def _connected(self) -> _Link:
+        if self.state is State.CONNECTED and self._link is not None:
+            return self._link
+        raise NotConnected(f"nothing was sent: {self.why_not_connected()}")
+
+    def why_not_connected(self) -> str:
+        if self.failure is not None:
+            return f"the client has ended ({self.failure})"
+        return {
+            State.IDLE: "the client has not been connected yet",
+            State.CONNECTING: f"the client has not reached {self._hub} yet",
+            State.RECONNECTING: f"the connection to {self._hub} is down and will be tried again",
+            State.CLOSED: "the client was closed",
+        }.get(self.state, "the client is connected")
+
+    def _check_size(self, data: Raw) -> None:
+        size = memoryview(data).nbytes
+        if size > self.max_message_size:
+            raise PayloadTooLarge(size, self.max_message_size)
+
+    def _subscribe(self, link: _Link, channel: str, now: float, tries_left: int | None = None) -> Request:
+        request_id = self._requests.open("subscribe", channel, now, tries_left)
+        frame = frames.Subscribe(channel, request_id, self._subscriptions.wanted[channel])
+        return Request(request_id, link.epoch, frames.encode_json(frame))
+
+    def _replay(self, link: _Link, channel: str, tries_left: int, now: float) -> Write:
+        return Write(link.epoch, self._subscribe(link, channel, now, tries_left).frame)
+
+    def _failed(self, request_id: str, pending: Pending, error: ConnectionProblem, now: float) -> Sequence[Effect]:
+        """End a request in an error; a replayed subscription is tried again later instead, a few times."""
+        if pending.tries_left is None:
+            return (Settled(request_id, error=error),)
+        what = {"hub": self._hub, "channel": pending.subject, "error": str(error)}
+        if pending.tries_left > 0:
+            self._subscriptions.retry_at(now + self.timeouts.replay, pending.subject, pending.tries_left - 1)
+            return (Noted("warning", "a subscription was not restored and will be tried again", what),)
+        return (Noted("error", "a subscription could not be restored on this connection", what),)
+
+    # -- frames
+
+    def received(self, epoch: int, text: str, now: float) -> Sequence[Effect]:
+        """Take one text frame. What a replaced socket still says, and what cannot be understood, changes nothing."""
+        link = self._link
+        if link is None or link.epoch != epoch:
+            return _NOTHING
+        link.heard = now
+        frame = frames.decode_hub_frame(text)
+        kind = type(frame)
+        if link.welcomed is None:
+            return self._welcome(link, frame, now) if isinstance(frame, frames.Welcome) else _NOTHING
+        if kind is frames.Ack:
+            return self._acknowledged(frame)  # type: ignore[arg-type] # narrowed by `kind`, which is quicker
+        event = self._event(frame)
+        if event is None:
+            return self._refused(frame, now) if isinstance(frame, frames.Error) else _NOTHING
+        if len(self.inbox) >= self.inbox_limit:
+            return self._overflow(link, now)
+        self.inbox.append(event)
+        return _NOTHING
+
+    def _event(self, frame: frames.HubFrame | None) -> ClientEvent | None:
+        match frame:
+            case frames.Message():
+                metadata = None if frame.from_metadata is UNSET else frame.from_metadata
+                return MessageReceived(frame.channel, frame.sender, frame.data, metadata)
+            case frames.Direct():
+                metadata = None if frame.from_metadata is UNSET else frame.from_metadata
+                return DirectReceived(frame.sender, frame.data, metadata)
+            case frames.Presence():
+                snapshot = self._subscriptions.is_snapshot(frame.channel)
+                return PresenceReceived(frame.channel, frame.joined, frame.left, snapshot)
+            case frames.GoingAway():
+                asked = GOING_AWAY_RETRY_MS if frame.retry_after_ms is None else frame.retry_after_ms
+                self._retry_after = min(max(asked / 1000, 0.0), LONGEST_RETRY_AFTER)
+                return GoingAway(self._retry_after)
+        return None
+
+    def _welcome(self, link: _Link, frame: frames.Welcome, now: float) -> Sequence[Effect]:
+        link.welcomed = link.pinged = now
+        resumed, self._was_connected = self._was_connected, True
+        self.state = State.CONNECTED
+        self.peer_id, self.max_message_size = frame.peer_id, frame.max_message_size
+        metadata = None if frame.metadata is UNSET else frame.metadata
+        self.inbox.append(Connected(frame.peer_id, resumed, frame.expires_at, frame.max_message_size, metadata))
+        effects: list[Effect] = [
+            Noted("info", "connected", {"hub": self._hub, "peer": frame.peer_id, "resumed": resumed})
+        ]
+        if resumed:
+            effects += [self._replay(link, channel, REPLAYS, now) for channel in self._subscriptions.wanted]
+        return effects
+
+    def _acknowledged(self, frame: frames.Ack) -> Sequence[Effect]:
+        pending = self._requests.answered(frame.request_id)
+        if pending is None:
+            return _NOTHING
+        if pending.kind == "subscribe" and pending.subject in self._subscriptions.wanted:
+            self._subscriptions.acknowledged(pending.subject)
+        return (Settled(frame.request_id, frame.receivers),) if pending.tries_left is None else _NOTHING
+
+    def _refused(self, frame: frames.Error, now: float) -> Sequence[Effect]:
+        if frame.request_id is None:
+            if frame.code == ErrorCode.UNKNOWN_TYPE:
+                return _NOTHING
+            what = {"hub": self._hub, "code": frame.code, "message": redact(frame.message)}
+            return (Noted("warning", "the hub reported an error", what),)
+        pending = self._requests.answered(frame.request_id)
+        if pending is None:
+            return _NOTHING
+        error = refusal(frame.code, redact(frame.message), pending.subject)
+        return self._failed(frame.request_id, pending, error, now)
+
+    def _overflow(self, link: _Link, now: float) -> Sequence[Effect]:
+        self.choked = True
+        reason = f"the inbox is full: {self.inbox_limit} events wait to be taken by the program"
+        return self._drop(link, CloseCode.POLICY_VIOLATION, reason, now)

@@ -1,0 +1,56 @@
+"""What this client is subscribed to, across connections, and which rosters are about to be sent whole."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+REPLAYS: Final = 3
+"""How often restoring a subscription is tried again on one connection."""
+
+
+class Subscriptions:
+    """Channels with their latest options. A connection's share of the state ends with `disconnected`."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, bool] = {}
+        """Channel → whether the senders' metadata is asked for."""
+        self._roster_due: set[str] = set()
+        self._retries: deque[tuple[float, str, int]] = deque()
+
+    def remember(self, channel: str, include_sender_metadata: bool) -> None:
+        self.wanted[channel] = include_sender_metadata
+
+    def forget(self, channel: str) -> None:
+        self.wanted.pop(channel, None)
+        self._roster_due.discard(channel)
+
+    def acknowledged(self, channel: str) -> None:
+        self._roster_due.add(channel)
+
+    def is_snapshot(self, channel: str) -> bool:
+        """Tell whether a presence frame of `channel`, arriving now, is the first since a subscribe was acknowledged."""
+        if channel in self._roster_due:
+            self._roster_due.remove(channel)
+            return True
+        return False
+
+    def retry_at(self, when: float, channel: str, tries_left: int) -> None:
+        """Restore `channel` later. Calls come in the order of `when`."""
+        self._retries.append((when, channel, tries_left))
+
+    def deadline(self) -> float | None:
+        return self._retries[0][0] if self._retries else None
+
+    def due(self, now: float) -> list[tuple[str, int]]:
+        """Take out the channels whose time has come and that are still wanted."""
+        ready = []
+        while self._retries and self._retries[0][0] <= now:
+            _, channel, tries_left = self._retries.popleft()
+            if channel in self.wanted:
+                ready.append((channel, tries_left))
+        return ready
+
+    def disconnected(self) -> None:
+        self._roster_due.clear()
+        self._retries.clear()

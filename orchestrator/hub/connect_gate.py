@@ -1,0 +1,43 @@
+"""How often one address may try to connect."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import deque
+from typing import Final
+
+_WINDOW: Final = 60.0
+_MAX_ADDRESSES: Final = 10_000
+
+
+class ConnectGate:
+    """A sliding minute per address. Loopback is exempt: whole fleets of agents live there."""
+
+    def __init__(self, per_minute: int) -> None:
+        """`per_minute` attempts are let through; 0 = all."""
+        self._most = per_minute
+        self._attempts: dict[str, deque[float]] = {}
+        """Oldest attempt first; the addresses in the order of their first remembered attempt."""
+
+    def admits(self, address: str, now: float) -> bool:
+        """Count an attempt, and tell whether it may go on; refused attempts do not count."""
+        if not self._most or _is_loopback(address):
+            return True
+        attempts = self._attempts.get(address)
+        if attempts is None:
+            if len(self._attempts) >= _MAX_ADDRESSES:
+                del self._attempts[next(iter(self._attempts))]
+            attempts = self._attempts[address] = deque()
+        while attempts and attempts[0] <= now - _WINDOW:
+            attempts.popleft()
+        if len(attempts) >= self._most:
+            return False
+        attempts.append(now)
+        return True
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:  # a Unix socket has no address
+        return True

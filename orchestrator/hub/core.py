@@ -1,0 +1,309 @@
+"""The hub itself: a synchronous machine that takes what connections send and fills their outboxes.
+
+It touches no socket and no clock. Whoever drives it hands in `now` (monotonic seconds), writes what is in the
+outboxes of `turn.dirty` once per turn of its loop, and calls `tick` when `next_deadline` has come.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.hub import wire
+from orchestrator.hub.apps import App
+from orchestrator.hub.connections import Connection
+from orchestrator.hub.intake import Refused, read
+from orchestrator.hub.membership import Membership
+from orchestrator.hub.outbox import Outbox, Turn
+from orchestrator.hub.requests import Requests, deliver
+from orchestrator.hub.rosters import Reason
+from orchestrator.hub.timers import Timers
+from orchestrator.protocol import limits
+from orchestrator.protocol.codes import CloseCode, ErrorCode, closing
+from orchestrator.protocol.frames import encode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from msgspec import Raw
+
+    from orchestrator.hub.admission import Identity
+    from orchestrator.hub.keys import KeyRing
+    from orchestrator.hub.settings import Settings
+
+_DRAIN_STEP: Final = 0.02
+"""Seconds between two groups of closes of a shutdown."""
+
+
+class Hub:
+    def __init__(self, settings: Settings, on_fault: Callable[[Exception], None] | None = None) -> None:
+        """`on_fault` is told of an exception that ended the handling of one request, and of nothing else."""
+        self.settings = settings
+        self.turn = Turn()
+        self.draining = False
+        self._timers = Timers()
+        self._membership = Membership(self._timers, settings.snapshot_gap)
+        self._requests = Requests(settings, self._membership)
+        self._apps: dict[str, App] = {}
+        self._on_fault = on_fault
+
+    # -- connections
+
+    def outbox(self) -> Outbox:
+        return Outbox(self.turn, self.settings.outbox_bytes)
+
+    def connect(self, identity: Identity, outbox: Outbox, now: float, wall: float) -> Connection | None:
+        """Open a connection and put its welcome, or close `outbox` and return `None`; `wall` is Unix seconds.
+
+        A token that names an instance continues the connection of the same peer and instance, and replaces those of
+        its other instances.
+        """
+        self.turn.now = now
+        app = self._apps.setdefault(identity.app, App(identity.app))
+        previous = [] if identity.instance is None else _with_instance(app, identity.peer_id)
+        full = 0 < self.settings.max_connections <= app.connections - len(previous)
+        if self.draining or full:
+            code = CloseCode.OVER_CONCURRENT_LIMIT if full else CloseCode.GOING_AWAY
+            outbox.close(code, closing(code).meaning)
+            return None
+        expires = None if identity.expires_at is None else now + identity.expires_at - wall - limits.EXPIRY_LEAD
+        connection = outbox.connection = Connection(identity, app, outbox, now, expires)
+        app.add(connection)
+        outbox.put(
+            wire.welcome(connection.peer_json, identity.expires_at, wall, limits.MAX_MESSAGE_SIZE, identity.metadata)
+        )
+        for old in previous:
+            if old.identity.instance == identity.instance:
+                self._membership.move(old, connection)
+                self._close(old, CloseCode.NORMAL, "continued by another connection", Reason.LEFT)
+            else:
+                self._close(old, CloseCode.ADMIN_DISCONNECT, "replaced", Reason.REPLACED)
+        self._watch(connection, now)
+        self._drop_slow()
+        return connection
+
+    def disconnect(self, connection: Connection, now: float, reason: Reason = Reason.LOST) -> None:
+        """Note that the other side is gone: with `Reason.LEFT` when it said so."""
+        self.turn.now = now
+        if connection.open:
+            self._remove(connection, reason)
+        self._drop_slow()
+
+    # -- what connections send
+
+    def receive(self, connection: Connection, text: bytes, now: float) -> None:
+        """Handle one text message."""
+        if not self._take_in(connection, now):
+            return
+        if len(text) > self.settings.max_frame:
+            self._close(connection, CloseCode.MESSAGE_TOO_BIG)
+            return
+        if not connection.spend(now):
+            self._close(connection, CloseCode.OVER_MESSAGE_RATE)
+            return
+        request_id: str | None = None
+        try:
+            frame = read(text)
+            request_id = frame.request_id
+            self._requests.handle(connection, frame)
+        except Refused as refused:
+            connection.outbox.put(wire.error(refused.code, refused.message, refused.request_id))
+        except UnicodeDecodeError:
+            self._close(connection, CloseCode.INVALID_TEXT)
+        except Exception as fault:  # noqa: BLE001  # one request must not end the hub; it is reported and answered
+            if self._on_fault is not None:
+                self._on_fault(fault)
+            connection.outbox.put(wire.error(ErrorCode.INTERNAL_ERROR, "this request failed in the hub", request_id))
+        self._drop_slow()
+
+    def receive_binary(self, connection: Connection, now: float) -> None:
+        """Handle one binary message: the protocol has none."""
+        if self._counts(connection, now):
+            message = "messages are text, not binary"
+            connection.outbox.put(wire.error(ErrorCode.MALFORMED_MESSAGE, message, None))
+            self._drop_slow()
+
+    def receive_ping(self, connection: Connection, payload: bytes, now: float) -> None:
+        """Handle a WebSocket ping, which counts as a message."""
+        if self._counts(connection, now):
+            connection.outbox.put(wire.pong_frame(payload))
+            self._drop_slow()
+
+    def receive_pong(self, connection: Connection, now: float) -> None:
+        """Handle a WebSocket pong: a sign of life, asked for or not, that counts as a message."""
+        self._counts(connection, now)
+
+    def receive_fragment(self, connection: Connection, now: float) -> bool:
+        """Count a frame that does not complete its message; return whether the connection goes on."""
+        return self._counts(connection, now)
+
+    def violation(self, connection: Connection, code: CloseCode, now: float) -> None:
+        """Close a connection that broke the rules of WebSocket itself."""
+        self.turn.now = now
+        if connection.open:
+            self._close(connection, code)
+        self._drop_slow()
+
+    # -- the socket's side of an outbox
+
+    def stalled(self, connection: Connection, unsent: int, now: float) -> None:
+        """Note that the socket still holds `unsent` bytes of what it was last given."""
+        self.turn.now = now
+        outbox = connection.outbox
+        outbox.stall(unsent)
+        if connection.open:
+            self._timers.at(outbox.oldest + self.settings.outbox_age, partial(self._check_age, connection))
+        self._drop_slow()
+
+    def resumed(self, connection: Connection, now: float) -> None:
+        self.turn.now = now
+        connection.outbox.resume(now)
+
+    # -- time
+
+    @property
+    def next_deadline(self) -> float | None:
+        """The time at which `tick` is to be called; `None` = not before something else happens."""
+        return self._timers.next
+
+    def tick(self, now: float) -> None:
+        self.turn.now = now
+        self._timers.run(now)
+        self._drop_slow()
+
+    # -- what whoever runs the hub may do
+
+    def connections(self) -> Iterator[Connection]:
+        for app in self._apps.values():
+            for peers in app.peers.values():
+                yield from peers
+
+    def app(self, name: str) -> App | None:
+        return self._apps.get(name)
+
+    def kick(self, app: str, peer_id: str, now: float) -> int:
+        """Close every connection of a peer for good; return how many."""
+        self.turn.now = now
+        found = self._apps.get(app)
+        connections = [] if found is None else list(found.peers.get(peer_id, ()))
+        for connection in connections:
+            self._close(connection, CloseCode.ADMIN_DISCONNECT, reason=Reason.LEFT)
+        self._drop_slow()
+        return len(connections)
+
+    def rekey(self, keys: KeyRing, now: float) -> None:
+        """Close the connections whose keys are not among `keys` any more."""
+        self.turn.now = now
+        for connection in list(self.connections()):
+            if not keys.holds(connection.identity.key):
+                self._close(connection, CloseCode.INVALID_TOKEN, reason=Reason.LEFT)
+        self._drop_slow()
+
+    def broadcast(self, app: str, channel: str, sender: str, data: Raw, metadata: bytes | None, now: float) -> int:
+        """Queue a message from outside any connection to all subscribers; return how many there are."""
+        self.turn.now = now
+        home = self._apps.setdefault(app, App(app))
+        audience = home.channels.audience(channel)
+        receivers = deliver(audience, encode_json(sender), data, metadata, None)
+        self._drop_slow()
+        return receivers
+
+    def drain(self, now: float) -> None:
+        """Tell everybody that the hub is going away, and close them all, spread over the time that there is."""
+        self.turn.now = now
+        self.draining = True
+        farewell = wire.going_away(self.settings.retry_after_ms)
+        everybody = list(self.connections())
+        for connection in everybody:
+            connection.outbox.put(farewell)
+        window = min(self.settings.drain_window, len(everybody) / self.settings.drain_rate)
+        steps = max(1, math.ceil(window / _DRAIN_STEP))
+        size = math.ceil(len(everybody) / steps)
+        for step in range(steps):
+            group = everybody[step * size : (step + 1) * size]
+            if group:
+                self._timers.at(now + step * _DRAIN_STEP, partial(self._dismiss, group))
+        self.tick(now)
+
+    # -- the ends of connections
+
+    def _take_in(self, connection: Connection, now: float) -> bool:
+        self.turn.now = now
+        connection.heard = now
+        return connection.open
+
+    def _counts(self, connection: Connection, now: float) -> bool:
+        if not self._take_in(connection, now):
+            return False
+        if not connection.spend(now):
+            self._close(connection, CloseCode.OVER_MESSAGE_RATE)
+            self._drop_slow()
+            return False
+        return True
+
+    def _close(
+        self, connection: Connection, code: CloseCode, text: str | None = None, reason: Reason = Reason.LOST
+    ) -> None:
+        self._remove(connection, reason)
+        connection.outbox.close(code, closing(code).meaning if text is None else text)
+
+    def _remove(self, connection: Connection, reason: Reason) -> None:
+        connection.open = False
+        for text in list(connection.subscriptions):
+            self._membership.leave(connection, text, reason)
+        connection.app.remove(connection)
+
+    def _dismiss(self, group: list[Connection], now: float) -> None:
+        self.turn.now = now
+        for connection in group:
+            if connection.open:
+                self._close(connection, CloseCode.GOING_AWAY, reason=Reason.DRAINING)
+
+    def _drop_slow(self) -> None:
+        """Remove the connections whose outboxes overflowed; telling others of it may overflow more."""
+        overflowed = self.turn.overflowed
+        while overflowed:
+            outbox = overflowed.pop()
+            connection = outbox.connection
+            if connection is not None and connection.open:
+                self._remove(connection, Reason.LOST)
+
+    def _check_age(self, connection: Connection, now: float) -> None:
+        outbox = connection.outbox
+        if not connection.open or not outbox.stalled:
+            return
+        due = outbox.oldest + self.settings.outbox_age
+        if due <= now:
+            outbox.overflow()
+        else:
+            self._timers.at(due, partial(self._check_age, connection))
+
+    def _watch(self, connection: Connection, now: float) -> None:
+        """Close the connection when its token ends, and when it gives no sign of life for too long."""
+        if not connection.open:
+            return
+        if connection.expires is not None and connection.expires <= now:
+            self._close(connection, CloseCode.TOKEN_EXPIRED)
+            return
+        if connection.pinged is not None and connection.heard >= connection.pinged:
+            connection.pinged = None
+        if connection.pinged is None:
+            due = connection.heard + self.settings.ping_interval
+            if due <= now:
+                connection.pinged = now
+                connection.outbox.put(wire.PING)
+                due = now + self.settings.ping_timeout
+        else:
+            due = connection.pinged + self.settings.ping_timeout
+            if due <= now:
+                self._remove(connection, Reason.LOST)
+                connection.outbox.abort()
+                return
+        if connection.expires is not None:
+            due = min(due, connection.expires)
+        self._timers.at(due, partial(self._watch, connection))
+
+
+def _with_instance(app: App, peer_id: str) -> list[Connection]:
+    return [held for held in app.peers.get(peer_id, ()) if held.identity.instance is not None]

@@ -1,0 +1,91 @@
+"""The keys that a hub accepts: pairs that sign tokens, and publishable keys that are credentials themselves."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
+
+from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.protocol.codes import Action
+from orchestrator.protocol.limits import MIN_SECRET_BYTES
+from orchestrator.protocol.tokens import Rate, SecretKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PUBLISHABLE_ACTIONS: Final = frozenset({Action.SUBSCRIBE, Action.PUBLISH, Action.PRESENCE})
+"""What a publishable key allows unless it says otherwise: anybody may hold it, so it does not address single peers."""
+MAX_KEYS_PER_APP: Final = 50
+_ORIGIN: Final = re.compile(r"https?://[^/\s?#@]+")
+
+
+class KeyProblem(OrchestratorError):
+    """Keys, or the file that holds them, cannot be used."""
+
+    exit_code = ExitCode.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class PublishableKey:
+    """A key that opens connections by itself, under a fresh peer id each."""
+
+    key: str = field(repr=False)
+    app: str = "default"
+    channels: tuple[str, ...] = ("**",)
+    actions: frozenset[Action] = PUBLISHABLE_ACTIONS
+    origins: tuple[str, ...] = ()
+    """Exact `scheme://host[:port]` of the pages that may use it; none = any client."""
+    rate: Rate | Literal["unlimited"] | None = None
+    """The message budget of its connections; `None` = the protocol's."""
+
+
+class KeyRing:
+    """Every key that is live, by what finds it. Immutable: a change of keys is another ring.
+
+    Raises `KeyProblem` for a secret of fewer than 32 bytes, for two keys that could be confused, and for more than
+    50 keys of one app.
+    """
+
+    def __init__(self, secret: Iterable[SecretKey] = (), publishable: Iterable[PublishableKey] = ()) -> None:
+        signing: dict[str, SecretKey] = {}
+        for key in secret:
+            if key.id in signing:
+                raise KeyProblem(f"the key id {key.id!r} is there twice")
+            if len(key.secret.encode()) < MIN_SECRET_BYTES:
+                raise KeyProblem(
+                    f"the secret of {key.id!r} has {len(key.secret.encode())} bytes; "
+                    f"at least {MIN_SECRET_BYTES} are needed (`orchestrator keys new` makes good ones)"
+                )
+            signing[key.id] = key
+        open_keys: dict[str, PublishableKey] = {}
+        for page_key in publishable:
+            if page_key.key in open_keys:
+                raise KeyProblem("a publishable key is there twice")
+            if len(page_key.key) < MIN_SECRET_BYTES // 2:
+                raise KeyProblem("a publishable key is shorter than 16 characters, and could be guessed")
+            for origin in page_key.origins:
+                if not _ORIGIN.fullmatch(origin):
+                    raise KeyProblem(f"the origin {origin!r} is not of the form 'https://host' or 'https://host:port'")
+            open_keys[page_key.key] = page_key
+        apps = [key.app for key in signing.values()] + [page_key.app for page_key in open_keys.values()]
+        for app, count in Counter(apps).items():
+            if count > MAX_KEYS_PER_APP:
+                raise KeyProblem(f"the app {app!r} has {count} keys; at most {MAX_KEYS_PER_APP} are allowed")
+        self.secret: Mapping[str, SecretKey] = MappingProxyType(signing)
+        """By key id."""
+        self.publishable: Mapping[str, PublishableKey] = MappingProxyType(open_keys)
+        """By the key itself."""
+
+    def holds(self, key: SecretKey | PublishableKey) -> bool:
+        """Tell whether connections made with `key` may go on: it is here, for the same app."""
+        if isinstance(key, PublishableKey):
+            page_key = self.publishable.get(key.key)
+            return page_key is not None and page_key.app == key.app
+        signing = self.secret.get(key.id)
+        return signing is not None and (signing.secret, signing.app) == (key.secret, key.app)
+
+    def __repr__(self) -> str:
+        return f"KeyRing({list(self.secret)}, {len(self.publishable)} publishable)"

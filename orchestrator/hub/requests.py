@@ -1,0 +1,137 @@
+"""What each request does, once it is known to be well formed: rights first, then limits, then effects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.hub import wire
+from orchestrator.hub.intake import Refused
+from orchestrator.hub.rights import Listing
+from orchestrator.hub.rosters import Reason
+from orchestrator.protocol.codes import Action, ErrorCode
+from orchestrator.protocol.frames import Publish, Send, Subscribe, Unsubscribe
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from orchestrator.hub.apps import App
+    from orchestrator.hub.channels import Audience
+    from orchestrator.hub.connections import Connection
+    from orchestrator.hub.membership import Membership
+    from orchestrator.hub.settings import Settings
+    from orchestrator.protocol.frames import ClientFrame, Ping
+
+
+class Requests:
+    __slots__ = ("_membership", "_settings")
+
+    def __init__(self, settings: Settings, membership: Membership) -> None:
+        self._settings = settings
+        self._membership = membership
+
+    def handle(self, connection: Connection, frame: ClientFrame) -> None:
+        """Carry out one request and acknowledge it. Raises `Refused` for one that is to be answered with an error."""
+        if isinstance(frame, Publish):
+            self._publish(connection, frame)
+        elif isinstance(frame, Send):
+            self._send(connection, frame)
+        elif isinstance(frame, Subscribe):
+            self._subscribe(connection, frame)
+        elif isinstance(frame, Unsubscribe):
+            self._unsubscribe(connection, frame)
+        else:
+            self._ping(connection, frame)
+
+    def _publish(self, connection: Connection, frame: Publish) -> None:
+        app, request_id = connection.app, frame.request_id
+        app.messages += 1
+        _need(connection, Action.PUBLISH, request_id)
+        if not connection.rights.may_publish(frame.channel):
+            raise _unauthorized(frame.channel, request_id)
+        self._check_quota(app, request_id)
+        audience = app.channels.audience(frame.channel)
+        metadata = connection.identity.peer_metadata
+        receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
+        if request_id is not None:
+            connection.outbox.put(wire.ack(request_id, receivers))
+
+    def _send(self, connection: Connection, frame: Send) -> None:
+        app, request_id = connection.app, frame.request_id
+        app.messages += 1
+        _need(connection, Action.SEND, request_id)
+        if not connection.rights.may_send(frame.to):
+            message = "the grants of this token do not name this peer"
+            raise Refused(ErrorCode.ACTION_NOT_PERMITTED, message, request_id)
+        self._check_quota(app, request_id)
+        targets = app.peers.get(frame.to)
+        if not targets:
+            raise Refused(ErrorCode.PEER_NOT_FOUND, "the peer is not connected", request_id)
+        direct = wire.direct(connection.peer_json, frame.data, connection.identity.peer_metadata)
+        for target in targets:
+            target.outbox.put(direct)
+        _acknowledge(connection, request_id)
+
+    def _subscribe(self, connection: Connection, frame: Subscribe) -> None:
+        channel, request_id = frame.channel, frame.request_id
+        _need(connection, Action.SUBSCRIBE, request_id)
+        listing = connection.rights.subscription(channel)
+        if listing is Listing.REFUSED:
+            raise _unauthorized(channel, request_id)
+        held = connection.subscriptions
+        if channel not in held and len(held) >= self._settings.max_channels:
+            message = f"a connection holds at most {self._settings.max_channels} subscriptions"
+            raise Refused(ErrorCode.CHANNEL_LIMIT_EXCEEDED, message, request_id)
+        self._membership.join(connection, channel, frame.include_sender_metadata, listing)
+        _acknowledge(connection, request_id)
+        self._membership.owe_roster(connection, channel)
+
+    def _unsubscribe(self, connection: Connection, frame: Unsubscribe) -> None:
+        if frame.channel in connection.subscriptions:
+            self._membership.leave(connection, frame.channel, Reason.LEFT)
+        _acknowledge(connection, frame.request_id)
+
+    def _ping(self, connection: Connection, frame: Ping) -> None:
+        connection.outbox.put(wire.pong(frame.request_id))
+
+    def _check_quota(self, app: App, request_id: str | None) -> None:
+        if 0 < self._settings.max_messages < app.messages:
+            message = "the messages of this period are used up"
+            raise Refused(ErrorCode.OVER_MESSAGE_QUOTA, message, request_id)
+
+
+def deliver(audience: Audience, sender: bytes, data: Raw, metadata: bytes | None, skip: Connection | None) -> int:
+    """Queue a message to everybody in `audience` but `skip`; return how many there are.
+
+    `sender` and `metadata` come as JSON. The frame is built once, or twice where some want the metadata.
+    """
+    receivers = len(audience.plain) + len(audience.stamped)
+    if not receivers:
+        return 0
+    plain = wire.message(audience.name, sender, data)
+    for member in audience.plain:
+        if member is skip:
+            receivers -= 1
+        else:
+            member.outbox.put(plain)
+    if audience.stamped:
+        stamped = plain if metadata is None else wire.message(audience.name, sender, data, metadata)
+        for member in audience.stamped:
+            if member is skip:
+                receivers -= 1
+            else:
+                member.outbox.put(stamped)
+    return receivers
+
+
+def _need(connection: Connection, action: Action, request_id: str | None) -> None:
+    if not connection.rights.may(action):
+        raise Refused(ErrorCode.ACTION_NOT_PERMITTED, f"this credential does not allow to {action}", request_id)
+
+
+def _unauthorized(channel: str, request_id: str | None) -> Refused:
+    return Refused(ErrorCode.CHANNEL_NOT_AUTHORIZED, f"this credential does not reach {channel!r}", request_id)
+
+
+def _acknowledge(connection: Connection, request_id: str | None) -> None:
+    if request_id is not None:
+        connection.outbox.put(wire.ack(request_id))

@@ -1,0 +1,193 @@
+"""One listening port for everything: WebSockets at `/v1` by picows, all other HTTP by aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import uuid
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiohttp import web
+from picows.picows import WSProtocol
+
+from orchestrator.hub.admission import admit
+from orchestrator.hub.connect_gate import ConnectGate
+from orchestrator.hub.core import Hub
+from orchestrator.hub.door import Door, Waiting
+from orchestrator.hub.driver import Driver
+from orchestrator.hub.http import make_app
+from orchestrator.hub.keys import KeyProblem
+from orchestrator.hub.request_head import HttpRefusal, Upgrade
+from orchestrator.hub.socket_peer import SocketPeer
+from orchestrator.protocol.limits import MAX_REQUEST_HEAD, MAX_URL
+from orchestrator.protocol.tokens import TokenRefused
+
+if TYPE_CHECKING:
+    import socket
+
+    from orchestrator.hub.admission import Identity
+    from orchestrator.hub.keys import KeyRing
+    from orchestrator.hub.settings import Settings
+    from orchestrator.protocol.codes import CloseCode
+
+_BACKLOG: Final = 4096
+_READ_BUFFER: Final = 4096
+_log: Final = logging.getLogger("orchestrator.hub")
+_SILENT: Final = logging.Logger("orchestrator.hub.libraries", logging.CRITICAL + 1)
+"""For libraries that log requests, whose URLs hold credentials, and frames, which are nobody's business."""
+
+
+class Server:
+    """A hub on a listening socket. `start` it, and `drain` it in the end."""
+
+    def __init__(self, keys: KeyRing, settings: Settings) -> None:
+        self.keys = keys
+        self.settings = settings
+        self.hub = Hub(settings, on_fault=_report)
+        self.url = ""
+        """Where WebSocket clients connect, without a path; set by `start`."""
+        self.http_url = ""
+        self._gate = ConnectGate(settings.connects_per_minute)
+        self._waiting = Waiting(settings.max_waiting)
+        self._peers: set[SocketPeer] = set()
+        self._all_gone = asyncio.Event()
+        self._driver: Driver
+        self._server: asyncio.Server
+        self._runner: web.AppRunner
+
+    @property
+    def draining(self) -> bool:
+        return self.hub.draining
+
+    async def start(self, listening: socket.socket) -> None:
+        """Serve on a socket that is bound; it is closed with the server. Raises `KeyProblem` for unusable TLS files."""
+        loop = asyncio.get_running_loop()
+        tls = _tls(self.settings)
+        self._driver = Driver(self.hub, loop)
+        self._runner = web.AppRunner(
+            make_app(self),
+            access_log=None,
+            logger=_SILENT,
+            keepalive_timeout=75,
+            shutdown_timeout=1.0,
+            max_line_size=MAX_URL + 64,
+            max_field_size=MAX_REQUEST_HEAD,
+        )
+        await self._runner.setup()
+        self.url, self.http_url = _urls(listening, tls is not None)
+        self._server = await loop.create_server(self._door, sock=listening, ssl=tls, backlog=_BACKLOG)
+
+    async def drain(self) -> None:
+        """Say goodbye to everybody, wait until they are gone or the grace is over, and stop."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.drain_window + self.settings.drain_grace
+        self.hub.drain(self._driver.clock())
+        self._driver.settle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while self._peers:
+                    self._all_gone.clear()
+                    await self._all_gone.wait()
+        self._server.close()
+        self._waiting.shut_all()
+        for peer in list(self._peers):
+            peer.cut()
+        self._driver.stop()
+        await self._runner.cleanup()
+
+    def rekey(self, keys: KeyRing) -> None:
+        """Use other keys from now on; connections made with one that is gone are closed."""
+        self.keys = keys
+        self.hub.rekey(keys, self._driver.clock())
+        self._driver.settle()
+
+    def accept(self, transport: asyncio.Transport, upgrade: Upgrade) -> None:
+        """Make a WebSocket of a connection. Raises `HttpRefusal`.
+
+        A credential that is refused gets its WebSocket too: clients learn why from the close code alone.
+        """
+        if self.draining:
+            raise HttpRefusal(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
+        address = transport.get_extra_info("peername")
+        if address and not self._gate.admits(address[0], self._driver.clock()):
+            raise HttpRefusal(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "60"})
+        peer = SocketPeer(self._driver, transport, self._admit(upgrade), self._forget)
+        self._peers.add(peer)
+        _to_picows(transport, peer, upgrade, self.settings)
+
+    def _admit(self, upgrade: Upgrade) -> Identity | CloseCode:
+        try:
+            return admit(upgrade.query, upgrade.origin, self.keys, self._driver.wall(), lambda: str(uuid.uuid4()))
+        except TokenRefused as refused:
+            return refused.code
+
+    def _door(self) -> Door:
+        return Door(self._waiting, self.settings.handshake_timeout, self.accept, self._http)
+
+    def _http(self) -> asyncio.Protocol:
+        factory = self._runner.server
+        assert factory is not None, "the runner was set up"
+        return factory()
+
+    def _forget(self, peer: SocketPeer) -> None:
+        self._peers.discard(peer)
+        if not self._peers:
+            self._all_gone.set()
+
+
+def _to_picows(transport: asyncio.Transport, peer: SocketPeer, upgrade: Upgrade, settings: Settings) -> None:
+    """Give the socket to picows, which sees a request that holds neither credential nor browser's peculiarities.
+
+    `WSProtocol` is no documented interface; a test opens a connection through it.
+    """
+    protocol = WSProtocol(
+        host_port=None,
+        ws_path=None,
+        is_client_side=False,
+        ws_listener_factory=lambda _request: peer,
+        logger=_SILENT,
+        disconnect_on_exception=True,
+        websocket_handshake_timeout=settings.handshake_timeout,
+        enable_auto_ping=False,
+        auto_ping_idle_timeout=0,
+        auto_ping_reply_timeout=0,
+        auto_ping_strategy=cast(Any, 1),
+        enable_auto_pong=False,
+        max_frame_size=settings.max_frame,
+        extra_headers=None,
+        read_buffer_init_size=_READ_BUFFER,
+    )
+    transport.set_protocol(protocol)
+    protocol.connection_made(peer.line)
+    request = upgrade.plain_request()
+    buffer = protocol.get_buffer(-1)
+    buffer[: len(request)] = request
+    protocol.buffer_updated(len(request))
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        files = " and ".join(filter(None, (settings.tls_certificate, settings.tls_key)))
+        raise KeyProblem(f"the TLS certificate cannot be used ({files}): {error.strerror or error}") from None
+    return context
+
+
+def _urls(listening: socket.socket, secure: bool) -> tuple[str, str]:
+    """Return the WebSocket and the HTTP address; without TLS, clients accept the names of this machine alone."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+        host = "localhost"
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return (f"wss://{where}", f"https://{where}") if secure else (f"ws://{where}", f"http://{where}")
+
+
+def _report(fault: Exception) -> None:
+    _log.error("a request failed in the hub", exc_info=fault)

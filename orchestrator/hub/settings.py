@@ -1,0 +1,46 @@
+"""What a hub can be told about itself: its limits, times and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.protocol import limits
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Sizes in bytes, times in seconds; a limit of 0 means none."""
+
+    snapshot_gap: float = limits.SNAPSHOT_GAP
+    """Between the moment an ack is written and its roster. 0 only where no stock client listens."""
+    ping_interval: float = limits.PING_INTERVAL
+    """Of silence, after which a connection is asked for a sign of life."""
+    ping_timeout: float = limits.PING_TIMEOUT
+    outbox_bytes: int = limits.OUTBOX_BYTES
+    outbox_age: float = limits.OUTBOX_AGE
+    max_frame: int = limits.MAX_FRAME_SIZE
+    max_channels: int = limits.MAX_CHANNELS
+    max_connections: int = 0
+    """Of one app at a time."""
+    max_messages: int = 0
+    """Attempted publishes and sends of one app."""
+
+    handshake_timeout: float = limits.HANDSHAKE_TIMEOUT
+    max_waiting: int = 1_000
+    """Sockets that have not yet sent a whole request; the oldest makes room for the next."""
+    connects_per_minute: int = 60
+    """WebSocket attempts from one address; loopback is exempt."""
+    close_wait: float = 5.0
+    """For the other side's close frame, before the socket is cut."""
+
+    retry_after_ms: int = limits.GOING_AWAY_RETRY_MS
+    drain_window: float = 10.0
+    """Over which the closes of a shutdown are spread at most."""
+    drain_rate: float = 500.0
+    """Closes per second that a shutdown does not exceed while it has time."""
+    drain_grace: float = 5.0
+    """For the other sides' close frames, after the last close of a shutdown was sent."""
+
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    """PEM files; without the second one, the first holds both."""

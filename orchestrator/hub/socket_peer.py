@@ -1,0 +1,216 @@
+"""One WebSocket: frames become messages for the hub, and its outbox becomes writes.
+
+picows reads frames, and checks masks, sizes, opcodes and close codes. Fragments, UTF-8, reserved bits, pings and the
+closing handshake are done here.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
+
+from orchestrator.hub.lingering import UNREAD, Line
+from orchestrator.hub.rosters import Reason
+from orchestrator.protocol.codes import CloseCode, closing
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from orchestrator.hub.admission import Identity
+    from orchestrator.hub.connections import Connection
+    from orchestrator.hub.driver import Driver
+
+_SLOW_WAIT: Final = 1.0
+"""Seconds that a reader which is too slow anyway gets for its close frame."""
+_TEXT: Final = WSMsgType.TEXT
+_UTF8: Final = codecs.getincrementaldecoder("utf-8")
+_log: Final = logging.getLogger("orchestrator.hub")
+
+
+class SocketPeer(WSListener):
+    """Made with whom the credential stands for, or with the code that refuses it."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        transport: asyncio.Transport,
+        admitted: Identity | CloseCode,
+        on_lost: Callable[[SocketPeer], None],
+    ) -> None:
+        settings = driver.hub.settings
+        self.line = Line(transport, settings.close_wait, self._lost)
+        self._driver = driver
+        self._transport = transport
+        self._admitted = admitted
+        self._on_lost = on_lost
+        self._settings = settings
+        self._outbox = driver.hub.outbox()
+        self._outbox.owner = self
+        self._connection: Connection | None = None
+        self._ws: WSTransport | None = None
+        self._paused = False
+        self._closing = False
+        self._gone = False
+        self._ignored = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._message: bytearray | None = None
+        """What has come of a message in fragments."""
+        self._binary = False
+        self._utf8 = _UTF8()
+
+    # -- called by picows
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._ws = transport
+        self._transport.set_write_buffer_limits(high=0)
+        if not isinstance(self._admitted, CloseCode):
+            now = self._driver.clock()
+            self._connection = self._driver.hub.connect(self._admitted, self._outbox, now, self._driver.wall())
+            self._driver.settle()
+        else:
+            self._close(self._admitted, closing(self._admitted).meaning)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        connection = self._connection
+        if connection is None or not connection.open or transport.is_close_frame_sent:
+            self._ignore(frame)
+            return
+        try:
+            if (
+                frame.msg_type == _TEXT
+                and frame.fin
+                and self._message is None
+                and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+            ):
+                self._driver.hub.receive(connection, frame.get_payload_as_bytes(), self._driver.clock())
+            else:
+                self._other_frame(connection, frame)
+        except Exception:  # noqa: BLE001  # a fault of ours ends this connection, loudly, and no other
+            _log.exception("a frame could not be handled")
+            self._driver.hub.violation(connection, CloseCode.INTERNAL_ERROR, self._driver.clock())
+        self._driver.settle()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002  # it is ours
+        self._lost()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._connection is not None:
+            self._driver.hub.resumed(self._connection, self._driver.clock())
+            self._driver.settle()
+
+    # -- called by the driver
+
+    def flush(self, now: float) -> None:
+        outbox = self._outbox
+        if self._gone or self._ws is None:
+            return
+        if outbox.aborted:
+            self._transport.abort()
+            return
+        data = outbox.take(now)
+        if data and not self._closing:
+            self._transport.write(data)
+            if self._paused and self._connection is not None:
+                self._driver.hub.stalled(self._connection, self._transport.get_write_buffer_size(), now)
+            else:
+                outbox.sent(now)
+        if outbox.closing is not None:
+            self._close(*outbox.closing)
+
+    def cut(self) -> None:
+        """End the connection at once, without a word."""
+        self._transport.abort()
+
+    # -- frames
+
+    def _other_frame(self, connection: Connection, frame: WSFrame) -> None:
+        hub, now, kind = self._driver.hub, self._driver.clock(), frame.msg_type
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            hub.violation(connection, CloseCode.PROTOCOL_ERROR, now)
+        elif kind == WSMsgType.PING:
+            hub.receive_ping(connection, frame.get_payload_as_bytes(), now)
+        elif kind == WSMsgType.PONG:
+            hub.receive_pong(connection, now)
+        elif kind == WSMsgType.CLOSE:
+            self._close_received(connection, frame, now)
+        elif (kind == WSMsgType.CONTINUATION) == (self._message is None):
+            hub.violation(connection, CloseCode.PROTOCOL_ERROR, now)
+        else:
+            self._fragment(connection, frame, now)
+
+    def _fragment(self, connection: Connection, frame: WSFrame, now: float) -> None:
+        hub = self._driver.hub
+        if self._message is None:
+            self._message = bytearray()
+            self._binary = frame.msg_type == WSMsgType.BINARY
+            self._utf8.reset()
+        payload = frame.get_payload_as_bytes()
+        if len(self._message) + len(payload) > self._settings.max_frame:
+            hub.violation(connection, CloseCode.MESSAGE_TOO_BIG, now)
+            return
+        self._message += payload
+        if not self._binary:
+            try:
+                self._utf8.decode(payload, final=frame.fin)
+            except UnicodeDecodeError:
+                hub.violation(connection, CloseCode.INVALID_TEXT, now)
+                return
+        if not frame.fin:
+            hub.receive_fragment(connection, now)
+            return
+        message, self._message = bytes(self._message), None
+        if self._binary:
+            hub.receive_binary(connection, now)
+        else:
+            hub.receive(connection, message, now)
+
+    # -- the end
+
+    def _close_received(self, connection: Connection, frame: WSFrame, now: float) -> None:
+        """Answer the other side's close frame, after all that was queued before it."""
+        self._driver.hub.disconnect(connection, now, Reason.LEFT)
+        self.flush(now)
+        self._close(int(cast(Any, frame.get_close_code())) or CloseCode.NORMAL, "")
+        self._end()
+
+    def _close(self, code: int, reason: str) -> None:
+        """Send a close frame and wait for the other side's, since closing before it came may lose ours."""
+        if self._closing or self._gone or self._ws is None:
+            return
+        self._closing = True
+        self._ws.send_close(cast(Any, int(code)), reason)
+        wait = self._settings.close_wait
+        if code == CloseCode.POLICY_VIOLATION:
+            wait = min(wait, _SLOW_WAIT)
+        self._deadline = self._driver.loop.call_later(wait, self._transport.abort)
+
+    def _ignore(self, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.CLOSE and self._closing:
+            self._end()
+            return
+        self._ignored += frame.payload_size + 16
+        if self._ignored > UNREAD:
+            self._transport.pause_reading()
+
+    def _end(self) -> None:
+        self.line.complete = True
+        self.line.close()
+
+    def _lost(self) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._connection is not None and self._connection.open:
+            self._driver.hub.disconnect(self._connection, self._driver.clock())
+        self._driver.settle()
+        self._on_lost(self)

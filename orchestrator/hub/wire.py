@@ -1,0 +1,87 @@
+"""Frames as the bytes that go onto the socket, each built once however many connections receive it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.protocol.frames import Ack, Error, GoingAway, Pong, encode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from msgspec import Raw
+
+    from orchestrator.protocol.codes import ErrorCode
+
+PING: Final = b"\x89\x00"
+"""A WebSocket ping without content."""
+
+
+def text_frame(payload: bytes) -> bytes:
+    """Return `payload` as one complete, unmasked text frame."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x81, size)) + payload
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """Return the answer to a WebSocket ping; `payload` has at most 125 bytes."""
+    return bytes((0x8A, len(payload))) + payload
+
+
+def ack(request_id: str, receivers: int | None = None) -> bytes:
+    return text_frame(encode_json(Ack(request_id, receivers)))
+
+
+def error(code: ErrorCode, message: str, request_id: str | None) -> bytes:
+    return text_frame(encode_json(Error(code, request_id, message)))
+
+
+def pong(request_id: str | None) -> bytes:
+    return text_frame(encode_json(Pong(request_id)))
+
+
+def going_away(retry_after_ms: int) -> bytes:
+    return text_frame(encode_json(GoingAway(retry_after_ms)))
+
+
+def welcome(
+    peer_id: bytes, expires_at: int | None, server_time: float, max_message: int, metadata: bytes | None
+) -> bytes:
+    """Return the first frame of a connection; `peer_id` and `metadata` come as JSON."""
+    return text_frame(
+        b'{"type":"welcome","peerId":%b,"expiresAt":%b,"serverTime":%d,"maxMessageSize":%d%b}'
+        % (
+            peer_id,
+            b"null" if expires_at is None else b"%d" % expires_at,
+            int(server_time),
+            max_message,
+            b"" if metadata is None else b',"metadata":' + metadata,
+        )
+    )
+
+
+def message(channel: bytes, sender: bytes, data: bytes | Raw, metadata: bytes | None = None) -> bytes:
+    """Return a channel message; all arguments come as JSON, and `data` stays exactly the bytes that it is."""
+    stamp = b"" if metadata is None else b',"fromMetadata":' + metadata
+    return text_frame(b'{"type":"message","channel":%b,"from":%b,"data":%b%b}' % (channel, sender, data, stamp))
+
+
+def direct(sender: bytes, data: bytes | Raw, metadata: bytes | None) -> bytes:
+    stamp = b"" if metadata is None else b',"fromMetadata":' + metadata
+    return text_frame(b'{"type":"direct","from":%b,"data":%b%b}' % (sender, data, stamp))
+
+
+def presence(channel: bytes, joined: Iterable[bytes], left: Iterable[bytes]) -> bytes:
+    """Return a change of a roster; entries come as JSON objects, and both lists are always there."""
+    return text_frame(
+        b'{"type":"presence","channel":%b,"joined":[%b],"left":[%b]}' % (channel, b",".join(joined), b",".join(left))
+    )
+
+
+def entry(peer_id: bytes, metadata: bytes | None) -> bytes:
+    """Return one line of a roster; both arguments come as JSON."""
+    return b'{"peerId":%b}' % peer_id if metadata is None else b'{"peerId":%b,"metadata":%b}' % (peer_id, metadata)

@@ -1,0 +1,86 @@
+"""`--ask`: questions put to the agents of a run, one after the other, and their answers as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean, listed
+from orchestrator.protocol.tokens import SecretKey, mint
+from orchestrator.topology.references import ASKER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.runtime.output import Output
+    from orchestrator.topology.plan import Plan, UserPlan
+
+
+class UnknownAgent(OrchestratorError):
+    """A question is for nobody in the topology."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(name, self.known)
+
+    def __str__(self) -> str:
+        hint = did_you_mean(self.name, self.known) or f"; there are {listed(self.known)}"
+        return f"--ask: there is no agent {self.name!r} in this topology{hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    agent: str
+    peer: str
+    """Which replica of the agent is asked."""
+    text: str
+
+
+def questions(plan: Plan, asks: Sequence[tuple[str, str]]) -> tuple[Question, ...]:
+    """Return who is asked what; `asks` pairs an agent, or one replica's peer id, with a text.
+
+    Raises `UnknownAgent` for the first that is neither.
+    """
+    user = plan.user(ASKER)
+    replicas = {peer for peers in user.ask_peers.values() for peer in peers}
+    found = []
+    for name, text in asks:
+        if name not in user.ask_peers and name not in replicas:
+            raise UnknownAgent(name, [*user.ask_peers])
+        found.append(Question(name, user.ask_peers[name][0] if name in user.ask_peers else name, text))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A user of one run: a peer id of its own, and tokens from the key that the run holds."""
+
+    url: str
+    user: UserPlan
+    key: SecretKey
+    output: Output
+
+    async def ask(self, asked: Sequence[Question]) -> None:
+        """Put each question and write its answer as it comes. Raises what ends the first that fails."""
+        from orchestrator.runtime.user import connect  # the client is not loaded by a run that asks nothing
+
+        sub = secrets.token_hex(4)  # two runs against one hub are two users
+
+        async def token() -> str:
+            return mint(self.key, self.user.claims(sub, int(time.time() + self.user.token_ttl)))
+
+        async with connect(self.url, token_provider=token) as user:
+            for question in asked:
+                ended = True
+                async for chunk in user.stream(question.peer, question.text):
+                    text = chunk if isinstance(chunk, str) else json.dumps(chunk, ensure_ascii=False) + "\n"
+                    await asyncio.wrap_future(self.output.answer(text))
+                    ended = text.endswith("\n") if text else ended
+                if not ended:
+                    await asyncio.wrap_future(self.output.answer("\n"))

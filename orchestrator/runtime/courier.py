@@ -1,0 +1,130 @@
+"""Carries what engines ask for to the hub, in order, and the hub's answers back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, Protocol
+
+from orchestrator.errors import AckTimeout, ConnectionLost, ConnectionProblem, NotConnected
+from orchestrator.patterns.effects import Accepted, Answer, Publish, Refused, Send, Unanswered, Unsent
+
+
+class Link(Protocol):
+    """A connection to a hub, or what stands for one. Requests are written in the order in which they are started."""
+
+    async def publish(
+        self,
+        channel: str,
+        data: object,
+        *,
+        when_disconnected: Literal["fail", "wait"] = "fail",
+        deadline: float | None = None,
+    ) -> int | None: ...
+
+    async def send(
+        self,
+        to: str,
+        data: object,
+        *,
+        when_disconnected: Literal["fail", "wait"] = "fail",
+        deadline: float | None = None,
+    ) -> None: ...
+
+    @property
+    def max_message_size(self) -> int: ...
+
+
+class Owned:
+    """Tasks that belong to one owner: they are awaited when it closes, and their failures come out there."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Cancel what is under way and wait for its end."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Courier:
+    """One request per effect: all are under way at once, and each answer goes to whoever asked for it."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._owned = Owned()
+
+    def deliver(self, effect: Publish | Send, answered: Callable[[Any, Answer], None] | None = None) -> None:
+        """Start to carry `effect`; `answered` is called with its `ref`, if it has one, and the hub's answer."""
+        self._owned.start(self._carry(effect, answered), "courier")
+
+    async def close(self) -> None:
+        await self._owned.close()
+
+    async def _carry(self, effect: Publish | Send, answered: Callable[[Any, Answer], None] | None) -> None:
+        answer: Answer
+        try:
+            if isinstance(effect, Publish):
+                answer = Accepted(await self.link.publish(effect.channel, effect.payload))
+            else:
+                await self.link.send(effect.to, effect.payload)
+                answer = Accepted()
+        except NotConnected:
+            answer = Unsent()
+        except (ConnectionLost, AckTimeout):
+            answer = Unanswered()
+        except ConnectionProblem as error:
+            answer = Refused(error)
+        if answered is not None and effect.ref is not None:
+            answered(effect.ref, answer)
+
+
+class Ticker:
+    """One timer for all engines of a process: it fires when the first of them has something to do."""
+
+    def __init__(self) -> None:
+        self._engines: list[tuple[Callable[[], float | None], Callable[[float], None]]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._rearming: asyncio.Handle | None = None
+        self._closed = False
+
+    def add(self, next_tick: Callable[[], float | None], tick: Callable[[float], None]) -> None:
+        self._engines.append((next_tick, tick))
+
+    def rearm(self) -> None:
+        """Look again at when the first engine is due; once per turn of the loop, however often this is called."""
+        if self._rearming is None and not self._closed:
+            self._rearming = asyncio.get_running_loop().call_soon(self._arm)
+
+    def close(self) -> None:
+        self._closed = True
+        for handle in (self._timer, self._rearming):
+            if handle is not None:
+                handle.cancel()
+
+    def _arm(self) -> None:
+        self._rearming = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        times = [due for next_tick, _ in self._engines if (due := next_tick()) is not None]
+        if times and not self._closed:
+            self._timer = asyncio.get_running_loop().call_at(min(times), self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for _, tick in self._engines:
+            tick(now)
+        self.rearm()

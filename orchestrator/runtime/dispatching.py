@@ -1,0 +1,281 @@
+"""`Workers` over a hub: futures and queues around the dispatch engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from msgspec import Raw
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from orchestrator.agents.messages import StreamTask, Task, answer_type, message_name
+from orchestrator.agents.relations import Handle, Workers
+from orchestrator.errors import OrchestratorError, TaskFailed
+from orchestrator.patterns.dispatch import Chunked, Dispatcher, Effect, Finished, Order, Progressed
+from orchestrator.patterns.effects import Answer, Note
+from orchestrator.protocol.payloads import AnyPayload
+from orchestrator.runtime.courier import Courier
+
+R = TypeVar("R")
+C = TypeVar("C")
+
+DEFAULT_LIMIT: Final = 1_000
+"""Tasks that `map` keeps under way when its caller names no limit; the workers' own concurrency bounds them further."""
+
+
+class Trace(NamedTuple):
+    """What a handler's own tasks inherit from the task that it works on."""
+
+    deadline: float | None = None
+    """In seconds of the loop's clock."""
+    traceparent: str | None = None
+
+
+NO_TRACE: Final = Trace()
+current_trace: ContextVar[Trace] = ContextVar("orchestrator_trace", default=NO_TRACE)
+
+_End = OrchestratorError | None
+
+
+class Desk:
+    """The shell of one dispatch engine: callers wait here, and everything that the connection says goes in here."""
+
+    def __init__(self, dispatcher: Dispatcher, courier: Courier, log: Any, changed: Callable[[], None]) -> None:
+        """`changed` is called whenever the time of the engine's next tick may have changed."""
+        self.dispatcher = dispatcher
+        self._courier, self._log, self._changed = courier, log, changed
+        self._replies: dict[str, asyncio.Future[Raw | None]] = {}
+        self._chunks: dict[str, asyncio.Queue[Raw | _Over]] = {}
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def submit(self, order: Order) -> asyncio.Future[Raw | None]:
+        """Start a task; the future holds the JSON of its reply, or the error that it ended with."""
+        future: asyncio.Future[Raw | None] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_retrieved)
+        self._replies[order.id] = future
+        self.apply(self.dispatcher.submit(order, self.now))
+        return future
+
+    async def stream(self, order: Order) -> AsyncIterator[Raw]:
+        """Start a stream task and yield its chunks; leaving cancels it."""
+        queue: asyncio.Queue[Raw | _Over] = asyncio.Queue()  # bounded by the writer's credit
+        self._chunks[order.id] = queue
+        try:
+            self.apply(self.dispatcher.submit(order, self.now))
+            while not isinstance(chunk := await queue.get(), _Over):
+                yield chunk
+                self.apply(self.dispatcher.consumed(order.id))
+            if chunk.result is not None:  # a plain task was asked for as a stream: its reply is the only chunk
+                yield chunk.result
+            if chunk.error is not None:
+                raise chunk.error
+        finally:
+            self._chunks.pop(order.id, None)
+            self.apply(self.dispatcher.cancel(order.id, self.now))
+
+    def cancel(self, task_id: str) -> None:
+        self.apply(self.dispatcher.cancel(task_id, self.now))
+
+    def fail(self, error: OrchestratorError) -> None:
+        """End everything under way: the connection is gone for good."""
+        self.apply(self.dispatcher.abandoned(error))
+
+    # -- what the connection says
+
+    def connected(self, *, again: bool) -> None:
+        self.apply(self.dispatcher.connected(self.now, again=again))
+
+    def disconnected(self) -> None:
+        self.dispatcher.disconnected()
+
+    def present(self, channel: str, joined: Sequence[Any], left: Sequence[Any], *, whole: bool) -> None:
+        changes = self.dispatcher.workforce.present(channel, joined, left, whole=whole)
+        self.apply(self.dispatcher.presence(changes, self.now, whole=whole))
+
+    def receive(self, sender: str, payload: AnyPayload) -> None:
+        self.apply(self.dispatcher.receive(sender, payload, self.now))
+
+    def tick(self, now: float) -> None:
+        self.apply(self.dispatcher.tick(now))
+
+    # -- what the engine says
+
+    def apply(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Finished):
+                self._finished(effect)
+            elif isinstance(effect, Chunked):
+                if effect.id in self._chunks:
+                    self._chunks[effect.id].put_nowait(effect.content)
+            elif isinstance(effect, Progressed):
+                self._log.debug(
+                    "progress", task_id=effect.id, peer=effect.worker, fraction=effect.progress, said=effect.message
+                )
+            elif isinstance(effect, Note):
+                self._log.log(LEVELS[effect.level], effect.event, **effect.fields)
+            else:
+                self._courier.deliver(effect, self._answered)
+        self._changed()
+
+    def _answered(self, ref: tuple[Any, Any], answer: Answer) -> None:
+        if ref[0] == "probe":
+            self.apply(self.dispatcher.probed(ref[1], answer, self.now))
+        else:
+            self.apply(self.dispatcher.answered(ref, answer, self.now))
+
+    def _finished(self, finished: Finished) -> None:
+        if finished.id in self._chunks:
+            self._chunks[finished.id].put_nowait(_Over(finished.result, finished.error))
+        future = self._replies.pop(finished.id, None)
+        if future is not None and not future.done():
+            if finished.error is None:
+                future.set_result(finished.result)
+            else:
+                future.set_exception(finished.error)
+
+
+class _Over(NamedTuple):
+    """The end of a stream, behind its last chunk."""
+
+    result: Raw | None
+    error: _End
+
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """A failure that nobody waits for any more is not a bug of whoever started the task."""
+    if not future.cancelled():
+        future.exception()
+
+
+class _HubHandle(Handle[R]):
+    def __init__(self, desk: Desk, task: Task[R], order: Order, adapter: TypeAdapter[R]) -> None:
+        self.id = order.id
+        self._desk, self._adapter, self._name = desk, adapter, message_name(type(task))
+        self._future = desk.submit(order)
+
+    async def result(self) -> R:
+        raw = await asyncio.shield(self._future)
+        return read_answer(self._adapter, raw if raw is not None else Raw(b"null"), self._name)
+
+    def cancel(self) -> None:
+        if not self._future.done():
+            self._desk.cancel(self.id)
+
+
+class HubWorkers(Workers):
+    """The workers of an agent, reached over its connection."""
+
+    def __init__(self, desk: Desk, timeouts: Mapping[str, float], new_id: Callable[[], str]) -> None:
+        """`timeouts` gives the topology's seconds for each task type."""
+        self._desk, self._timeouts, self._new_id = desk, timeouts, new_id
+        self._adapters: dict[type, TypeAdapter[Any]] = {}
+
+    def submit(self, task: Task[R], *, requires: Sequence[str] = (), timeout: float | None = None) -> Handle[R]:
+        return _HubHandle(self._desk, task, self._order(task, requires, timeout), self._adapter(type(task)))
+
+    async def map(
+        self,
+        tasks: Iterable[Task[R]],
+        *,
+        limit: int | None = None,
+        ordered: bool = False,
+        requires: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> AsyncIterator[R]:
+        waiting: dict[asyncio.Task[R], None] = {}
+        source = iter(tasks)
+        more = True
+        try:
+            while more or waiting:
+                while more and len(waiting) < (limit or DEFAULT_LIMIT):
+                    task = next(source, None)
+                    if task is None:
+                        more = False
+                        break
+                    waiting[asyncio.create_task(self.run(task, requires=requires, timeout=timeout))] = None
+                if not waiting:
+                    break
+                if ordered:
+                    first = next(iter(waiting))
+                    await asyncio.wait([first])
+                    done = {first}
+                else:
+                    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for ended in [task for task in waiting if task in done]:
+                    del waiting[ended]
+                    yield ended.result()
+        finally:
+            for left in waiting:
+                left.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def stream(
+        self, task: StreamTask[C], *, requires: Sequence[str] = (), timeout: float | None = None
+    ) -> AsyncIterator[C]:
+        adapter = self._adapter(type(task))
+        chunks = self._desk.stream(self._order(task, requires, timeout, streams=True))
+        try:
+            async for chunk in chunks:
+                yield read_answer(adapter, chunk, message_name(type(task)))
+        finally:
+            await cast("Any", chunks).aclose()
+
+    def _order(
+        self, task: BaseModel, requires: Sequence[str], timeout: float | None, *, streams: bool = False
+    ) -> Order:
+        name, trace = message_name(type(task)), current_trace.get()
+        seconds = timeout if timeout is not None else self._timeouts.get(name, DEFAULT_TIMEOUT)
+        if trace.deadline is not None:
+            seconds = max(min(seconds, trace.deadline - self._desk.now), 0.0)
+        return task_order(self._new_id(), task, seconds, streams=streams, requires=requires, trace=trace)
+
+    def _adapter(self, message: type[BaseModel]) -> TypeAdapter[Any]:
+        adapter = self._adapters.get(message)
+        if adapter is None:
+            adapter = self._adapters[message] = TypeAdapter(answer_type(message))
+        return adapter
+
+
+DEFAULT_TIMEOUT: Final = 120.0
+"""Seconds for a task whose type the topology says nothing of."""
+
+
+def task_order(
+    task_id: str,
+    task: BaseModel,
+    seconds: float,
+    *,
+    streams: bool = False,
+    requires: Sequence[str] = (),
+    trace: Trace | None = None,
+) -> Order:
+    """Return the order for a task as its message states it."""
+    prompt = getattr(task, "prompt", None)
+    return Order(
+        id=task_id,
+        task=message_name(type(task)),
+        payload=Raw(task.model_dump_json().encode()),
+        timeout=seconds,
+        streams=streams,
+        prompt=prompt if isinstance(prompt, str) else None,
+        requires=frozenset(requires),
+        traceparent=trace.traceparent if trace else None,
+    )
+
+
+def read_answer(adapter: TypeAdapter[R], raw: Raw, task: str) -> R:
+    """Read a reply or chunk. Raises `TaskFailed` when it is not what the task promises."""
+    try:
+        return adapter.validate_json(bytes(raw))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the answer"
+        raise TaskFailed(task, "WrongReply", f"{where}: {first['msg']}", "its worker", 1) from None

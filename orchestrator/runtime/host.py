@@ -1,0 +1,226 @@
+"""The main of an agent process: ``python -m orchestrator.runtime.host FD``.
+
+FD is the child's end of the private socket pair to its parent: the spec comes down it, tokens are asked for on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from orchestrator.agents.describe import AgentCode, read_agent
+from orchestrator.agents.loading import load_handler
+from orchestrator.client import events
+from orchestrator.client.connection import Client
+from orchestrator.client.policy import ReconnectPolicy
+from orchestrator.errors import ExitCode, OrchestratorError, TerminalDisconnect, TokenUnavailable
+from orchestrator.runtime.control import (
+    ControlChannel,
+    Drain,
+    Ending,
+    Online,
+    Ready,
+    Spec,
+    Tally,
+    ToChild,
+    TokenGranted,
+    TokenWanted,
+)
+from orchestrator.runtime.invocation import fault
+from orchestrator.runtime.logs import configure_child
+from orchestrator.runtime.parent import die_with_parent, watch_parent
+from orchestrator.runtime.replica import Replica
+
+
+class Host:
+    """One agent process, from its spec to its exit code."""
+
+    def __init__(self, channel: ControlChannel[ToChild], spec: Spec, log: Any) -> None:
+        self._channel, self._spec, self._log = channel, spec, log
+        self._tokens: dict[int, asyncio.Future[str]] = {}
+        self._requests = 0
+        self._draining: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._began = time.monotonic()
+
+    def drain(self, seconds: float) -> None:
+        """Ask for a good end; only the first call counts."""
+        if not self._draining.done():
+            self._draining.set_result(seconds)
+
+    async def run(self) -> ExitCode:
+        """Load the agent, connect, serve until told to drain, and say why the process ends."""
+        listening = asyncio.create_task(self._listen(), name="control")
+        try:
+            code = self._load()
+            return await self._serve(code)
+        except OrchestratorError as error:
+            self._end(str(error), getattr(error, "code", None))
+            return error.exit_code
+        except Unusable as error:
+            self._end(str(error))
+            return ExitCode.INVALID
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    def _load(self) -> AgentCode:
+        planned = self._spec.replica
+        try:
+            target = load_handler(planned.handler, Path(self._spec.directory))
+            return read_agent(planned.handler, target)
+        except OrchestratorError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the module is the user's: whatever it raises on import is theirs to see
+            raise Unusable.because(f"{planned.handler} cannot be imported", error, self._log) from None
+
+    async def _serve(self, code: AgentCode) -> ExitCode:
+        spec, loop = self._spec, asyncio.get_running_loop()
+        limits = spec.replica.reconnect
+        policy = ReconnectPolicy(cap=limits.max_delay, max_attempts=limits.max_attempts)
+        client = Client(spec.hub_url, token_provider=self._token, reconnect=policy, daemon=True)
+        replica = Replica(
+            spec.replica,
+            code,
+            client,
+            wall_offset=time.time() - loop.time(),
+            new_id=lambda: secrets.token_hex(8),
+            log=self._log,
+        )
+        try:
+            if not await self._or_drain(client.connect()):
+                return ExitCode.DONE
+            following = asyncio.create_task(replica.run(self._announce), name="replica")
+            try:
+                if not await self._or_drain(self._start(replica)):
+                    return ExitCode.DONE
+                self._channel.send(Ready(time.monotonic() - self._began))
+                await _first(following, self._draining)
+                clean = await replica.drain(self._draining.result() if self._draining.done() else spec.grace)
+                if not clean:
+                    self._log.warning("the time to drain is over, what still runs is cancelled")
+            finally:
+                await replica.close()
+                await client.close()
+                self._channel.send(Tally({"tasks done": replica.workload.completed}))
+                await asyncio.gather(following, return_exceptions=True)
+        finally:
+            await client.close()
+        return self._verdict(client)
+
+    async def _start(self, replica: Replica) -> None:
+        try:
+            await replica.start()
+        except OrchestratorError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the constructor and `setup` are the user's
+            raise Unusable.because("the agent could not be set up", error, self._log) from None
+
+    def _verdict(self, client: Client) -> ExitCode:
+        failure = client.failure
+        if failure is None or (self._draining.done() and not isinstance(failure, TerminalDisconnect)):
+            return ExitCode.DONE
+        self._end(str(failure), failure.code if isinstance(failure, TerminalDisconnect) else None)
+        return failure.exit_code
+
+    async def _or_drain(self, work: Any) -> bool:
+        """Do `work`, unless the process is told to drain before it is done; returns whether it was done."""
+        task = asyncio.ensure_future(work)
+        try:
+            await _first(task, self._draining)
+            if task.done():
+                await task
+                return True
+            return False
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _end(self, sentence: str, close_code: int | None = None) -> None:
+        self._channel.send(Ending(sentence, close_code))
+
+    def _announce(self, event: events.ClientEvent) -> None:
+        if isinstance(event, events.Connected):
+            self._channel.send(Online(True))
+        elif isinstance(event, events.Disconnected):
+            self._channel.send(Online(False, event.reason or str(event.code)))
+
+    async def _token(self) -> str:
+        self._requests += 1
+        request = self._requests
+        future = self._tokens[request] = asyncio.get_running_loop().create_future()
+        self._channel.send(TokenWanted(request))
+        try:
+            token: str = await future
+        finally:
+            del self._tokens[request]
+        return token
+
+    async def _listen(self) -> None:
+        async for message in self._channel:
+            if isinstance(message, TokenGranted):
+                future = self._tokens.get(message.request)
+                if future is not None and not future.done():
+                    future.set_result(message.token)
+            elif isinstance(message, Drain):
+                self.drain(message.grace)
+        for future in self._tokens.values():
+            if not future.done():
+                future.set_exception(TokenUnavailable("the parent process is gone"))
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+class Unusable(Exception):
+    """The agent's own code failed before it could serve."""
+
+    @classmethod
+    def because(cls, what: str, error: Exception, log: Any) -> Unusable:
+        told = fault(error)
+        said = f"{told.failure.type}: {told.failure.message}"
+        log.error(what, error=said, exception=told.frames)
+        return cls(f"{what}: {said}")
+
+
+async def serve(end: socket.socket) -> ExitCode:
+    """Serve one replica over the control socket `end`."""
+    channel = await ControlChannel.of_child(end)
+    spec = await anext(aiter(channel), None)
+    if not isinstance(spec, Spec):
+        return ExitCode.FAILED
+    configure_child({"agent": spec.replica.agent, "peer": spec.replica.peer_id}, spec.log_level)
+    host = Host(channel, spec, structlog.get_logger())
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, host.drain, spec.grace)
+    watch_parent(end, lambda: _quietly(loop, host.drain))
+    try:
+        return await host.run()
+    finally:
+        await channel.close()
+
+
+def _quietly(loop: asyncio.AbstractEventLoop, drain: Callable[[float], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended by itself meanwhile
+        loop.call_soon_threadsafe(drain, 0.5)
+
+
+def main() -> int:
+    end = socket.socket(fileno=int(sys.argv[1]))
+    die_with_parent(end)
+    return asyncio.run(serve(end))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Calls a handler, whatever kind of function it is, and turns whatever it did into a value."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from msgspec import Raw
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.agents.describe import Handler
+from orchestrator.agents.messages import message_name
+from orchestrator.protocol.payloads import Failure
+
+T = TypeVar("T")
+_OURS: Final = str(Path(__file__).parents[1])
+_END: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a handler raised, for its caller, and the frames within the handler's own code, for whoever wrote it."""
+
+    failure: Failure
+    frames: str
+
+
+class Invoker:
+    """Calls the handlers of one agent; plain functions run in threads of their own pool."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, "handler")
+        self._adapters: dict[str, TypeAdapter[Any]] = {}
+
+    def close(self) -> None:
+        """Let go of the threads; one that is stuck in a handler does not hold up the process."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def call(self, handler: Handler, method: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a handler that returns, and return what it returns. Its exceptions pass through."""
+        given = arguments if handler.takes_context else arguments[:-1]
+        if handler.threaded:
+            return await self._in_thread(method, *given)
+        return await method(*given)
+
+    async def chunks(self, handler: Handler, method: Callable[..., Any], *arguments: Any) -> AsyncIterator[Any]:
+        """Call a handler that yields, and yield what it yields; it is closed when this is."""
+        given = arguments if handler.takes_context else arguments[:-1]
+        source = method(*given)
+        if not handler.threaded:
+            try:
+                async for chunk in source:
+                    yield chunk
+            finally:
+                await source.aclose()
+            return
+        iterator: Iterator[Any] = iter(source)
+        while (chunk := await self._in_thread(next, iterator, _END)) is not _END:
+            yield chunk
+
+    def encode(self, handler: Handler, value: Any) -> Raw:
+        """Return a reply or chunk as JSON. Raises `TypeError` when it is not of the type that its task names."""
+        adapter = self._adapters.get(handler.where)
+        if adapter is None:
+            adapter = self._adapters[handler.where] = TypeAdapter(handler.answer)
+        try:
+            return Raw(adapter.dump_json(adapter.validate_python(value)))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = f" at {'.'.join(map(str, first['loc']))}" if first["loc"] else ""
+            doing = "yielded" if handler.streams else "returned"
+            raise TypeError(
+                f"{handler.where} {doing} {type(value).__name__}, but {message_name(handler.messages[0])} promises "
+                f"{getattr(handler.answer, '__name__', handler.answer)}{where}: {first['msg']}"
+            ) from None
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: context.run(function, *arguments))
+
+
+def fault(error: BaseException) -> Fault:
+    """Describe what a handler raised; an exception with a true `retryable` attribute says that trying again may help."""
+    failure = Failure(type(error).__name__, str(error), bool(getattr(error, "retryable", False)))
+    frames = traceback.format_exception(type(error), error, _theirs(error.__traceback__))
+    return Fault(failure, "".join(frames).rstrip())
+
+
+def _theirs(frame: TracebackType | None) -> TracebackType | None:
+    """Skip the frames of this package that come before the handler's own."""
+    theirs = frame
+    while theirs is not None and theirs.tb_frame.f_code.co_filename.startswith(_OURS):
+        theirs = theirs.tb_next
+    if theirs is not None and theirs.tb_frame.f_code.co_filename == _THREAD_FILE and theirs.tb_next is not None:
+        return _theirs(theirs.tb_next)
+    return theirs or frame
+
+
+_THREAD_FILE: Final = ThreadPoolExecutor.submit.__code__.co_filename

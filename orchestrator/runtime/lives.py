@@ -1,0 +1,195 @@
+"""The processes of a run: each is started with what it needs to know, answered while it lives, and reported when it ends.
+
+What happens to them is decided elsewhere; from here only facts go out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from orchestrator.protocol.tokens import SecretKey, mint
+from orchestrator.runtime.control import (
+    ControlError,
+    Drain,
+    Ending,
+    HubSpec,
+    Online,
+    Ready,
+    Spec,
+    Tally,
+    TokenGranted,
+    TokenWanted,
+)
+from orchestrator.runtime.hearing import Hearing
+from orchestrator.runtime.process import LAST_OUTPUT, ChildProcess, child_environment
+from orchestrator.runtime.records import HUB, Source
+from orchestrator.runtime.supervisor import Ended, Exited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from socket import socket
+
+    from orchestrator.runtime.control import ToParent
+    from orchestrator.runtime.output import Output
+    from orchestrator.topology.plan import Plan
+    from orchestrator.topology.replica import Replica
+
+HUB_NAME: Final = "(hub)"
+"""The hub among the names of children: no peer id, since agents' names hold no parentheses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """The modules that child processes run, each as ``python -m MODULE FD``."""
+
+    agent: str = "orchestrator.runtime.host"
+    hub: str = "orchestrator.runtime.hub"
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a run's processes meet: the hub's address, its listening socket when it is ours, and the signing key."""
+
+    url: str
+    listening: socket | None
+    key: SecretKey
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A child said something about itself; `after` is how many seconds its process has lived."""
+
+    name: str
+    message: Ready | Online | Tally
+    pid: int
+    after: float
+
+
+Report: TypeAlias = "Callable[[Exited | Heard], None]"
+
+
+@dataclass(slots=True)
+class _Life:
+    """One process of a child, from its start to its end."""
+
+    started: float
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))
+    process: ChildProcess | None = None
+    last_words: Ending | None = None
+    draining: float | None = None
+    """Seconds of grace of a wish to end that came before there was a process to tell."""
+
+
+class Lives:
+    """All children of one run, by name. Each life is a task of `tasks`, which ends when its process has."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        seat: Seat,
+        output: Output,
+        report: Report,
+        environ: Mapping[str, str],
+        *,
+        log_level: str,
+        grace: float,
+        programs: Programs,
+    ) -> None:
+        self._plan, self._seat, self._output, self._report, self._environ = plan, seat, output, report, environ
+        self._log_level, self._grace, self._programs = log_level, grace, programs
+        self._replicas = {replica.peer_id: replica for replica in plan.replicas}
+        self.sources: Final = {
+            HUB_NAME: HUB,
+            **{name: Source(name, replica.agent, replica.replica) for name, replica in self._replicas.items()},
+        }
+        self._lives: dict[str, _Life] = {}
+
+    def live(self, name: str) -> Coroutine[None, None, None]:
+        """Start a child's process, answer what it asks, and report its end: a life, to be awaited as a task."""
+        life = self._lives[name] = _Life(asyncio.get_running_loop().time())
+        return self._live(name, life)
+
+    async def _live(self, name: str, life: _Life) -> None:
+        clock = asyncio.get_running_loop().time
+        hearing = Hearing(self.sources[name], self._output)
+        try:
+            process = await self._spawn(name, life, hearing)
+        except OSError as error:
+            self._report(Exited(name, Ended(sentence=(error.strerror or str(error)).lower()), clock()))
+            return
+        life.process = process
+        if life.draining is not None:
+            process.control.send(Drain(life.draining))
+        listening = asyncio.create_task(self._listen(name, life, process))
+        try:
+            code = await process.wait()
+            await asyncio.wait([listening], timeout=LAST_OUTPUT)
+            await process.close()
+            await listening
+        finally:
+            listening.cancel()
+            process.kill()  # only where a cancellation or a mistake of ours brought us here too early
+            hearing.close()
+        said = life.last_words or Ending("")
+        self._report(Exited(name, Ended.of(code, said.sentence, said.close_code), clock()))
+
+    def drain(self, name: str, grace: float) -> None:
+        """Ask a child to end within `grace` seconds."""
+        life = self._lives[name]
+        life.draining = grace
+        if life.process is not None:
+            life.process.control.send(Drain(grace))
+
+    def kill(self, name: str) -> None:
+        process = self._lives[name].process
+        if process is not None:
+            process.kill()
+
+    async def _spawn(self, name: str, life: _Life, hearing: Hearing) -> ChildProcess:
+        if name == HUB_NAME:
+            return await self._spawn_hub(hearing)
+        replica = self._replicas[name]
+        environment = child_environment(
+            self._environ, self._plan.withheld, replica.environment, inherit=replica.inherit_environment
+        )
+        process = await ChildProcess.spawn(self._programs.agent, hearing, environment)
+        directory = str(self._plan.directory)
+        spec = Spec(replica, self._seat.url, directory, life.instance, self._log_level, self._grace)
+        process.control.send(spec)
+        return process
+
+    async def _spawn_hub(self, hearing: Hearing) -> ChildProcess:
+        assert self._seat.listening is not None, "a hub of ours has a socket of ours"
+        environment = child_environment(self._environ, self._plan.withheld, {})
+        descriptor = self._seat.listening.fileno()
+        process = await ChildProcess.spawn(self._programs.hub, hearing, environment, [descriptor])
+        process.control.send(HubSpec(descriptor, (self._seat.key,), self._log_level, self._grace))
+        return process
+
+    async def _listen(self, name: str, life: _Life, process: ChildProcess) -> None:
+        try:
+            async for message in process.control:
+                self._answer(name, life, process, message)
+        except ControlError as error:
+            self._output.tell(self.sources[name], "error", f"{error}; it is killed")
+            process.kill()
+
+    def _answer(self, name: str, life: _Life, process: ChildProcess, message: ToParent) -> None:
+        match message:
+            case TokenWanted(request=request):
+                if name in self._replicas:
+                    token = self._token(self._replicas[name], life.instance)
+                    process.control.send(TokenGranted(request, token))
+            case Ending():
+                life.last_words = message
+            case Ready() | Online() | Tally():
+                after = asyncio.get_running_loop().time() - life.started
+                self._report(Heard(name, message, process.pid, after))
+
+    def _token(self, replica: Replica, instance: str) -> str:
+        claims = replica.claims(exp=int(time.time() + self._plan.hub.token_ttl), instance=instance)
+        return mint(self._seat.key, claims)

@@ -1,0 +1,121 @@
+"""A stream on its way out: chunks are sent ahead of the hub's answers, and again from where an answer failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Raw
+
+from orchestrator.errors import OrchestratorError, PayloadTooLarge, PeerNotFound
+from orchestrator.patterns.effects import Accepted, Answer, Refused, Send, Unsent
+from orchestrator.patterns.stream import Writer
+from orchestrator.protocol.payloads import Failure
+from orchestrator.runtime.courier import Courier
+
+WINDOW: Final = 64
+"""Chunks under way to the hub at once."""
+BACKLOG: Final = 256
+"""Chunks that wait to be sent before the producer waits."""
+ENVELOPE: Final = 512
+"""Bytes that a chunk's frame needs beside its content."""
+RETRY_SECONDS: Final = 0.5
+
+
+class Outflow:
+    """The stream of one task to one reader."""
+
+    def __init__(
+        self, stream_id: str, reader: str, courier: Courier, reader_seen: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        """`reader_seen` hears of each chunk whether its reader was there."""
+        self.reader = reader
+        self.writer = Writer(stream_id)
+        self._courier, self._reader_seen = courier, reader_seen
+        self._under_way = 0
+        self._held: asyncio.TimerHandle | bool = False
+        """Whether sending is suspended, and the timer that takes it up again, if it is not a reconnect that does."""
+        self._moved = asyncio.Event()
+        self._broken: OrchestratorError | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream has ended and the hub has taken all of it, or it can go nowhere."""
+        return self._broken is not None or (self.writer.ended and not self.writer.unsent and not self._under_way)
+
+    async def put(self, content: Raw) -> None:
+        """Send a chunk; waits while the reader, or the hub, is too far behind.
+
+        Raises `PayloadTooLarge` for a chunk above the hub's limit, and what the hub said if it refuses the stream.
+        """
+        size, limit = len(bytes(content)), self._courier.link.max_message_size - ENVELOPE
+        if size > limit:
+            raise PayloadTooLarge(size, limit)
+        while self._broken is None and (not self.writer.has_room or self.writer.unsent + self._under_way >= BACKLOG):
+            self._moved.clear()
+            await self._moved.wait()
+        if self._broken is not None:
+            raise self._broken
+        self.writer.push(content)
+        self._flow()
+
+    def end(self, error: Failure | None = None) -> None:
+        self.writer.end(asyncio.get_running_loop().time(), error)
+        self._flow()
+
+    async def drained(self) -> None:
+        """Wait until the hub has taken everything, the end of the stream included."""
+        while not self.done:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def resume(self, seq: int) -> None:
+        """The reader asks for everything from `seq` on."""
+        if not self.writer.rewind(seq):
+            failure = Failure("StreamBroken", f"chunk {seq} is no longer kept by the agent that produced it")
+            self._courier.deliver(Send(self.reader, self.writer.broken(seq, failure)))
+            return
+        self._go_on()
+
+    def acked(self, seq: int) -> None:
+        self.writer.acked(seq)
+        self._moved.set()
+
+    def connected(self) -> None:
+        self._go_on()
+
+    def close(self) -> None:
+        if isinstance(self._held, asyncio.TimerHandle):
+            self._held.cancel()
+
+    def _go_on(self) -> None:
+        if isinstance(self._held, asyncio.TimerHandle):
+            self._held.cancel()
+        self._held = False
+        self._flow()
+
+    def _flow(self) -> None:
+        while not self._held and self._broken is None and self._under_way < WINDOW:
+            chunk = self.writer.pending()
+            if chunk is None:
+                return
+            self._under_way += 1
+            self._courier.deliver(Send(self.reader, chunk, ref=chunk.seq), self._answered)
+
+    def _answered(self, seq: int, answer: Answer) -> None:
+        self._under_way -= 1
+        self._moved.set()
+        if isinstance(answer, Accepted):
+            self._reader_seen(True)
+            self._flow()
+        elif isinstance(answer, Refused) and not isinstance(answer.error, PeerNotFound):
+            self._broken = answer.error if isinstance(answer.error, OrchestratorError) else None
+        else:
+            self.writer.rewind(seq)
+            if isinstance(answer, Refused):
+                self._reader_seen(False)
+            if isinstance(answer, Unsent):
+                self._held = self._held or True  # until the connection is back
+            elif not self._held:
+                self._held = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._go_on)

@@ -1,0 +1,186 @@
+"""Where a run writes: its log, from a thread that may wait for a slow terminal, and the answers to `--ask`.
+
+The log never holds up the run: what is written faster than the reader reads is dropped, per source, counted, and said.
+An answer is never dropped: whoever writes it waits. On a terminal that shows both, log lines wait for the end of
+the answer's line.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeAlias
+
+from orchestrator.runtime.console import Console, render_json
+from orchestrator.runtime.records import LEVELS, RUN, Record, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.runtime.console import Rendering
+
+MAX_WAITING: Final = 10_000
+MAX_WAITING_TEXT: Final = 4_194_304
+"""Records, and characters of their text, of one source that may wait to be written; more of them are dropped."""
+LINE_PATIENCE: Final = 1.0
+"""Seconds that a log line waits for an answer to finish its line before it breaks it."""
+
+LogFormat: TypeAlias = Literal["console", "json"]
+
+
+def rendering(chosen: LogFormat | None, file: TextIO, environ: Mapping[str, str], names: Iterable[str]) -> Rendering:
+    """Return how the log is written to `file`: as `chosen`, else for people on a terminal and for programs elsewhere.
+
+    Colours: on a terminal, unless NO_COLOR is set to something or the terminal is dumb; elsewhere with FORCE_COLOR.
+    """
+    terminal = file.isatty()
+    if chosen == "json" or (chosen is None and not terminal):
+        return render_json
+    wanted = bool(environ.get("FORCE_COLOR")) or (terminal and environ.get("TERM") != "dumb")
+    return Console(names, colours=wanted and not environ.get("NO_COLOR"))
+
+
+@dataclass(slots=True)
+class _Backlog:
+    """What of one source waits to be written, and what of it was dropped since that was last said."""
+
+    records: int = 0
+    text: int = 0
+    dropped: int = 0
+
+
+class Output:
+    """The log and the answers of one run."""
+
+    def __init__(self, render: Rendering, level: str, *, log: TextIO, answers: TextIO) -> None:
+        self._render, self._threshold = render, LEVELS[level]
+        self._log, self._answers = log, answers
+        self._shared = log.isatty() and answers.isatty()
+        self._waiting: deque[tuple[Source, Record]] = deque()
+        self._backlogs: dict[Source, _Backlog] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._spoke: float | None = None  # when the answer last grew, while it is in the middle of a line
+        self.unread = False
+        """The reader of the answers has left."""
+        self._spoken: SimpleQueue[tuple[str, Future[None]]] = SimpleQueue()
+        self._speaker: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._write_log, name="log", daemon=True)
+        self._thread.start()
+
+    # -- the log
+
+    def put(self, source: Source, record: Record) -> None:
+        """Have `record` written, without waiting for that."""
+        size = len(record.event) + len(record.exception)
+        with self._changed:
+            backlog = self._backlogs.setdefault(source, _Backlog())
+            if backlog.records >= MAX_WAITING or backlog.text + size > MAX_WAITING_TEXT:
+                backlog.dropped += 1
+                return
+            self._append(source, record, size)
+
+    def say(self, level: str, event: str, /, **fields: Any) -> None:
+        """Have the run itself say something, if its level is one that is wanted."""
+        self.tell(RUN, level, event, **fields)
+
+    def tell(self, source: Source, level: str, event: str, /, **fields: Any) -> None:
+        """Have something said about `source`, in its name."""
+        if LEVELS[level] >= self._threshold:
+            self.put(source, Record(time.time(), level, event, fields))
+
+    def _append(self, source: Source, record: Record, size: int) -> None:
+        backlog = self._backlogs[source]
+        backlog.records += 1
+        backlog.text += size
+        self._waiting.append((source, record))
+        self._changed.notify_all()
+
+    def close(self, patience: float = 2.0) -> None:
+        """Write what waits, for `patience` seconds at most: a reader that has stopped reading holds up nobody."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(patience)
+
+    def _write_log(self) -> None:
+        while (item := self._next()) is not None:
+            try:
+                source, record, broken = item
+                self._log.write(("\n" if broken else "") + self._render(source, record) + "\n")
+                self._log.flush()
+            except (OSError, ValueError):  # nobody reads it any more, and there is nobody else to tell
+                return
+
+    def _next(self) -> tuple[Source, Record, bool] | None:
+        """Wait for the next record whose time has come, and tell whether it breaks an answer's line.
+
+        Returns `None` when there will be no more.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            broken = self._waited_in_vain()
+            if not self._waiting:
+                return None
+            source, record = self._waiting.popleft()
+            backlog = self._backlogs[source]
+            backlog.records -= 1
+            backlog.text -= len(record.event) + len(record.exception)
+            if backlog.dropped and (self._closed or backlog.records <= MAX_WAITING // 2):
+                lost = Record(record.time, "warning", "log lines were dropped", {"count": backlog.dropped})
+                backlog.dropped = 0
+                self._append(source, lost, len(lost.event))
+            return source, record, broken
+
+    # -- the answers
+
+    def answer(self, text: str) -> Future[None]:
+        """Have a part of an answer written. The future is done when it was; it raises `OSError` for a reader who left.
+
+        To be called again only then: the thread that writes waits for a slow reader, and nothing is queued here.
+        """
+        if self._speaker is None:
+            self._speaker = threading.Thread(target=self._write_answers, name="answers", daemon=True)
+            self._speaker.start()
+        written: Future[None] = Future()
+        self._spoken.put((text, written))
+        return written
+
+    def _write_answers(self) -> None:
+        while True:
+            text, written = self._spoken.get()
+            try:
+                self._answers.write(text)
+                self._answers.flush()
+            except (OSError, ValueError) as error:
+                self.unread = True
+                written.set_exception(error)
+                continue
+            if text:
+                with self._changed:
+                    self._spoke = time.monotonic() if self._shared and not text.endswith("\n") else None
+                    self._changed.notify_all()
+            written.set_result(None)
+
+    def _waited_in_vain(self) -> bool:
+        """Wait for the end of the answer's line, and return whether it is still in the middle of one."""
+        while self._spoke is not None and not self._closed:
+            left = self._spoke + LINE_PATIENCE - time.monotonic()
+            if left <= 0:
+                break
+            self._changed.wait(left)
+        broken = self._spoke is not None
+        self._spoke = None
+        return broken
+
+
+def abandon(file: TextIO) -> None:
+    """Send what `file` still holds nowhere: its reader left, and the interpreter would complain about that at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, file.fileno())
+    os.close(nowhere)

@@ -1,0 +1,139 @@
+"""`Team` and `Presence` over a hub: what engines decide, awaited by handlers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Final
+
+from msgspec import Raw
+
+from orchestrator.agents.messages import Event, message_name
+from orchestrator.agents.relations import Claim, Presence, Team
+from orchestrator.errors import NotConnected
+from orchestrator.patterns.claim import ClaimEffect, Claims, Won
+from orchestrator.patterns.effects import Accepted, Answer, Publish, Refused
+from orchestrator.patterns.roster import Change, Left, Peer, Roster
+from orchestrator.protocol.frames import Present
+from orchestrator.protocol.payloads import ClaimNotice, EventNotice, RejectNotice, ReleaseNotice
+from orchestrator.runtime.courier import Courier
+
+RECONNECT_SECONDS: Final = 30.0
+"""How long an event waits for the connection to come back before `publish` fails."""
+WATCH_QUEUE: Final = 10_000
+"""Joins and leaves that wait for a slow iterator; the oldest go first, and the roster itself stays right."""
+
+
+class HubTeam(Team):
+    """A team over its channel."""
+
+    def __init__(self, name: str, channel: str, me: str, courier: Courier, changed: Callable[[], None]) -> None:
+        self.name, self.channel = name, channel
+        self._courier, self._changed = courier, changed
+        self._claims = Claims(me, channel)
+        self._roster = Roster("agent")
+        self._verdicts: dict[str, asyncio.Future[Claim | None]] = {}
+
+    @property
+    def members(self) -> Mapping[str, Peer]:
+        return MappingProxyType(self._roster.peers)
+
+    async def publish(self, event: Event) -> None:
+        notice = EventNotice(message_name(type(event)), Raw(event.model_dump_json().encode()))
+        await self._courier.link.publish(self.channel, notice, when_disconnected="wait", deadline=RECONNECT_SECONDS)
+
+    @asynccontextmanager
+    async def claim(self, item: str) -> AsyncIterator[Claim | None]:
+        loop = asyncio.get_running_loop()
+        if item in self._verdicts:  # another handler of this very agent is at it
+            yield None
+            return
+        verdict = self._verdicts[item] = loop.create_future()
+        won = None
+        try:
+            self._apply(self._claims.claim(item, loop.time()))
+            won = await verdict
+            yield won
+        finally:
+            del self._verdicts[item]
+            if won is not None or not verdict.done() or verdict.cancelled():
+                self._apply(self._claims.release(item, loop.time()))
+
+    # -- what the connection says
+
+    def present(self, joined: Sequence[Present], left: Sequence[Present], *, whole: bool) -> None:
+        for change in self._roster.update(joined, left, whole=whole):
+            if isinstance(change, Left):
+                self._claims.member_left(change.peer.id)
+
+    def receive(self, sender: str, notice: ClaimNotice | RejectNotice | ReleaseNotice) -> None:
+        self._apply(self._claims.receive(sender, notice, asyncio.get_running_loop().time()))
+
+    def connected(self, *, again: bool) -> None:
+        if again:
+            self._apply(self._claims.rejoined())
+
+    def disconnected(self) -> None:
+        self._roster.disconnected()
+
+    def tick(self, now: float) -> None:
+        self._apply(self._claims.tick(now))
+
+    def next_tick(self) -> float | None:
+        return self._claims.next_tick()
+
+    def _apply(self, effects: Sequence[ClaimEffect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Publish):
+                self._courier.deliver(effect, self._answered)
+                continue
+            verdict = self._verdicts.get(effect.item)
+            if verdict is not None and not verdict.done():
+                verdict.set_result(Claim(effect.item, effect.fence) if isinstance(effect, Won) else None)
+        self._changed()
+
+    def _answered(self, item: str, answer: Answer) -> None:
+        """A bid that the team did not hear is no bid: winning it would mean nothing."""
+        verdict = self._verdicts.get(item)
+        if isinstance(answer, Accepted) or verdict is None or verdict.done():
+            return
+        error = answer.error if isinstance(answer, Refused) else NotConnected(f"the team did not hear of {item!r}")
+        verdict.set_exception(error)
+        self._apply(self._claims.release(item, asyncio.get_running_loop().time()))
+
+
+class HubPresence(Presence):
+    """A lobby over its channel."""
+
+    def __init__(self, name: str, channel: str, heard: Callable[[Change], None]) -> None:
+        """`heard` is called with each join and leave."""
+        self.name, self.channel = name, channel
+        self._heard = heard
+        self._roster = Roster("agent")
+        self._watchers: set[asyncio.Queue[Change]] = set()
+
+    @property
+    def peers(self) -> Mapping[str, Peer]:
+        return MappingProxyType(self._roster.peers)
+
+    async def __aiter__(self) -> AsyncIterator[Change]:
+        queue: asyncio.Queue[Change] = asyncio.Queue(WATCH_QUEUE)
+        self._watchers.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._watchers.discard(queue)
+
+    def present(self, joined: Sequence[Present], left: Sequence[Present], *, whole: bool) -> None:
+        for change in self._roster.update(joined, left, whole=whole):
+            self._heard(change)
+            for queue in self._watchers:
+                if queue.full():
+                    queue.get_nowait()
+                queue.put_nowait(change)
+
+    def disconnected(self) -> None:
+        self._roster.disconnected()

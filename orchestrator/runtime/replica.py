@@ -1,0 +1,281 @@
+"""One replica: its agent's code, the engines behind its relations, and what its connection tells all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final, Protocol, cast
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.agents.context import Disconnected
+from orchestrator.agents.describe import AgentCode, Handler
+from orchestrator.client import events
+from orchestrator.errors import ConnectionProblem, HandlerError
+from orchestrator.patterns.dispatch import Dispatcher
+from orchestrator.patterns.roster import Change
+from orchestrator.patterns.workforce import Pool, Workforce
+from orchestrator.protocol.payloads import ClaimNotice, EventNotice, RejectNotice, ReleaseNotice, decode_payload
+from orchestrator.runtime.courier import Courier, Link, Owned, Ticker
+from orchestrator.runtime.dispatching import Desk, HubWorkers
+from orchestrator.runtime.handler_context import MessageContext, Surroundings
+from orchestrator.runtime.invocation import fault
+from orchestrator.runtime.relations import HubPresence, HubTeam
+from orchestrator.runtime.workload import Workload
+from orchestrator.topology import plan
+
+HANDLERS_AT_ONCE: Final = 10_000
+"""Handlers of events and presence that run at once; a message beyond them is dropped, and the log says so."""
+
+
+class Connection(Link, Protocol):
+    """What a replica needs of its connection beyond requests."""
+
+    async def subscribe(self, channel: str) -> None: ...
+
+    async def unsubscribe(self, channel: str) -> None: ...
+
+    def events(self) -> AsyncIterator[events.ClientEvent]: ...
+
+
+class Replica:
+    """Runs one replica over a connection that is open, until that ends or the replica is told to drain."""
+
+    def __init__(
+        self,
+        planned: plan.Replica,
+        code: AgentCode,
+        connection: Connection,
+        *,
+        wall_offset: float,
+        new_id: Callable[[], str],
+        log: Any,
+    ) -> None:
+        """`wall_offset` turns the loop's clock into Unix seconds; `new_id` makes ids that nobody else makes."""
+        self._planned, self._code, self._connection, self._log = planned, code, connection, log
+        self._courier = Courier(connection)
+        self._ticker = Ticker()
+        changed = self._ticker.rearm
+        self._teams = {
+            seat.name: HubTeam(seat.name, seat.channel, planned.peer_id, self._courier, changed)
+            for seat in planned.teams
+        }
+        self._lobbies = {
+            seat.name: HubPresence(seat.name, seat.channel, self._presence_changed) for seat in planned.lobbies
+        }
+        self._desk = _desk(planned, self._courier, wall_offset, log, changed) if planned.pools else None
+        workers = HubWorkers(self._desk, _timeouts(planned), new_id) if self._desk else None
+        self._surroundings = Surroundings(workers, self._teams, self._lobbies)
+        self.workload = Workload(
+            code,
+            self._surroundings,
+            self._courier,
+            capacity=planned.concurrency,
+            wall_offset=wall_offset,
+            new_id=new_id,
+            log=log,
+            changed=changed,
+        )
+        self._ticker.add(self.workload.intake.next_tick, self.workload.tick)
+        for team in self._teams.values():
+            self._ticker.add(team.next_tick, team.tick)
+        if self._desk is not None:
+            self._ticker.add(self._desk.dispatcher.next_tick, self._desk.tick)
+        self._handlers = Owned()
+        self._target: Any = code.target
+        self._prepared = asyncio.Event()
+        """Set once `setup` is over: no handler runs before."""
+
+    # -- its life
+
+    async def start(self) -> None:
+        """Make the agent, hold the channels of the plan, and open the inbox last, when everything else is in place."""
+        self._target = self.workload.target = self._made()
+        planned = self._planned
+        opening = [channel for channel in (planned.inbox, planned.pool) if channel is not None]
+        for channel in dict.fromkeys((*planned.observe, *planned.subscribe)):
+            if channel not in opening:
+                await self._connection.subscribe(channel)
+        await self._lifecycle("setup")
+        self._prepared.set()
+        for handler in self._code.timers:
+            self._handlers.start(self._repeat(handler), handler.where)
+        for channel in opening:
+            await self._connection.subscribe(channel)
+
+    async def run(self, heard: Callable[[events.ClientEvent], None] = lambda _event: None) -> None:
+        """Follow the connection to its end; `heard` is told of each event first."""
+        async for event in self._connection.events():
+            heard(event)
+            self._handle(event)
+
+    async def drain(self, seconds: float) -> bool:
+        """Take nothing new, end what was taken, and say goodbye; returns whether all of it ended in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                with contextlib.suppress(ConnectionProblem):  # without a connection nothing new comes in either
+                    for channel in (self._planned.pool, self._planned.inbox):
+                        if channel is not None:
+                            await self._connection.unsubscribe(channel)
+                await self.workload.drained()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Cancel what is left, then call `teardown`."""
+        await self.workload.close()
+        await self._handlers.close()
+        await self._lifecycle("teardown")
+        self._ticker.close()
+        await self._courier.close()
+
+    # -- what the connection says
+
+    def _handle(self, event: events.ClientEvent) -> None:
+        match event:
+            case events.MessageReceived(channel=channel, sender=sender, data=data):
+                self._message(channel, sender, bytes(data))
+            case events.DirectReceived(sender=sender, data=data):
+                self._direct(sender, bytes(data))
+            case events.PresenceReceived():
+                self._present(event)
+            case events.Connected(resumed=again):
+                self._connected(again=again)
+            case events.Disconnected():
+                self._disconnected(event)
+            case _:
+                self._log.debug(type(event).__name__)
+
+    def _message(self, channel: str, sender: str, data: bytes) -> None:
+        payload = decode_payload(data)
+        team = next((team for team in self._teams.values() if team.channel == channel), None)
+        if payload is None:
+            self._log.debug("a message of unknown shape was passed over", channel=channel, peer=sender)
+        elif team is None:
+            if channel != self._planned.inbox or not self.workload.receive(sender, payload):
+                self._log.debug("a message that belongs nowhere was passed over", channel=channel, peer=sender)
+        elif isinstance(payload, EventNotice):
+            self._event(payload, sender)
+        elif isinstance(payload, ClaimNotice | RejectNotice | ReleaseNotice):
+            team.receive(sender, payload)
+
+    def _direct(self, sender: str, data: bytes) -> None:
+        payload = decode_payload(data)
+        if payload is None:
+            self._log.debug("a message of unknown shape was passed over", peer=sender)
+        elif not self.workload.receive(sender, payload) and self._desk is not None:
+            self._desk.receive(sender, payload)
+
+    def _present(self, event: events.PresenceReceived) -> None:
+        for team in self._teams.values():
+            if team.channel == event.channel:
+                team.present(event.joined, event.left, whole=event.snapshot)
+        for lobby in self._lobbies.values():
+            if lobby.channel == event.channel:
+                lobby.present(event.joined, event.left, whole=event.snapshot)
+        if self._desk is not None:
+            self._desk.present(event.channel, event.joined, event.left, whole=event.snapshot)
+
+    def _connected(self, *, again: bool) -> None:
+        for team in self._teams.values():
+            team.connected(again=again)
+        if self._desk is not None:
+            self._desk.connected(again=again)
+        self.workload.connected()
+
+    def _disconnected(self, event: events.Disconnected) -> None:
+        for team in self._teams.values():
+            team.disconnected()
+        for lobby in self._lobbies.values():
+            lobby.disconnected()
+        if self._desk is not None:
+            self._desk.disconnected()
+        told = Disconnected(event.code, event.reason, event.will_reconnect)
+        for handler in self._code.disconnects:
+            self._start(handler, told, sender="")
+
+    # -- handlers of what is no task
+
+    def _event(self, notice: EventNotice, sender: str) -> None:
+        for handler in self._code.events.get(notice.event, ()):
+            message = next(one for one in handler.messages if one.__name__ == notice.event)
+            try:
+                event = cast("type[BaseModel]", message).model_validate_json(bytes(notice.payload))
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                self._log.warning("an event does not fit its type", name=notice.event, peer=sender, error=first["msg"])
+                return
+            self._start(handler, event, sender=sender)
+
+    def _presence_changed(self, change: Change) -> None:
+        for handler in self._code.presence:
+            if isinstance(change, handler.messages):
+                self._start(handler, change, sender=change.peer.id)
+
+    def _start(self, handler: Handler, message: object, *, sender: str) -> None:
+        if len(self._handlers) >= HANDLERS_AT_ONCE:
+            self._log.error("too many handlers are running, a message was dropped", handler=handler.where, peer=sender)
+            return
+        self._handlers.start(self._call(handler, message, sender), handler.where)
+
+    async def _call(self, handler: Handler, *message: object) -> None:
+        *arguments, sender = message
+        context = MessageContext(self._surroundings, self._log, sender=str(sender))
+        await self._prepared.wait()
+        try:
+            await self.workload.invoker.call(handler, getattr(self._target, handler.name), *arguments, context)
+        except Exception as raised:  # noqa: BLE001 - nobody waits for this handler, so the log is where its failure goes
+            told = fault(raised)
+            said = f"{told.failure.type}: {told.failure.message}"
+            self._log.error("handler failed", handler=handler.where, error=said, exception=told.frames)
+
+    async def _repeat(self, handler: Handler) -> None:
+        while True:
+            await asyncio.sleep(handler.record.seconds)
+            await self._call(handler, "")
+
+    def _made(self) -> Any:
+        """Make an instance of the agent's class, given its relations by name; a module is its own instance."""
+        if not isinstance(self._code.target, type):
+            return self._code.target
+        given: dict[str, Any] = {}
+        for attribute, kind in self._code.relations.items():
+            known: Mapping[str, Any] = self._teams if kind == "team" else self._lobbies
+            if kind == "workers":
+                given[attribute] = self._surroundings.workers
+            else:
+                given[attribute] = next((known[name] for name in known if name.replace("-", "_") == attribute), None)
+            if given[attribute] is None:
+                raise HandlerError(
+                    f"{self._code.target.__name__}.{attribute}: the topology gives this agent no such {kind}"
+                )
+        return self._code.target(**given)
+
+    async def _lifecycle(self, name: str) -> None:
+        method = getattr(self._target, name, None) if isinstance(self._code.target, type) else None
+        if method is not None:
+            result = method()
+            if inspect.isawaitable(result):
+                await result
+
+
+def _desk(planned: plan.Replica, courier: Courier, offset: float, log: Any, changed: Callable[[], None]) -> Desk:
+    pools = [
+        Pool(
+            agent=pool.agent,
+            handles={task.name: task.idempotent for task in pool.tasks},
+            channel=pool.channel,
+            peers=pool.peers,
+            concurrency=pool.concurrency,
+        )
+        for pool in planned.pools
+    ]
+    dispatcher = Dispatcher(planned.peer_id, Workforce(pools), wall_offset=offset)
+    return Desk(dispatcher, courier, log, changed)
+
+
+def _timeouts(planned: plan.Replica) -> dict[str, float]:
+    return {task.name: pool.timeout for pool in planned.pools for task in pool.tasks}

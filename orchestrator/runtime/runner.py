@@ -1,0 +1,294 @@
+"""One run of one plan: the loop that hands every fact to those who decide, and does what they decide.
+
+Children, timers and signals only report facts; nothing is decided anywhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.protocol.limits import MIN_SECRET_BYTES
+from orchestrator.protocol.tokens import SecretKey
+from orchestrator.runtime import supervisor as s
+from orchestrator.runtime.asking import Asker
+from orchestrator.runtime.control import Online, Ready, Tally
+from orchestrator.runtime.listening import listen, url_of
+from orchestrator.runtime.lives import HUB_NAME, Heard, Lives, Programs, Seat
+from orchestrator.runtime.readiness import Readiness
+from orchestrator.runtime.summary import counted, ready_line, summary
+from orchestrator.topology.references import ASKER
+from orchestrator.topology.replica import RestartPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from orchestrator.runtime.asking import Question
+    from orchestrator.runtime.output import Output
+    from orchestrator.topology.plan import Plan
+
+HUB_RESTART: Final = RestartPolicy("always", delay=0.2, max_delay=5.0, max_attempts=10, window=60.0)
+HUB_GRACE: Final = 3.0
+"""Seconds that the hub has at most to say goodbye, once the agents have had theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a run is told besides its plan."""
+
+    log_level: str = "info"
+    grace: float = 10.0
+    """Seconds between the wish to end and the kill."""
+    timeout: float | None = None
+    """Seconds in which all questions must be answered, the wait for readiness included; `None` = no limit."""
+    programs: Programs = field(default_factory=Programs)
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A signal asked the run to end."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The questions are over; `code` is their outcome."""
+
+    code: int
+
+
+Facts: TypeAlias = "asyncio.Queue[s.Fact | Heard | Interrupted | Answered]"
+
+
+def fresh_key() -> SecretKey:
+    """Return a key for one run, known to its parent and its hub alone."""
+    return SecretKey(f"sk_id_{secrets.token_hex(8)}", f"sk_secret_{secrets.token_urlsafe(2 * MIN_SECRET_BYTES)}")
+
+
+async def run(
+    plan: Plan,
+    output: Output,
+    options: Options,
+    environ: Mapping[str, str],
+    questions: Sequence[Question] = (),
+) -> int:
+    """Run a plan until everything has ended, and return the exit code of the whole.
+
+    `environ` is what its processes inherit from. With `questions`, it ends when they are answered. Raises
+    `CannotListen` before anything is started.
+    """
+    key = plan.hub.key or fresh_key()
+    if plan.hub.url is not None:
+        return await _Run(plan, Seat(plan.hub.url, None, key), output, options, environ).run(questions)
+    with listen(plan.hub.host, plan.hub.port) as listening:
+        return await _Run(plan, Seat(url_of(listening), listening, key), output, options, environ).run(questions)
+
+
+class _Run:
+    def __init__(self, plan: Plan, seat: Seat, output: Output, options: Options, environ: Mapping[str, str]) -> None:
+        self._plan, self._seat, self._output, self._options = plan, seat, output, options
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._facts: Facts = asyncio.Queue()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._readiness = Readiness(replica.peer_id for replica in plan.replicas)
+        self._settled = asyncio.Event()
+        """All replicas are ready at once, or it is known that they will not be."""
+        self._announced = False
+        self._tally: dict[str, int] = {}
+        self._outcome: int = ExitCode.DONE
+        self._asking: asyncio.Task[None] | None = None
+        # Jitter keeps replicas that fell together from rising together.
+        self._supervisor = s.Supervisor(_children(plan), lambda: random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+        self._tasks = asyncio.TaskGroup()
+        self._lives = Lives(
+            plan,
+            seat,
+            output,
+            self._facts.put_nowait,
+            environ,
+            log_level=options.log_level,
+            grace=options.grace,
+            programs=options.programs,
+        )
+
+    async def run(self, questions: Sequence[Question]) -> int:
+        try:
+            with _signals(self._facts):
+                async with self._tasks:
+                    if questions:
+                        self._asking = self._tasks.create_task(self._ask(questions))
+                    self._act(self._supervisor.start())
+                    await self._until_all_stopped()
+        finally:
+            for timer in self._timers:
+                timer.cancel()
+        self._output.say(
+            "info", summary(len(self._plan.replicas), self._supervisor, self._clock() - self._began, self._tally)
+        )
+        return self._exit_code()
+
+    async def _until_all_stopped(self) -> None:
+        actions: list[s.Action] = []
+        while s.AllStopped() not in actions:
+            match fact := await self._facts.get():
+                case Heard():
+                    self._heard(fact)
+                    continue
+                case Answered():
+                    self._outcome = fact.code
+                    actions = [] if self._supervisor.stopping else self._supervisor.handle(s.StopAsked())
+                case Interrupted():
+                    self._interrupted(fact.number)
+                    actions = self._supervisor.handle(s.StopAsked())
+                case _:
+                    if isinstance(fact, s.Exited):
+                        self._readiness.gone(fact.name)
+                    actions = self._supervisor.handle(fact)
+            self._act(actions)
+        if self._asking is not None:
+            self._asking.cancel()
+
+    # -- facts
+
+    def _heard(self, heard: Heard) -> None:
+        source = self._lives.sources[heard.name]
+        match heard.message:
+            case Ready():
+                more = {"url": self._seat.url} if heard.name == HUB_NAME else {}
+                self._output.tell(source, "info", "ready", pid=heard.pid, seconds=round(heard.after, 2), **more)
+                self._readiness.ready(heard.name)
+            case Online(online=online, detail=detail):
+                more = {"detail": detail} if detail else {}
+                if online:
+                    self._output.tell(source, "info", "is back at the hub", **more)
+                elif not self._supervisor.stopping:
+                    self._output.tell(source, "warning", "has lost the hub", **more)
+                self._readiness.online(heard.name, online)
+            case Tally(counts=counts):
+                for what, count in counts.items():
+                    self._tally[what] = self._tally.get(what, 0) + count
+        self._note_readiness()
+
+    def _note_readiness(self) -> None:
+        took, total = self._clock() - self._began, len(self._plan.replicas)
+        if self._readiness.complete and not self._announced:
+            self._announced = True
+            self._output.say("info", ready_line(total, took, self._seat.url))
+        elif self._readiness.partial and not self._announced and not self._supervisor.stopping:
+            self._announced = True
+            self._output.say("warning", f"only {total - len(self._readiness.over)} of {counted(total, 'replica')} are ready")
+        if self._readiness.complete or self._readiness.hopeless:
+            self._settled.set()
+        else:
+            self._settled.clear()
+
+    def _interrupted(self, number: int) -> None:
+        if self._supervisor.stopping:
+            self._output.say("warning", f"{s.signal_name(number)} again: killing what still runs")
+            self._outcome = 128 + number
+            return
+        self._output.say("info", f"{s.signal_name(number)}: ending in peace", grace=self._options.grace)
+        if self._asking is not None and not self._asking.done():
+            self._asking.cancel()
+            self._outcome = 128 + number  # an answer that was cut off must not pass for a complete one
+
+    # -- actions
+
+    def _act(self, actions: Sequence[s.Action]) -> None:
+        for action in actions:
+            match action:
+                case s.Spawn(name):
+                    self._readiness.started(name)
+                    self._tasks.create_task(self._lives.live(name))
+                case s.SpawnAfter(name, delay, attempt, because):
+                    event = f"{because}: it is started again in {delay:.2g} s"
+                    self._output.tell(self._lives.sources[name], "warning", event, attempt=attempt)
+                    self._later(delay, s.Due(name))
+                case s.Drain(names, rank):
+                    grace = min(self._options.grace, HUB_GRACE) if HUB_NAME in names else self._options.grace
+                    for name in names:
+                        self._lives.drain(name, grace)
+                    self._later(grace, s.GraceOver(rank))
+                case s.Kill(name):
+                    self._output.tell(self._lives.sources[name], "warning", "is killed: it did not end by itself")
+                    self._lives.kill(name)
+                case s.GiveUp(name, because):
+                    self._output.tell(self._lives.sources[name], "error", f"has failed for good: {because}")
+                    self._readiness.gone(name, for_good=True)
+                case s.Finished(name):
+                    self._output.tell(self._lives.sources[name], "info", "has ended by itself")
+                    self._readiness.gone(name, for_good=True)
+                case s.AllStopped():
+                    pass
+        self._note_readiness()
+
+    def _later(self, delay: float, fact: s.Fact) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(delay, self._facts.put_nowait, fact))
+
+    # -- the questions
+
+    async def _ask(self, questions: Sequence[Question]) -> None:
+        """Put the questions once all replicas are ready, and report their outcome."""
+        asker = Asker(self._seat.url, self._plan.user(ASKER), self._seat.key, self._output)
+        limit = asyncio.timeout(self._options.timeout)
+        try:
+            async with limit:
+                await self._settled.wait()
+                if self._readiness.hopeless:
+                    lost = counted(len(self._readiness.over), "replica")
+                    raise NeverReady(f"nothing was asked, because {lost} will never be ready")
+                await asker.ask(questions)
+            code = ExitCode.DONE
+        except OrchestratorError as error:
+            self._output.say("error", str(error))
+            code = error.exit_code
+        except OSError as error:
+            if limit.expired():
+                self._output.say("error", f"no complete answer came within {self._options.timeout:g} s")
+                code = ExitCode.TIMED_OUT
+            else:
+                self._output.say("error", f"the answer could not be written: {(error.strerror or str(error)).lower()}")
+                code = ExitCode.FAILED
+        self._facts.put_nowait(Answered(code))
+
+    def _exit_code(self) -> int:
+        """Return what matters most: a misfit, the outcome of the questions, anything that failed or had to be killed."""
+        failed = self._supervisor.failed.values()
+        if any(gone.exit_code == ExitCode.INVALID for gone in failed):
+            return ExitCode.INVALID
+        if self._outcome != ExitCode.DONE:
+            return self._outcome
+        return ExitCode.FAILED if failed or self._supervisor.unclean else ExitCode.DONE
+
+
+class NeverReady(OrchestratorError):
+    """A replica has failed for good before anything could be asked."""
+
+
+def _children(plan: Plan) -> list[s.Child]:
+    """Return the hub, if it is ours, and the replicas: those that take work before those that hand it out."""
+    hub = [s.Child(HUB_NAME, HUB_RESTART, rank=1, essential=True)] if plan.hub.url is None else []
+    ordered = sorted(plan.replicas, key=lambda replica: replica.role == "coordinator")
+    return hub + [s.Child(replica.peer_id, replica.restart) for replica in ordered]
+
+
+@contextmanager
+def _signals(facts: Facts) -> Iterator[None]:
+    """While entered, SIGINT and SIGTERM are facts."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, facts.put_nowait, Interrupted(number))
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

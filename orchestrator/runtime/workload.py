@@ -1,0 +1,282 @@
+"""The tasks that an agent is given: from the offer, through its handler, to an outcome that its caller has heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from typing import Any, Final, cast
+
+from msgspec import Raw
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.agents.describe import AgentCode, Handler
+from orchestrator.patterns.effects import Answer, Note, Send
+from orchestrator.patterns.intake import Abort, Effect, Intake, Outcome, Resend, Run
+from orchestrator.protocol.frames import encode_json
+from orchestrator.protocol.payloads import (
+    UNKNOWN_TASK,
+    AnyPayload,
+    Ask,
+    CompletionChunk,
+    Failure,
+    StreamAck,
+    StreamResume,
+    TaskCancel,
+    TaskError,
+    TaskOffer,
+    TaskRefused,
+    TaskResult,
+)
+from orchestrator.runtime.courier import Courier, Owned
+from orchestrator.runtime.dispatching import LEVELS, Trace, current_trace
+from orchestrator.runtime.handler_context import MessageContext, Surroundings
+from orchestrator.runtime.invocation import Invoker, fault
+from orchestrator.runtime.outflow import Outflow
+
+KEPT_STREAMS: Final = 256
+"""Streams that have ended and whose chunks are kept for readers that come back; the oldest are forgotten first."""
+
+
+class Workload:
+    """Everything that one agent is asked to do."""
+
+    def __init__(
+        self,
+        code: AgentCode,
+        surroundings: Surroundings,
+        courier: Courier,
+        *,
+        capacity: int,
+        wall_offset: float,
+        new_id: Callable[[], str],
+        log: Any,
+        changed: Callable[[], None],
+    ) -> None:
+        self._code, self._surroundings, self._courier = code, surroundings, courier
+        self._wall_offset, self._new_id, self._log, self._changed = wall_offset, new_id, log, changed
+        self.intake = Intake(self._streams, capacity, wall_offset=wall_offset)
+        self.invoker = Invoker(max(capacity, 4))
+        self.target: Any = code.target
+        """The object whose methods are the handlers: an instance once `setup` has run, or the module itself."""
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._flows: dict[str, Outflow] = {}
+        self._asked: set[str] = set()
+        """Ids of questions in words: they are answered by chunks, whatever the task behind them returns."""
+        self._owned = Owned()
+        self._idle = asyncio.Event()
+        self.completed = 0
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # -- what the connection says
+
+    def receive(self, sender: str, payload: AnyPayload) -> bool:
+        """Take a payload that is meant for a worker; returns false for one that is not."""
+        if isinstance(payload, TaskOffer):
+            self._offered(payload, sender)
+        elif isinstance(payload, Ask):
+            self._question(payload, sender)
+        elif isinstance(payload, TaskCancel):
+            self._apply(self.intake.cancelled(payload.task_id, sender))
+        elif isinstance(payload, StreamAck | StreamResume):
+            self._reader_says(payload, sender)
+        else:
+            return False
+        return True
+
+    def connected(self) -> None:
+        self._apply(self.intake.connected(self.now))
+        for flow in self._flows.values():
+            flow.connected()
+
+    def tick(self, now: float) -> None:
+        self._apply(self.intake.tick(now))
+        for stream_id in [stream_id for stream_id, flow in self._flows.items() if flow.writer.expired(now)]:
+            self._flows.pop(stream_id).close()
+
+    # -- the end
+
+    async def drained(self) -> None:
+        """Take nothing new, and wait until all that was taken has ended and been heard of."""
+        self.intake.draining = True
+        while not self.intake.idle:
+            self._idle.clear()
+            await self._idle.wait()
+        await asyncio.gather(*(flow.drained() for flow in self._flows.values()))
+
+    async def close(self) -> None:
+        """Cancel what still runs, wait for it, and forget all streams."""
+        await self._owned.close()
+        for flow in self._flows.values():
+            flow.close()
+        self.invoker.close()
+
+    # -- offers and questions
+
+    def _streams(self, task: str) -> bool | None:
+        handler = self._code.tasks.get(task)
+        return None if handler is None else handler.streams
+
+    def _offered(self, offer: TaskOffer, sender: str) -> None:
+        if not offer.task:  # an older program: it names no type and sends a prompt
+            offer = _renamed(offer, self._code.task_for_prompt() or "", offer.prompt)
+        elif not bytes(offer.payload) and offer.prompt is not None:
+            offer = _renamed(offer, offer.task, offer.prompt)
+        self._apply(self.intake.offered(offer, sender, self.now))
+
+    def _question(self, ask: Ask, sender: str) -> None:
+        task_id = ask.task_id or self._new_id()
+        task = self._code.task_for_prompt()
+        if task is None:
+            message = (
+                "this agent takes no questions: none of its tasks, or more than one, needs a prompt and nothing else"
+            )
+            self._last_chunk(task_id, sender, Failure(UNKNOWN_TASK, message))
+            return
+        self._asked.add(task_id)
+        payload = Raw(encode_json({"prompt": ask.prompt}))
+        offer = TaskOffer(task_id, sender, task, payload, ask.prompt)
+        self._apply(self.intake.offered(offer, sender, self.now))
+
+    def _reader_says(self, payload: StreamAck | StreamResume, sender: str) -> None:
+        flow = self._flows.get(payload.stream_id)
+        if flow is None:
+            self._apply(self.intake.asked_about(payload.stream_id, sender))
+        elif flow.reader != sender:
+            self._log.warning("a stream was asked for by somebody else", task_id=payload.stream_id, peer=sender)
+        elif isinstance(payload, StreamResume):
+            flow.resume(payload.start)
+        elif payload.seq >= 0:
+            flow.acked(payload.seq)
+
+    # -- what the engine says
+
+    def _apply(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Run):
+                work = self._owned.start(self._run(effect), f"task {effect.offer.task_id}")
+                self._running[effect.offer.task_id] = work
+            elif isinstance(effect, Abort):
+                self._log.info("cancelled", task_id=effect.task_id, reason=effect.reason)
+                self._running[effect.task_id].cancel()
+            elif isinstance(effect, Resend):
+                if effect.task_id in self._flows:
+                    self._flows[effect.task_id].resume(0)
+            elif isinstance(effect, Note):
+                self._log.log(LEVELS[effect.level], effect.event, **effect.fields)
+            else:
+                self._send(effect)
+        if self.intake.idle:
+            self._idle.set()
+        self._changed()
+
+    def _send(self, effect: Send) -> None:
+        payload = effect.payload
+        if isinstance(payload, TaskRefused) and payload.task_id in self._asked:
+            self._asked.discard(payload.task_id)
+            self._last_chunk(payload.task_id, effect.to, Failure("TaskRefused", payload.reason, retryable=True))
+            return
+        self._courier.deliver(effect, self._answered)
+
+    def _answered(self, ref: tuple[str, ...], answer: Answer) -> None:
+        self._apply(self.intake.answered(ref, answer, self.now))
+
+    # -- one task
+
+    async def _run(self, run: Run) -> None:
+        offer, handler = run.offer, self._code.tasks[run.offer.task]
+        flow = self._flow(offer.task_id, run.sender) if run.streams or offer.task_id in self._asked else None
+        log = self._log.bind(task_id=offer.task_id, task=offer.task)
+        context = self._context(run, log)
+        deadline = None if offer.deadline is None else offer.deadline - self._wall_offset
+        current_trace.set(Trace(deadline, offer.traceparent))
+        outcome: Outcome = None
+        error: Failure | None = Failure("TaskCancelled", "the agent stopped before the task had ended", retryable=True)
+        try:
+            message = _read(handler, offer)
+            method = getattr(self.target, handler.name)
+            if handler.streams and flow is not None:
+                async with aclosing(cast("Any", self.invoker.chunks(handler, method, message, context))) as chunks:
+                    async for chunk in chunks:
+                        await flow.put(self.invoker.encode(handler, chunk))
+            else:
+                reply = self.invoker.encode(handler, await self.invoker.call(handler, method, message, context))
+                if flow is not None:
+                    await flow.put(reply)
+                outcome = TaskResult(offer.task_id, reply, offer.attempt)
+            error = None
+        except InvalidMessage as mistake:
+            error = Failure("InvalidMessage", str(mistake))
+        except Exception as raised:  # noqa: BLE001 - whatever a handler raises is its outcome, told to its caller
+            told = fault(raised)
+            error = told.failure
+            log.error(
+                "handler failed", handler=handler.where, error=f"{error.type}: {error.message}", exception=told.frames
+            )
+        finally:
+            self._running.pop(offer.task_id, None)
+            self._asked.discard(offer.task_id)
+            if flow is not None:
+                flow.end(error)
+                outcome = None
+            elif error is not None:
+                outcome = TaskError(offer.task_id, error, offer.attempt)
+            self.completed += error is None
+            self._apply(self.intake.finished(offer.task_id, outcome, self.now))
+
+    def _flow(self, task_id: str, reader: str) -> Outflow:
+        def seen(there: bool) -> None:
+            if there:
+                self.intake.caller_there(task_id)
+            else:
+                self.intake.caller_gone(task_id, self.now)
+
+        ended = [stream_id for stream_id, flow in self._flows.items() if flow.writer.ended]
+        for stream_id in ended[: max(len(ended) - KEPT_STREAMS, 0)]:
+            self._flows.pop(stream_id).close()
+        flow = self._flows[task_id] = Outflow(task_id, reader, self._courier, seen)
+        return flow
+
+    def _context(self, run: Run, log: Any) -> MessageContext:
+        loop, offer = asyncio.get_running_loop(), run.offer
+
+        def progressed(fraction: float | None, message: str | None) -> None:
+            loop.call_soon_threadsafe(lambda: self._apply(self.intake.progressed(offer.task_id, fraction, message)))
+
+        return MessageContext(
+            self._surroundings,
+            log,
+            task_id=offer.task_id,
+            attempt=offer.attempt,
+            deadline=offer.deadline,
+            sender=run.sender,
+            traceparent=offer.traceparent,
+            progressed=progressed,
+        )
+
+    def _last_chunk(self, stream_id: str, reader: str, error: Failure) -> None:
+        self._courier.deliver(Send(reader, CompletionChunk(stream_id, 0, done=True, error=error)))
+
+
+class InvalidMessage(Exception):
+    """A task's payload does not fit its type."""
+
+
+def _read(handler: Handler, offer: TaskOffer) -> BaseModel:
+    message = cast("type[BaseModel]", handler.messages[0])
+    try:
+        return message.model_validate_json(bytes(offer.payload) or b"{}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the payload"
+        raise InvalidMessage(f"{offer.task}: {where}: {first['msg']}") from None
+
+
+def _renamed(offer: TaskOffer, task: str, prompt: str | None) -> TaskOffer:
+    payload = Raw(encode_json({"prompt": prompt})) if prompt is not None else Raw(b"{}")
+    return TaskOffer(
+        offer.task_id, offer.origin, task, payload, prompt, offer.attempt, offer.deadline, offer.traceparent
+    )

@@ -1,0 +1,203 @@
+"""What a topology file may say: one frozen class per kind of section, strict to the last key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from orchestrator.errors import Problem
+from orchestrator.topology import values as v
+from orchestrator.topology.yaml_nodes import Place, Steps
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a value stands, and its key; an item of a list is its own key."""
+
+    key: Place
+    value: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a topology was read from, so that a mistake found later can still be pointed at."""
+
+    source: str = "<topology>"
+    """The file as the user named it."""
+    path: Path = Path("topology.yaml")
+    spots: Mapping[Steps, Spot] = field(default_factory=dict, repr=False)
+    withheld: frozenset[str] = frozenset()
+    """Environment variables that the `hub` section was read from: they reach no agent."""
+
+    def spot(self, steps: Steps) -> Spot:
+        """Return the place of a value, or of the nearest thing around it that stands in the file."""
+        for end in range(len(steps), -1, -1):
+            if steps[:end] in self.spots:
+                return self.spots[steps[:end]]
+        return Spot(Place(0, 0), Place(0, 0))
+
+    def at_key(self, steps: Steps, sentence: str) -> Problem:
+        return self._problem(self.spot(steps).key, steps, sentence)
+
+    def at_value(self, steps: Steps, sentence: str) -> Problem:
+        """Point at a value, or at its key where the value spans lines of its own."""
+        spot = self.spot(steps)
+        return self._problem(spot.value if spot.value.line == spot.key.line else spot.key, steps, sentence)
+
+    def _problem(self, place: Place, steps: Steps, sentence: str) -> Problem:
+        return Problem(self.source, place.line, place.column, written(steps), sentence)
+
+
+def written(steps: Steps) -> str:
+    """Return the way to a value as a reader writes it: ``teams.desk.members[1]``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step[:64]}" for step in steps).removeprefix(".")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hub(Section):
+    url: v.HubUrl = None
+    listen: v.Listen = v.Address("127.0.0.1", 0)
+    key: v.HubKey = None
+    token_ttl: v.TokenLife = 900.0
+
+
+class Restart(Section):
+    """When a replica that ended is started again; delays in seconds, growing from the first to the largest."""
+
+    condition: v.Condition = "on-failure"
+    delay: v.Duration = 1.0
+    max_delay: v.Duration = 60.0
+    max_attempts: v.Attempts = 5
+    """Restarts within `window` seconds after which the replica counts as failed."""
+    window: v.PositiveDuration = 600.0
+
+
+class Reconnect(Section):
+    max_attempts: v.Attempts = 100
+    max_delay: v.PositiveDuration = 30.0
+
+
+class Defaults(Section):
+    restart: Restart = Restart()
+    reconnect: Reconnect = Reconnect()
+
+
+class Scopes(Section):
+    """Grants beyond those that follow from the file."""
+
+    subscribe: tuple[v.ChannelPattern, ...] = ()
+    observe: tuple[v.ChannelPattern, ...] = ()
+    publish: tuple[v.ChannelPattern, ...] = ()
+    presence: tuple[v.ChannelPattern, ...] = ()
+    send: tuple[v.PeerPattern, ...] = ()
+
+
+class Tasks(Section):
+    timeout: v.PositiveDuration = 120.0
+    """Seconds that a task may take where its caller says nothing else."""
+
+
+class Agent(Section):
+    """What coordinators, workers and other agents have in common."""
+
+    concurrency_default: ClassVar[int] = 16
+
+    handler: v.HandlerRef
+    name: v.Label | None = None
+    """What people read; `None` = the agent's name."""
+    replicas: v.Count | None = None
+    """`None` = one copy, whose peer id is the agent's name alone."""
+    concurrency: v.Count | None = None
+    """Tasks that one replica takes at once; `None` = 1 for a worker, 16 for others, which mostly wait for workers."""
+    capabilities: tuple[v.Capability, ...] = ()
+    restart: Restart | None = None
+    """Keys that are not given here come from `defaults`."""
+    reconnect: Reconnect | None = None
+    environment: dict[v.VariableName, v.VariableValue] = Field(default={}, repr=False)
+    """Added to what the process inherits; kept out of every `repr`, for it may hold secrets."""
+    inherit_environment: v.Flag = True
+    tasks: Tasks = Tasks()
+    scopes: Scopes = Scopes()
+
+
+class Coordinator(Agent):
+    workers: tuple[v.Name, ...]
+
+
+class Worker(Agent):
+    concurrency_default: ClassVar[int] = 1
+
+
+class Team(Section):
+    members: tuple[v.Name, ...]
+    channel: v.Channel | None = None
+
+
+class Lobby(Section):
+    members: tuple[v.Name, ...]
+    watchers: tuple[v.Name, ...] = ()
+    channel: v.Channel | None = None
+
+
+class User(Section):
+    asks: tuple[v.Name, ...] = ()
+    token_ttl: v.TokenLife = 3600.0
+    scopes: Scopes = Scopes()
+
+
+class Topology(Section):
+    """A whole file. `load_topology` also checks what spans several sections; a topology built in code is not."""
+
+    version: v.Version
+    name: v.Name | None = None
+    hub: Hub = Hub()
+    defaults: Defaults = Defaults()
+    coordinators: dict[v.Name, Coordinator] = {}
+    workers: dict[v.Name, Worker] = {}
+    agents: dict[v.Name, Agent] = {}
+    teams: dict[v.Name, Team] = {}
+    presence: dict[v.Name, Lobby] = {}
+    users: dict[v.Name, User] = {}
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Keep the origin, which validation is given as its context."""
+        if isinstance(context, Origin):
+            self._origin = context
+
+    @property
+    def origin(self) -> Origin:
+        return self._origin
+
+    def each_agent(self) -> Iterator[tuple[str, str, Agent]]:
+        """Yield section, name and entry of every agent, in the order in which they are planned."""
+        for section in AGENT_SECTIONS:
+            for name, agent in getattr(self, section).items():
+                yield section, name, agent
+
+    def restart_of(self, agent: Agent) -> Restart:
+        return _filled(agent.restart, self.defaults.restart)
+
+    def reconnect_of(self, agent: Agent) -> Reconnect:
+        return _filled(agent.reconnect, self.defaults.reconnect)
+
+
+AGENT_SECTIONS: Final = ("coordinators", "workers", "agents")
+
+
+Partial = TypeVar("Partial", bound=Section)
+
+
+def _filled(own: Partial | None, default: Partial) -> Partial:
+    """Return `own` with the keys that it does not give taken from `default`."""
+    if own is None:
+        return default
+    return default.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})

@@ -1,0 +1,306 @@
+"""The plan: what a topology comes to, replica by replica, with every peer id, channel and grant spelt out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.errors import TopologyError
+from orchestrator.protocol import limits
+from orchestrator.protocol.names import is_minted_peer_id
+from orchestrator.protocol.tokens import Claims, Grants, SecretKey, compact_size
+from orchestrator.topology.fit import Fit, check_fit
+from orchestrator.topology.handlers import HandledTask, HandlerFault, HandlerReport
+from orchestrator.topology.references import ASKER
+from orchestrator.topology.replica import LobbySeat, Pool, ReconnectLimits, Replica, RestartPolicy, Role, TeamSeat
+from orchestrator.topology.scopes import (
+    Relations,
+    Scope,
+    agent_scope,
+    asker_scope,
+    inbox_channel,
+    lobby_channel,
+    peers_of,
+    pool_channel,
+    team_channel,
+    user_scope,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.errors import Problem
+    from orchestrator.protocol.codes import Action
+    from orchestrator.topology.model import Topology
+
+__all__ = [
+    "HubPlan",
+    "LobbySeat",
+    "Plan",
+    "Pool",
+    "ReconnectLimits",
+    "Replica",
+    "RestartPolicy",
+    "Role",
+    "TeamSeat",
+    "UserPlan",
+    "make_plan",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class UserPlan:
+    """One kind of user; each person or program of it has a peer id of its own, ``{user}/{sub}``."""
+
+    user: str
+    asks: tuple[str, ...]
+    ask_peers: dict[str, tuple[str, ...]]
+    """The peer ids of each agent that it may ask."""
+    lobbies: tuple[LobbySeat, ...]
+    token_ttl: float
+    """Seconds."""
+    observe: tuple[str, ...]
+    channels: tuple[str, ...]
+    permissions: frozenset[Action]
+    grants: Grants
+    metadata: dict[str, Any]
+    """Told in private to whoever connects: which peers it may ask."""
+
+    def claims(self, sub: str, exp: int) -> Claims:
+        """Return the claims of one user's token. Raises `ValueError` when `sub` cannot be part of a peer id."""
+        peer_id = f"{self.user}/{sub}"
+        if not sub or "/" in sub or not is_minted_peer_id(peer_id):
+            longest = limits.MAX_PEER_ID - len(self.user) - 1
+            raise ValueError(f"a user's name has 1 to {longest} printable ASCII characters and no '/', unlike {sub!r}")
+        return Claims(
+            sub=peer_id,
+            exp=exp,
+            channels=self.channels,
+            permissions=self.permissions,
+            metadata=self.metadata,
+            peer_metadata={"kind": "user", "user": self.user, "name": sub},
+            grants=self.grants,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HubPlan:
+    """Where the hub is; `url` is `None` for one that is started along with the agents."""
+
+    url: str | None
+    host: str
+    port: int
+    """0 = any free one."""
+    token_ttl: float
+    """Seconds that an agent's token is valid."""
+    key: SecretKey | None = None
+    """`None` = a fresh one for this run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    name: str
+    source: Path
+    directory: Path
+    """Where the topology file lies, and its handlers are looked for first."""
+    hub: HubPlan
+    replicas: tuple[Replica, ...]
+    users: tuple[UserPlan, ...]
+    withheld: frozenset[str] = frozenset()
+    """Environment variables that no agent process inherits, because the hub's key or address came from them."""
+    warnings: tuple[Problem, ...] = ()
+
+    def replicas_of(self, agent: str) -> tuple[Replica, ...]:
+        return tuple(replica for replica in self.replicas if replica.agent == agent)
+
+    def user(self, name: str) -> UserPlan:
+        """Return one kind of user. Raises `KeyError` for one that the topology does not declare."""
+        for user in self.users:
+            if user.user == name:
+                return user
+        raise KeyError(name)
+
+
+def make_plan(topology: Topology, reports: Mapping[str, HandlerReport | HandlerFault] | None) -> Plan:
+    """Resolve a topology that `load_topology` returned.
+
+    `reports` holds what each handler declares; `None` leaves the code out of it, and pools then know no tasks.
+    Raises `TopologyError` with everything in which file and code do not fit, or that no token could hold.
+    """
+    relations = Relations.of(topology)
+    fit = Fit() if reports is None else check_fit(relations, reports)
+    resolving = _Resolving(topology, relations, {} if reports is None else reports)
+    replicas = tuple(
+        replica for section, name, _ in topology.each_agent() for replica in resolving.replicas(section, name)
+    )
+    users = (*(resolving.user(name) for name in topology.users), resolving.asker())
+    problems = sorted([*fit.problems, *resolving.problems])
+    if problems:
+        raise TopologyError(problems)
+    hub, origin = topology.hub, topology.origin
+    return Plan(
+        name=topology.name or _plain_name(origin.path.stem),
+        source=origin.path,
+        directory=origin.path.resolve().parent,
+        hub=HubPlan(hub.url, hub.listen.host, hub.listen.port, hub.token_ttl, hub.key),
+        replicas=replicas,
+        users=users,
+        withheld=origin.withheld,
+        warnings=tuple(sorted(fit.warnings)),
+    )
+
+
+_ROLES: Final[dict[str, Role]] = {"coordinators": "coordinator", "workers": "worker", "agents": "agent"}
+ASKER_TOKEN_LIFE: Final = 3600.0
+
+
+def _plain_name(stem: str) -> str:
+    """Return a file's stem as a name."""
+    return re.sub("[^a-z0-9_-]+", "-", stem.lower()).strip("-") or "topology"
+
+
+@dataclass(slots=True)
+class _Resolving:
+    """The replicas and users of one topology; `problems` gathers what no token could hold."""
+
+    topology: Topology
+    relations: Relations
+    reports: Mapping[str, HandlerReport | HandlerFault]
+    problems: list[Problem] = field(default_factory=list)
+
+    def replicas(self, section: str, name: str) -> tuple[Replica, ...]:
+        """Return the replicas of one agent, which differ in their number and what follows from it only."""
+        topology, entry = self.topology, self.relations.agents[name]
+        peers, is_worker = peers_of(name, entry), self.relations.takes_tasks(name)
+        pools, teams, lobbies = self.pools(name), self.teams(name), self.lobbies(name)
+        restart, reconnect = topology.restart_of(entry), topology.reconnect_of(entry)
+        replicas = []
+        for number, peer in enumerate(peers, start=1):
+            replica = None if entry.replicas is None else number
+            scope = agent_scope(self.relations, name, peer)
+            if number == 1:
+                self.note_excess(scope, (section, name))
+            replicas.append(
+                Replica(
+                    agent=name,
+                    replica=replica,
+                    peer_id=peer,
+                    handler=entry.handler,
+                    role=_ROLES[section],
+                    name=entry.name or name,
+                    concurrency=self.concurrency(name),
+                    capabilities=entry.capabilities,
+                    peer_metadata=_peer_metadata(
+                        name, replica, entry.name or name, _ROLES[section], entry.capabilities
+                    ),
+                    environment=dict(entry.environment),
+                    inbox=inbox_channel(peer) if is_worker else None,
+                    pool=pool_channel(name) if is_worker else None,
+                    pools=pools,
+                    teams=teams,
+                    lobbies=lobbies,
+                    subscribe=scope.ready_subscribe,
+                    observe=scope.ready_observe,
+                    channels=scope.channels,
+                    permissions=scope.permissions,
+                    grants=scope.grants,
+                    inherit_environment=entry.inherit_environment,
+                    tasks_timeout=entry.tasks.timeout,
+                    restart=RestartPolicy(**restart.model_dump()),
+                    reconnect=ReconnectLimits(**reconnect.model_dump()),
+                )
+            )
+        return tuple(replicas)
+
+    def concurrency(self, name: str) -> int:
+        entry = self.relations.agents[name]
+        return entry.concurrency_default if entry.concurrency is None else entry.concurrency
+
+    def pools(self, name: str) -> tuple[Pool, ...]:
+        coordinator = self.topology.coordinators.get(name)
+        return () if coordinator is None else tuple(map(self.pool, coordinator.workers))
+
+    def pool(self, worker: str) -> Pool:
+        entry = self.relations.agents[worker]
+        return Pool(
+            agent=worker,
+            channel=pool_channel(worker),
+            peers=peers_of(worker, entry),
+            concurrency=self.concurrency(worker),
+            capabilities=entry.capabilities,
+            tasks=self.tasks(entry.handler),
+            timeout=entry.tasks.timeout,
+        )
+
+    def tasks(self, handler: str) -> tuple[HandledTask, ...]:
+        report = self.reports.get(handler)
+        return report.tasks if isinstance(report, HandlerReport) else ()
+
+    def teams(self, name: str) -> tuple[TeamSeat, ...]:
+        return tuple(
+            TeamSeat(
+                name=team,
+                channel=team_channel(self.topology, team),
+                members=tuple(
+                    peer
+                    for member in self.topology.teams[team].members
+                    for peer in peers_of(member, self.relations.agents[member])
+                ),
+            )
+            for team in self.relations.teams.get(name, ())
+        )
+
+    def lobbies(self, name: str) -> tuple[LobbySeat, ...]:
+        seats = []
+        for lobby in self.relations.lobbies.get(name, ()):
+            entry = self.topology.presence[lobby]
+            channel = lobby_channel(self.topology, lobby)
+            seats.append(LobbySeat(lobby, channel, member=name in entry.members, watcher=name in entry.watchers))
+        return tuple(seats)
+
+    def user(self, name: str) -> UserPlan:
+        entry, scope = self.topology.users[name], user_scope(self.relations, name)
+        self.note_excess(scope, ("users", name))
+        plan = self.user_plan(name, entry.asks, scope, entry.token_ttl)
+        if compact_size(plan.metadata) > limits.MAX_METADATA:
+            sentence = (
+                f"it may ask so many peers that their list exceeds the {limits.MAX_METADATA} bytes a token has for it"
+            )
+            self.problems.append(self.topology.origin.at_key(("users", name), sentence))
+        return plan
+
+    def asker(self) -> UserPlan:
+        """Return the built-in user, whose list of peers is left out where it is too long for a token."""
+        plan = self.user_plan(ASKER, tuple(self.relations.agents), asker_scope(self.relations), ASKER_TOKEN_LIFE)
+        return plan if compact_size(plan.metadata) <= limits.MAX_METADATA else replace(plan, metadata={})
+
+    def user_plan(self, name: str, asks: tuple[str, ...], scope: Scope, token_ttl: float) -> UserPlan:
+        ask_peers = {agent: peers_of(agent, self.relations.agents[agent]) for agent in asks}
+        return UserPlan(
+            user=name,
+            asks=asks,
+            ask_peers=ask_peers,
+            lobbies=self.lobbies(name),
+            token_ttl=token_ttl,
+            observe=scope.ready_observe,
+            channels=scope.channels,
+            permissions=scope.permissions,
+            grants=scope.grants,
+            metadata={"asks": {agent: list(peers) for agent, peers in ask_peers.items()}} if ask_peers else {},
+        )
+
+    def note_excess(self, scope: Scope, steps: tuple[str, str]) -> None:
+        excess = scope.excess()
+        if excess is not None:
+            self.problems.append(
+                self.topology.origin.at_key(steps, f"this asks for more than a token can say: {excess}")
+            )
+
+
+def _peer_metadata(
+    agent: str, replica: int | None, name: str, role: Role, capabilities: tuple[str, ...]
+) -> dict[str, Any]:
+    numbered = {} if replica is None else {"replica": replica}
+    return {"kind": "agent", "agent": agent, **numbered, "name": name, "role": role, "capabilities": list(capabilities)}
