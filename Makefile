@@ -1,36 +1,54 @@
-# Everything below needs Python 3.11+ and make beforehand, nothing else.
+# Needs Python 3.11 or newer and make, and nothing else: everything goes into a .venv of its own.
 PYTHON ?= python3
+REVIEW ?= asyncio
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.stamp
+# One stamp for what runs the project and one for what develops it, so that the first `make run` waits for less.
+RUN := $(VENV)/.can-run
+DEV := $(VENV)/.can-develop
 
-.PHONY: run test check format clean
+.PHONY: setup run test check format clean
+.NOTPARALLEL:
 
-run: $(STAMP) ## the tour: a code desk of nine processes reviews real source
-	@$(BIN)/orchestrator run examples.yaml --ask lead asyncio
+setup: $(DEV) ## everything installed; the default
+	@echo "ready: make run, make test, make check"
 
-test: $(STAMP) ## every test that this machine can run
+run: $(RUN) ## the tour: a code desk of eight processes reviews real source; REVIEW=package, directory or file
+	@$(BIN)/orchestrator run examples.yaml --ask lead "$(REVIEW)"
+
+test: $(DEV) ## every test that this machine can run
 	@$(BIN)/python -m pytest -q -n auto
 
-check: $(STAMP) ## formatting, lint, strict types, import floors
+check: $(DEV) ## formatting, lint, strict types, import floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_floors.py
 
-format: $(STAMP)
+format: $(DEV) ## repair what can be repaired without thinking
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-# uv installs the rest quickly; where it cannot be had, or does not work, plain pip does the same.
-$(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "orchestrator needs Python 3.11 or newer; try: make PYTHON=python3.12")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.5' 'pip>=25.1' || true
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -q -e . --group dev \
-	  || $(BIN)/python -m pip install -q --disable-pip-version-check -e . --group dev
-	@touch $@
+$(RUN): pyproject.toml
+	@$(call install,-e .)
+	@touch $(RUN)
+
+$(DEV): pyproject.toml
+	@$(call install,-e . --group dev)
+	@touch $(RUN) $(DEV)
+
+# uv is quick; where it cannot be had, or does not reach the packages, pip does the same (groups need a recent one).
+define install
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "orchestrator needs Python 3.11 or newer; try: make PYTHON=python3.12")' && \
+	{ $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV); } && \
+	echo "setting up $(VENV) ..." >&2 && \
+	{ $(BIN)/uv --version >/dev/null 2>&1 || \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check uv || true; } && \
+	{ $(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode $(1) 2>/dev/null || \
+	  { $(BIN)/python -m pip install -q --disable-pip-version-check 'pip>=25.1' && \
+	    $(BIN)/python -m pip install -q --disable-pip-version-check $(1); }; }
+endef
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar, cast, dataclass_transform, overload
 
 from orchestrator.errors import HandlerError
+from orchestrator.topology.values import read_positive_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -79,10 +80,8 @@ def on_disconnect(function: F, /) -> F:
 
 def every(period: float | str, /) -> Callable[[F], F]:
     """Call the function again and again, `period` after it has ended: seconds, or ``"10s"``, ``"2m"``."""
-    from orchestrator.topology.durations import parse_duration
-
     try:
-        seconds = parse_duration(period)
+        seconds = read_positive_duration(period)
     except ValueError as error:
         raise HandlerError(f"@every({period!r}): {error}") from None
     return lambda decorated: _recorded(decorated, Record("every", seconds=seconds))

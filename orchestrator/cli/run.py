@@ -78,6 +78,7 @@ def _run(plan: Plan, args: argparse.Namespace) -> int:
 
     from orchestrator.runtime.asking import questions
     from orchestrator.runtime.output import Output, abandon, rendering
+    from orchestrator.runtime.own_logs import routed
     from orchestrator.runtime.runner import Options, run
 
     asked = questions(plan, args.ask)
@@ -89,7 +90,8 @@ def _run(plan: Plan, args: argparse.Namespace) -> int:
         for problem in plan.warnings:
             output.say("warning", str(problem))
         options = Options(log_level=args.log_level, grace=args.grace, timeout=args.timeout)
-        return asyncio.run(run(plan, output, options, os.environ, asked))
+        with routed(output):
+            return asyncio.run(run(plan, output, options, os.environ, asked))
     finally:
         output.close()
         if output.unread:

@@ -1,35 +1,30 @@
-"""The reconnecting connection of an agent or a user to a hub: sockets, timers and tasks around a `Session`."""
+"""The reconnecting connection of an agent or a user to a hub."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import ssl
-from collections import deque
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeAlias
 
-import structlog
 from msgspec import Raw
 
-from orchestrator.client.effects import Attempt, Drop, Effect, Noted, Request, Settled, State, Timeouts, Write
+from orchestrator.client.credentials import Credentials
+from orchestrator.client.driver import Driver
+from orchestrator.client.effects import State, Timeouts
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.client.session import Session
 from orchestrator.client.url import parse_origin
-from orchestrator.client.wire import Wire, sentence
 from orchestrator.errors import NotConnected
-from orchestrator.protocol.codes import CloseCode
 from orchestrator.protocol.frames import encode_json
 from orchestrator.protocol.names import is_channel, is_peer_id, is_reserved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from types import TracebackType
 
     from orchestrator.client.events import ClientEvent
     from orchestrator.errors import ConnectionProblem
-
-log: Final = structlog.get_logger(__name__)
 
 WhenDisconnected: TypeAlias = Literal["fail", "wait"]
 
@@ -70,14 +65,9 @@ class Client:
         Raises `ValueError` for an address or credentials that cannot be used.
         """
         self._origin = parse_origin(url)
-        if (token_provider is None) == (api_key is None):
-            raise ValueError("a client connects with either a token_provider or an api_key, and not with both")
-        if api_key is not None and not is_credential(api_key):
-            raise ValueError("api_key is not a publishable key: it is a text without spaces, like pk_live_…")
+        self._credentials = Credentials(token_provider, api_key)
         if inbox < 1:
             raise ValueError(f"inbox is a number of events of at least 1, not {inbox!r}")
-        self._credential = _credential_source(token_provider, api_key)
-        self._parameter = "key" if token_provider is None else "token"
         self._tls = tls
         self._session = Session(
             str(self._origin),
@@ -87,15 +77,14 @@ class Client:
             timeouts=timeouts,
             inbox_limit=inbox,
         )
-        self._loop: asyncio.AbstractEventLoop
-        self._told = State.IDLE
-        self._attempts: dict[int, asyncio.Task[None]] = {}
-        self._wires: dict[int, Wire] = {}
-        self._waiting: dict[str, asyncio.Future[int | None]] = {}
-        self._opening: asyncio.Future[None] | None = None
-        self._hopeful: deque[asyncio.Future[None]] = deque()
-        self._consumer: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._lazy_driver: Driver | None = None
+
+    @property
+    def _driver(self) -> Driver:
+        """Made when it is first needed, in the event loop that the client then belongs to."""
+        if self._lazy_driver is None:
+            self._lazy_driver = Driver(self._session, self._origin, self._credentials, self._tls)
+        return self._lazy_driver
 
     def __repr__(self) -> str:
         who = f"{self.peer_id!r} " if self.peer_id else ""
@@ -132,27 +121,18 @@ class Client:
         the last attempt that the policy allows has failed), `NotConnected` when the client is closed meanwhile, and
         `RuntimeError` when the client is neither new nor closed. Cancelling it closes the client.
         """
-        self._loop = asyncio.get_running_loop()
-        effects = self._session.start(self._loop.time())
-        opening = self._opening = self._loop.create_future()
-        self._apply(effects)
+        self._driver.start()
         try:
-            await opening
+            await self._driver.settled()
         except asyncio.CancelledError:
             await self.close()
             raise
+        if self.state is State.CLOSED:
+            raise self.failure or NotConnected("the client was closed while it was connecting")
 
     async def close(self) -> None:
         """End the connection for good, from anywhere, within about a second. Events not yet taken are dropped."""
-        self._loop = asyncio.get_running_loop()
-        self._apply(self._session.close())
-        here = asyncio.current_task()
-        ending: set[asyncio.Future[None]] = {task for task in self._attempts.values() if task is not here}
-        ending |= {wire.gone for wire in self._wires.values()}
-        if ending:
-            await asyncio.wait(ending, timeout=self._session.timeouts.close)
-        for wire in self._wires.values():
-            wire.cut()
+        await self._driver.close()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -173,12 +153,12 @@ class Client:
         subscription is not remembered), `ConnectionLost` or `AckTimeout`.
         """
         _check_channel(channel)
-        await self._answer(self._session.subscribe(channel, include_sender_metadata, self._now()))
+        await self._driver.answer(self._session.subscribe(channel, include_sender_metadata, self._driver.now))
 
     async def unsubscribe(self, channel: str) -> None:
         """Forget a subscription, whatever happens next, and return when the hub has too. Raises like `subscribe`."""
         _check_channel(channel)
-        await self._answer(self._session.unsubscribe(channel, self._now()))
+        await self._driver.answer(self._session.unsubscribe(channel, self._driver.now))
 
     async def publish(
         self,
@@ -199,7 +179,7 @@ class Client:
         payload = _payload(data)
         if when_disconnected == "wait":
             await self._connection(deadline)
-        return await self._answer(self._session.publish(channel, payload, self._now()))
+        return await self._driver.answer(self._session.publish(channel, payload, self._driver.now))
 
     async def send(
         self,
@@ -215,7 +195,7 @@ class Client:
         payload = _payload(data)
         if when_disconnected == "wait":
             await self._connection(deadline)
-        await self._answer(self._session.send(to, payload, self._now()))
+        await self._driver.answer(self._session.send(to, payload, self._driver.now))
 
     async def events(self) -> AsyncIterator[ClientEvent]:
         """Yield what happens, in order, to one consumer.
@@ -223,191 +203,17 @@ class Client:
         Ends after the final `Disconnected`, or when the client is closed. A consumer may call every method of the
         client, `close` included.
         """
-        session = self._session
-        while True:
-            while not session.inbox:
-                if session.state is State.CLOSED:
-                    return
-                await self._something()
-            event = session.inbox.popleft()
-            if session.choked:
-                self._apply(session.taken(self._now()))
+        while (event := await self._driver.event()) is not None:
             yield event
 
-    async def _something(self) -> None:
-        if self._consumer is not None:
-            raise RuntimeError("events() has one consumer, and another one is waiting already")
-        self._consumer = asyncio.get_running_loop().create_future()
-        try:
-            await self._consumer
-        finally:
-            self._consumer = None
-
-    async def _answer(self, request: Request) -> int | None:
-        """Write a request, within the caller's turn of the event loop, and wait for what the hub says."""
-        answer: asyncio.Future[int | None] = self._loop.create_future()
-        self._waiting[request.id] = answer
-        self._wires[request.epoch].send(request.frame)
-        self._set_timer()
-        try:
-            return await answer
-        finally:
-            self._waiting.pop(request.id, None)
-
     async def _connection(self, deadline: float | None) -> None:
-        """Wait until there is a connection. Raises `NotConnected` when there is none in time, or never will be."""
+        """Wait until there is a connection, or none is to be hoped for. Raises `NotConnected` when neither is in time."""
         try:
             async with asyncio.timeout(deadline):
-                while self.state in (State.CONNECTING, State.RECONNECTING):
-                    hope: asyncio.Future[None] = self._loop.create_future()
-                    self._hopeful.append(hope)
-                    await hope
+                await self._driver.settled()
         except TimeoutError:
             why = self._session.why_not_connected()
             raise NotConnected(f"nothing was sent within {deadline:g} s: {why}") from None
-
-    # -- what the session decides, done
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def _apply(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Settled(request, receivers, error):
-                    self._settle(request, receivers, error)
-                case Write(epoch, frame):
-                    self._wires[epoch].send(frame)
-                case Attempt(epoch):
-                    task = self._attempts[epoch] = self._loop.create_task(self._attempt(epoch))
-                    task.add_done_callback(partial(self._attempted, epoch))
-                case Drop(epoch, code, reason):
-                    self._drop(epoch, code, reason)
-                case Noted(level, event, fields):
-                    getattr(log, level)(event, **fields)
-        self._tell()
-        self._set_timer()
-
-    def _settle(self, request: str, receivers: int | None, error: ConnectionProblem | None) -> None:
-        answer = self._waiting.pop(request, None)
-        if answer is None or answer.done():
-            return
-        if error is None:
-            answer.set_result(receivers)
-        else:
-            answer.set_exception(error)
-
-    def _drop(self, epoch: int, code: int, reason: str) -> None:
-        if (task := self._attempts.get(epoch)) is not None:
-            task.cancel()
-        if (wire := self._wires.get(epoch)) is not None:
-            wire.close(code, reason)
-
-    def _tell(self) -> None:
-        """Wake whoever waits for a change of state or for an event."""
-        session = self._session
-        if (
-            self._consumer is not None
-            and not self._consumer.done()
-            and (session.inbox or session.state is State.CLOSED)
-        ):
-            self._consumer.set_result(None)
-        if session.state is self._told:
-            return
-        self._told = session.state
-        if session.state not in (State.CONNECTED, State.CLOSED):
-            return
-        while self._hopeful:
-            hope = self._hopeful.popleft()
-            if not hope.done():
-                hope.set_result(None)
-        opening, self._opening = self._opening, None
-        if opening is None or opening.done():
-            return
-        if session.state is State.CONNECTED:
-            opening.set_result(None)
-        else:
-            opening.set_exception(session.failure or NotConnected("the client was closed while it was connecting"))
-
-    def _set_timer(self) -> None:
-        """See to it that the session's clock is read no later than it asks; earlier costs nothing."""
-        due = self._session.deadline()
-        if self._timer is not None and (due is None or due < self._timer.when()):
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None and due is not None:
-            self._timer = self._loop.call_at(due, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        self._apply(self._session.tick(self._loop.time()))
-
-    # -- one attempt
-
-    async def _attempt(self, epoch: int) -> None:
-        """Fetch a credential and open a socket; from there on the socket calls back."""
-        session = self._session
-        try:
-            credential = await self._credential()
-        except Exception as error:  # noqa: BLE001 - whatever a user's provider raises is a failed attempt, and is told
-            problem: str | None = f"the token provider raised {type(error).__name__}"
-        else:
-            problem = None if is_credential(credential) else "the token provider returned something that is no token"
-        if problem is not None:
-            self._apply(session.token_failed(epoch, problem, self._now()))
-            return
-        session.dialing(epoch, self._now())
-        self._set_timer()
-        wire = Wire(
-            self._origin.endpoint(self._parameter, credential),
-            close_timeout=session.timeouts.close,
-            on_text=partial(self._heard, epoch),
-            on_end=partial(self._lost, epoch),
-        )
-        if self._origin.secure and self._tls is None:
-            self._tls = ssl.create_default_context()
-        self._wires[epoch] = wire
-        wire.gone.add_done_callback(lambda _: self._wires.pop(epoch, None))
-        try:
-            secure = self._tls if self._origin.secure else None
-            await self._loop.create_connection(lambda: wire, self._origin.host, self._origin.port, ssl=secure)
-        except OSError as error:
-            self._lost(epoch, CloseCode.ABNORMAL, sentence(error))
-        finally:
-            wire.abandon_unopened()
-
-    def _attempted(self, epoch: int, task: asyncio.Task[None]) -> None:
-        del self._attempts[epoch]
-        if not task.cancelled():
-            task.result()  # an unforeseen error reaches the event loop's handler; the welcome deadline ends the attempt
-
-    def _lost(self, epoch: int, code: int, reason: str) -> None:
-        self._apply(self._session.lost(epoch, code, reason, self._loop.time()))
-
-    def _heard(self, epoch: int, text: str) -> None:
-        effects = self._session.received(epoch, text, self._loop.time())
-        if effects:
-            self._apply(effects)
-        elif self._consumer is not None and self._session.inbox and not self._consumer.done():
-            self._consumer.set_result(None)
-
-
-def is_credential(value: object) -> bool:
-    """Tell whether `value` can be a token or a key at all: a printable ASCII text without spaces."""
-    return isinstance(value, str) and value.isascii() and value.isprintable() and value != "" and " " not in value
-
-
-def _credential_source(
-    provider: Callable[[], Awaitable[str]] | None, api_key: str | None
-) -> Callable[[], Awaitable[Any]]:
-    """Return what gives the credential of an attempt; a key is kept where no attribute shows it."""
-    if provider is not None:
-        return provider
-
-    async def constant() -> str | None:
-        return api_key
-
-    return constant
 
 
 def _check_channel(name: str) -> None:

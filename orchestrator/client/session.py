@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET, Raw
 
-from orchestrator.client.effects import Attempt, Drop, Effect, Noted, Request, Settled, State, Timeouts, Write
+from orchestrator.client.effects import Attempt, Drop, Effect, Noted, Request, State, Timeouts, Write
 from orchestrator.client.events import (
     ClientEvent,
     Connected,
@@ -24,21 +24,18 @@ from orchestrator.client.events import (
     PresenceReceived,
     TokenFailed,
 )
-from orchestrator.client.requests import Pending, Requests, refusal
-from orchestrator.client.subscriptions import REPLAYS, Subscriptions
+from orchestrator.client.exchange import Exchange
 from orchestrator.client.url import redact
 from orchestrator.errors import (
-    ConnectionLost,
     ConnectionProblem,
     HubUnreachable,
     NotConnected,
-    PayloadTooLarge,
     TerminalDisconnect,
     TokenUnavailable,
 )
 from orchestrator.protocol import frames
-from orchestrator.protocol.codes import CloseCode, ErrorCode, closing
-from orchestrator.protocol.limits import GOING_AWAY_RETRY_MS, MAX_MESSAGE_SIZE
+from orchestrator.protocol.codes import CloseCode, closing
+from orchestrator.protocol.limits import GOING_AWAY_RETRY_MS
 
 if TYPE_CHECKING:
     import random
@@ -91,14 +88,12 @@ class Session:
         self.failure: ConnectionProblem | None = None
         """Why the session ended for good; `None` when it did not, or was closed by its owner."""
         self.peer_id: str | None = None
-        self.max_message_size = MAX_MESSAGE_SIZE
         self.timeouts = timeouts or Timeouts()
         self.choked = False
         """The inbox was full: `taken` is to be called once half of it is free."""
         self.inbox_limit = inbox_limit
         self._hub, self._policy, self._rng, self._daemon = hub, policy, rng, daemon
-        self._requests = Requests(self.timeouts.ack)
-        self._subscriptions = Subscriptions()
+        self._exchange = Exchange(hub, self.timeouts)
         self._epoch = 0
         self._link: _Link | None = None
         self._begin_again()
@@ -110,6 +105,11 @@ class Session:
         self._next_attempt: float | None = None
         self._was_connected = False
 
+    @property
+    def max_message_size(self) -> int:
+        """Bytes of `data` that the hub accepts, as its latest welcome says."""
+        return self._exchange.max_message_size
+
     # -- connecting
 
     def start(self, now: float) -> Sequence[Effect]:
@@ -117,7 +117,7 @@ class Session:
         if self.state not in (State.IDLE, State.CLOSED):
             raise RuntimeError(f"connect() was called on a client that is {self.state.value} already")
         self._begin_again()
-        self._subscriptions = Subscriptions()
+        self._exchange = Exchange(self._hub, self.timeouts)
         self.inbox.clear()
         self.choked, self.failure, self.peer_id = False, None, None
         self.state = State.CONNECTING
@@ -130,12 +130,14 @@ class Session:
         self._link = _Link(self._epoch, deadline=now + self.timeouts.token)
         return (Attempt(self._epoch),)
 
-    def dialing(self, epoch: int, now: float) -> None:
-        """Note that the credential of this attempt is there and that its socket is being opened."""
+    def dialing(self, epoch: int, now: float) -> bool:
+        """Note that this attempt has its credential and wants a socket; tell whether it is still wanted itself."""
         link = self._current(epoch)
-        if link is not None:
-            self._token_failures = 0
-            link.dialing, link.deadline = True, now + self.timeouts.welcome
+        if link is None:
+            return False
+        self._token_failures = 0
+        link.dialing, link.deadline = True, now + self.timeouts.welcome
+        return True
 
     def token_failed(self, epoch: int, reason: str, now: float) -> Sequence[Effect]:
         """Give up an attempt for want of a token. `reason` holds no secret."""
@@ -161,19 +163,19 @@ class Session:
         link, self._link = self._link, None
         code, fate = int(code), closing(code)
         reason = redact(reason) or fate.meaning
-        effects: list[Effect] = [*self._requests.fail_all(ConnectionLost, f"the connection ended first ({reason})")]
-        self._subscriptions.disconnected()
+        effects: list[Effect] = [*self._exchange.ended(f"the connection ended first ({reason})")]
         connected_since = link.welcomed if link else None
         if connected_since is not None and now - connected_since >= self._policy.stable_after:
             self._attempt = 0
         if fate.terminal:
-            return [*effects, *self._finish(TerminalDisconnect(code, fate.meaning), code, reason)]
-        told = reason if code == CloseCode.ABNORMAL else f"{code} {reason}"
-        if not (self._was_connected or self._daemon) or self._policy.exhausted(self._attempt):
-            failure = HubUnreachable(self._hub, self._attempt, told)
-            if first_failure is not None and not self._was_connected and not self._daemon:
-                return [*effects, *self._finish(first_failure, code, reason)]
-            return [*effects, *self._finish(failure, code, reason)]
+            return [*effects, *self._finish(TerminalDisconnect(code, fate.meaning), code, reason, noted=True)]
+        unasked = self._was_connected or self._daemon
+        if not unasked or self._policy.exhausted(self._attempt):
+            told = reason if code == CloseCode.ABNORMAL else f"{code} {reason}"
+            failure: ConnectionProblem = HubUnreachable(self._hub, self._attempt, told)
+            if not unasked:
+                failure = first_failure or failure
+            return [*effects, *self._finish(failure, code, reason, noted=unasked)]
         delay = self._policy.delay(
             self._attempt + 1,
             self._rng,
@@ -191,16 +193,15 @@ class Session:
             effects.append(Noted("warning", "connection lost", what))
         return effects
 
-    def _finish(self, failure: ConnectionProblem, code: int, reason: str) -> Sequence[Effect]:
+    def _finish(self, failure: ConnectionProblem, code: int, reason: str, *, noted: bool) -> Sequence[Effect]:
+        """End for good. `noted`: whoever called `connect` does not learn it, or not all of it, from what that raises."""
         self.state = State.CLOSED
         self.failure = failure
         self.inbox.append(Disconnected(code, reason, will_reconnect=False, delay=None))
+        if not noted:
+            return _NOTHING
         fate = closing(code)
-        advice = (
-            fate.advice if isinstance(failure, TerminalDisconnect) else "check that the hub runs and can be reached"
-        )
-        if isinstance(failure, TokenUnavailable):
-            advice = "check the token provider"
+        advice = fate.advice or "check that the hub runs and can be reached from here"
         what = {"hub": self._hub, "code": code, "meaning": fate.meaning, "reason": reason, "advice": advice}
         return (Noted("error", "disconnected for good", what),)
 
@@ -213,8 +214,7 @@ class Session:
             return _NOTHING
         link, self._link = self._link, None
         self._next_attempt = None
-        effects: list[Effect] = [*self._requests.fail_all(ConnectionLost, "the client was closed first")]
-        self._subscriptions.disconnected()
+        effects: list[Effect] = [*self._exchange.ended("the client was closed first")]
         self.inbox.clear()
         self.state = State.CLOSED
         if link is not None:
@@ -233,9 +233,9 @@ class Session:
         due = max(link.heard, link.pinged) + self.timeouts.ping
         if self.timeouts.inactivity is not None:
             due = min(due, link.heard + self.timeouts.inactivity)
-        for other in (self._requests.deadline(), self._subscriptions.deadline()):
-            if other is not None and other < due:
-                due = other
+        waiting = self._exchange.deadline()
+        if waiting is not None:
+            due = min(due, waiting)
         return due if due < math.inf else None
 
     def tick(self, now: float) -> Sequence[Effect]:
@@ -250,11 +250,7 @@ class Session:
         if inactivity is not None and link.heard + inactivity <= now:
             reason = f"nothing was heard from the hub for {inactivity:g} s"
             return self._drop(link, CloseCode.CLIENT_INACTIVITY, reason, now)
-        effects: list[Effect] = []
-        for request_id, pending, error in self._requests.expired(now):
-            effects += self._failed(request_id, pending, error, now)
-        for channel, tries_left in self._subscriptions.due(now):
-            effects.append(self._replay(link, channel, tries_left, now))
+        effects = self._exchange.tick(link.epoch, now)
         if max(link.heard, link.pinged) + self.timeouts.ping <= now:
             link.pinged = now
             effects.append(Write(link.epoch, _PING))
@@ -281,34 +277,24 @@ class Session:
 
     def subscribe(self, channel: str, include_sender_metadata: bool, now: float) -> Request:
         """Remember a subscription, then ask for it. Raises `NotConnected`, and then remembers nothing."""
-        link = self._connected()
-        self._subscriptions.remember(channel, include_sender_metadata)
-        return self._subscribe(link, channel, now)
+        return self._exchange.subscribe(self._connected(), channel, include_sender_metadata, now)
 
     def unsubscribe(self, channel: str, now: float) -> Request:
         """Forget a subscription, also when not connected, then tell the hub. Raises `NotConnected`."""
-        self._subscriptions.forget(channel)
-        link = self._connected()
-        request_id = self._requests.open("unsubscribe", channel, now)
-        return Request(request_id, link.epoch, frames.encode_json(frames.Unsubscribe(channel, request_id)))
+        self._exchange.forget(channel)
+        return self._exchange.unsubscribe(self._connected(), channel, now)
 
     def publish(self, channel: str, data: Raw, now: float) -> Request:
         """Raises `NotConnected` or `PayloadTooLarge`."""
-        link = self._connected()
-        self._check_size(data)
-        request_id = self._requests.open("publish", channel, now)
-        return Request(request_id, link.epoch, frames.encode_json(frames.Publish(channel, data, request_id)))
+        return self._exchange.publish(self._connected(), channel, data, now)
 
     def send(self, to: str, data: Raw, now: float) -> Request:
         """Raises `NotConnected` or `PayloadTooLarge`."""
-        link = self._connected()
-        self._check_size(data)
-        request_id = self._requests.open("send", to, now)
-        return Request(request_id, link.epoch, frames.encode_json(frames.Send(to, data, request_id)))
+        return self._exchange.send(self._connected(), to, data, now)
 
-    def _connected(self) -> _Link:
+    def _connected(self) -> int:
         if self.state is State.CONNECTED and self._link is not None:
-            return self._link
+            return self._link.epoch
         raise NotConnected(f"nothing was sent: {self.why_not_connected()}")
 
     def why_not_connected(self) -> str:
@@ -320,29 +306,6 @@ class Session:
             State.RECONNECTING: f"the connection to {self._hub} is down and will be tried again",
             State.CLOSED: "the client was closed",
         }.get(self.state, "the client is connected")
-
-    def _check_size(self, data: Raw) -> None:
-        size = memoryview(data).nbytes
-        if size > self.max_message_size:
-            raise PayloadTooLarge(size, self.max_message_size)
-
-    def _subscribe(self, link: _Link, channel: str, now: float, tries_left: int | None = None) -> Request:
-        request_id = self._requests.open("subscribe", channel, now, tries_left)
-        frame = frames.Subscribe(channel, request_id, self._subscriptions.wanted[channel])
-        return Request(request_id, link.epoch, frames.encode_json(frame))
-
-    def _replay(self, link: _Link, channel: str, tries_left: int, now: float) -> Write:
-        return Write(link.epoch, self._subscribe(link, channel, now, tries_left).frame)
-
-    def _failed(self, request_id: str, pending: Pending, error: ConnectionProblem, now: float) -> Sequence[Effect]:
-        """End a request in an error; a replayed subscription is tried again later instead, a few times."""
-        if pending.tries_left is None:
-            return (Settled(request_id, error=error),)
-        what = {"hub": self._hub, "channel": pending.subject, "error": str(error)}
-        if pending.tries_left > 0:
-            self._subscriptions.retry_at(now + self.timeouts.replay, pending.subject, pending.tries_left - 1)
-            return (Noted("warning", "a subscription was not restored and will be tried again", what),)
-        return (Noted("error", "a subscription could not be restored on this connection", what),)
 
     # -- frames
 
@@ -357,10 +320,10 @@ class Session:
         if link.welcomed is None:
             return self._welcome(link, frame, now) if isinstance(frame, frames.Welcome) else _NOTHING
         if kind is frames.Ack:
-            return self._acknowledged(frame)  # type: ignore[arg-type] # narrowed by `kind`, which is quicker
+            return self._exchange.acknowledged(frame)  # type: ignore[arg-type] # narrowed by `kind`, which is quicker
         event = self._event(frame)
         if event is None:
-            return self._refused(frame, now) if isinstance(frame, frames.Error) else _NOTHING
+            return self._exchange.refused(frame, now) if isinstance(frame, frames.Error) else _NOTHING
         if len(self.inbox) >= self.inbox_limit:
             return self._overflow(link, now)
         self.inbox.append(event)
@@ -375,7 +338,7 @@ class Session:
                 metadata = None if frame.from_metadata is UNSET else frame.from_metadata
                 return DirectReceived(frame.sender, frame.data, metadata)
             case frames.Presence():
-                snapshot = self._subscriptions.is_snapshot(frame.channel)
+                snapshot = self._exchange.is_snapshot(frame.channel)
                 return PresenceReceived(frame.channel, frame.joined, frame.left, snapshot)
             case frames.GoingAway():
                 asked = GOING_AWAY_RETRY_MS if frame.retry_after_ms is None else frame.retry_after_ms
@@ -387,35 +350,15 @@ class Session:
         link.welcomed = link.pinged = now
         resumed, self._was_connected = self._was_connected, True
         self.state = State.CONNECTED
-        self.peer_id, self.max_message_size = frame.peer_id, frame.max_message_size
+        self.peer_id, self._exchange.max_message_size = frame.peer_id, frame.max_message_size
         metadata = None if frame.metadata is UNSET else frame.metadata
         self.inbox.append(Connected(frame.peer_id, resumed, frame.expires_at, frame.max_message_size, metadata))
         effects: list[Effect] = [
             Noted("info", "connected", {"hub": self._hub, "peer": frame.peer_id, "resumed": resumed})
         ]
         if resumed:
-            effects += [self._replay(link, channel, REPLAYS, now) for channel in self._subscriptions.wanted]
+            effects += self._exchange.resume(link.epoch, now)
         return effects
-
-    def _acknowledged(self, frame: frames.Ack) -> Sequence[Effect]:
-        pending = self._requests.answered(frame.request_id)
-        if pending is None:
-            return _NOTHING
-        if pending.kind == "subscribe" and pending.subject in self._subscriptions.wanted:
-            self._subscriptions.acknowledged(pending.subject)
-        return (Settled(frame.request_id, frame.receivers),) if pending.tries_left is None else _NOTHING
-
-    def _refused(self, frame: frames.Error, now: float) -> Sequence[Effect]:
-        if frame.request_id is None:
-            if frame.code == ErrorCode.UNKNOWN_TYPE:
-                return _NOTHING
-            what = {"hub": self._hub, "code": frame.code, "message": redact(frame.message)}
-            return (Noted("warning", "the hub reported an error", what),)
-        pending = self._requests.answered(frame.request_id)
-        if pending is None:
-            return _NOTHING
-        error = refusal(frame.code, redact(frame.message), pending.subject)
-        return self._failed(frame.request_id, pending, error, now)
 
     def _overflow(self, link: _Link, now: float) -> Sequence[Effect]:
         self.choked = True

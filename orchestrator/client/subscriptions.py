@@ -26,7 +26,8 @@ class Subscriptions:
         self._roster_due.discard(channel)
 
     def acknowledged(self, channel: str) -> None:
-        self._roster_due.add(channel)
+        if channel in self.wanted:
+            self._roster_due.add(channel)
 
     def is_snapshot(self, channel: str) -> bool:
         """Tell whether a presence frame of `channel`, arriving now, is the first since a subscribe was acknowledged."""

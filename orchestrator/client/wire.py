@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
@@ -89,10 +89,9 @@ class Wire(asyncio.Protocol):
     # -- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not derived from it
         if self._ended:
-            transport.abort()
+            self._transport.abort()
             return
         self._protocol.send_request(self._protocol.connect())
         self._flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from orchestrator.hub.lingering import Lingering
 from orchestrator.hub.request_head import HttpRefusal, Upgrade, is_upgrade, read_upgrade
@@ -56,8 +56,7 @@ class Door(asyncio.Protocol):
         self._timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop has one of its own
         self._timer = asyncio.get_running_loop().call_later(self._patience, self.shut)
         self._waiting.add(self)
 

@@ -74,7 +74,7 @@ async def _as_json(
 class _HandedOver(web.Response):
     """The connection is no longer aiohttp's: nothing more is written to it."""
 
-    async def prepare(self, request: web.BaseRequest) -> None:  # type: ignore[override]  # noqa: ARG002
+    async def prepare(self, request: web.BaseRequest) -> None:  # noqa: ARG002
         return None
 
     async def write_eof(self, data: Any = b"") -> None:  # noqa: ARG002

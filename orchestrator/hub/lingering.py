@@ -49,9 +49,13 @@ class Line:
     has rarely answered, and may still be sending what made the fault.
     """
 
-    def __init__(self, transport: asyncio.Transport, wait: float, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, wait: float, on_fault: Callable[[], None], on_lost: Callable[[], None]
+    ) -> None:
+        """`on_fault` is told when picows gives up, `on_lost` when the socket has ended after that."""
         self._transport = transport
         self._wait = wait
+        self._on_fault = on_fault
         self._on_lost = on_lost
         self._lingering: Lingering | None = None
         self.complete = False
@@ -71,3 +75,4 @@ class Line:
             self._transport.close()
         elif self._lingering is None:
             self._lingering = Lingering(self._transport, self._wait, self._on_lost)
+            self._on_fault()

@@ -42,7 +42,7 @@ class SocketPeer(WSListener):
         on_lost: Callable[[SocketPeer], None],
     ) -> None:
         settings = driver.hub.settings
-        self.line = Line(transport, settings.close_wait, self._lost)
+        self.line = Line(transport, settings.close_wait, self._failed, self._lost)
         self._driver = driver
         self._transport = transport
         self._admitted = admitted
@@ -203,6 +203,13 @@ class SocketPeer(WSListener):
     def _end(self) -> None:
         self.line.complete = True
         self.line.close()
+
+    def _failed(self) -> None:
+        """The frames of the other side make no sense any more; picows has sent a close frame that says so."""
+        self._closing = True
+        if self._connection is not None and self._connection.open:
+            self._driver.hub.disconnect(self._connection, self._driver.clock())
+            self._driver.settle()
 
     def _lost(self) -> None:
         if self._gone:

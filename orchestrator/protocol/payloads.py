@@ -103,8 +103,9 @@ class CompletionChunk(Payload, tag="completion-chunk", frozen=True):
 
     stream_id: str = ""
     seq: int | None = None
-    content: Raw = Raw(b'""')
-    done: bool = False
+    # Readers in other languages look for both in every chunk; unlike a plain default, a factory's is never left out.
+    content: Raw = field(default_factory=lambda: Raw(b'""'))
+    done: bool = field(default_factory=bool)
     error: Failure | None = None
 
 

@@ -37,8 +37,7 @@ class UnknownAgent(OrchestratorError):
 @dataclass(frozen=True, slots=True)
 class Question:
     agent: str
-    peer: str
-    """Which replica of the agent is asked."""
+    """An agent, of whose replicas one is chosen, or the peer id of one replica."""
     text: str
 
 
@@ -49,12 +48,10 @@ def questions(plan: Plan, asks: Sequence[tuple[str, str]]) -> tuple[Question, ..
     """
     user = plan.user(ASKER)
     replicas = {peer for peers in user.ask_peers.values() for peer in peers}
-    found = []
-    for name, text in asks:
+    for name, _ in asks:
         if name not in user.ask_peers and name not in replicas:
             raise UnknownAgent(name, [*user.ask_peers])
-        found.append(Question(name, user.ask_peers[name][0] if name in user.ask_peers else name, text))
-    return tuple(found)
+    return tuple(Question(name, text) for name, text in asks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,10 @@ class Asker:
 
     async def ask(self, asked: Sequence[Question]) -> None:
         """Put each question and write its answer as it comes. Raises what ends the first that fails."""
-        from orchestrator.runtime.user import connect  # the client is not loaded by a run that asks nothing
+        from orchestrator.runtime.own_logs import route_structlog  # neither is loaded by a run that asks nothing
+        from orchestrator.runtime.user import connect
+
+        route_structlog(self.output)
 
         sub = secrets.token_hex(4)  # two runs against one hub are two users
 
@@ -78,7 +78,7 @@ class Asker:
         async with connect(self.url, token_provider=token) as user:
             for question in asked:
                 ended = True
-                async for chunk in user.stream(question.peer, question.text):
+                async for chunk in user.stream(question.agent, question.text):
                     text = chunk if isinstance(chunk, str) else json.dumps(chunk, ensure_ascii=False) + "\n"
                     await asyncio.wrap_future(self.output.answer(text))
                     ended = text.endswith("\n") if text else ended

@@ -72,7 +72,7 @@ class Drain(Control, frozen=True, tag="drain"):
     """Take nothing new, end what runs, say goodbye and exit."""
 
     grace: float
-    """Seconds until the parent kills."""
+    """Seconds in which to be gone; a little later the parent kills."""
 
 
 # -- from the child

@@ -10,7 +10,7 @@ import random
 import secrets
 import signal
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.errors import ExitCode, OrchestratorError
@@ -87,6 +87,7 @@ async def run(
     key = plan.hub.key or fresh_key()
     if plan.hub.url is not None:
         return await _Run(plan, Seat(plan.hub.url, None, key), output, options, environ).run(questions)
+    key = replace(key, rate="unlimited")  # our own agents have no message budget; users keep the protocol's
     with listen(plan.hub.host, plan.hub.port) as listening:
         return await _Run(plan, Seat(url_of(listening), listening, key), output, options, environ).run(questions)
 
@@ -184,7 +185,9 @@ class _Run:
             self._output.say("info", ready_line(total, took, self._seat.url))
         elif self._readiness.partial and not self._announced and not self._supervisor.stopping:
             self._announced = True
-            self._output.say("warning", f"only {total - len(self._readiness.over)} of {counted(total, 'replica')} are ready")
+            self._output.say(
+                "warning", f"only {total - len(self._readiness.over)} of {counted(total, 'replica')} are ready"
+            )
         if self._readiness.complete or self._readiness.hopeless:
             self._settled.set()
         else:
@@ -215,7 +218,7 @@ class _Run:
                 case s.Drain(names, rank):
                     grace = min(self._options.grace, HUB_GRACE) if HUB_NAME in names else self._options.grace
                     for name in names:
-                        self._lives.drain(name, grace)
+                        self._lives.drain(name, grace - min(1.0, 0.2 * grace))  # who needs it all still says goodbye
                     self._later(grace, s.GraceOver(rank))
                 case s.Kill(name):
                     self._output.tell(self._lives.sources[name], "warning", "is killed: it did not end by itself")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from orchestrator.errors import listed
 from orchestrator.topology.guesses import Guesses, some
 from orchestrator.topology.model import AGENT_SECTIONS, Origin, Topology, written
+from orchestrator.topology.sentences import shown
 from orchestrator.topology.values import is_name
 
 if TYPE_CHECKING:
@@ -73,15 +74,16 @@ def _meant(hint: str) -> str:
     return next((section for section in NAMED_SECTIONS if f"{section!r}?" in hint), "")
 
 
-def _declared(entries: Entries, origin: Origin) -> tuple[dict[str, str], list[Problem]]:
-    """Return the section of every name, and the names that are declared twice or may not be declared at all."""
+def _declared(entries: Entries, origin: Origin) -> tuple[dict[str, set[str]], list[Problem]]:
+    """Return the sections of every name, and the names that are declared twice or may not be declared at all."""
     first: dict[str, Steps] = {}
     problems: list[Problem] = []
-    sections: dict[str, str] = {}
+    sections: dict[str, set[str]] = {}
     attributes: dict[str, str] = {}
     everything = [(origin.spot(steps).key, steps, section) for section in entries for steps, _ in entries[section]]
     for _, steps, section in sorted(everything):
         name = str(steps[1])
+        sections.setdefault(name, set()).add(section)
         if name == ASKER:
             problems.append(origin.at_key(steps, f"the name {ASKER!r} is reserved for `orchestrator run --ask`"))
         elif name in first:
@@ -89,7 +91,7 @@ def _declared(entries: Entries, origin: Origin) -> tuple[dict[str, str], list[Pr
             where = f"{written(other)}, line {origin.spot(other).key.line}"
             problems.append(origin.at_key(steps, f"the name {name!r} is taken by {where}; names are unique in a file"))
         else:
-            first[name], sections[name] = steps, section
+            first[name] = steps
         attribute = name.replace("-", "_")
         twin = attributes.setdefault(attribute, name) if section in ("teams", "presence") else name
         if twin != name:
@@ -102,27 +104,26 @@ def _check_list(
     reference: Reference,
     steps: Steps,
     names: list[Any],
-    declared: Mapping[str, str],
+    declared: Mapping[str, set[str]],
     origin: Origin,
     guesses: Guesses,
 ) -> Iterator[Problem]:
     if reference.needed and not names:
         yield origin.at_value(steps, f"at least one {reference.target} must be listed here")
     seen: set[str] = set()
-    fitting = [name for name, section in declared.items() if section in reference.allowed and name != steps[1]]
+    fitting = [name for name, sections in declared.items() if sections & set(reference.allowed) and name != steps[1]]
     for index, name in enumerate(names):
         if not isinstance(name, str) or not is_name(name):
             continue
-        at = (*steps, index)
+        at, word = (*steps, index), shown(name)
         if name in seen:
-            yield origin.at_value(at, f"{str(name)!r} is listed twice")
+            yield origin.at_value(at, f"{word} is listed twice")
         elif name == steps[1] and reference.section in AGENT_SECTIONS:
-            yield origin.at_value(at, f"{str(name)!r} cannot be its own {reference.target}")
+            yield origin.at_value(at, f"{word} cannot be its own {reference.target}")
         elif name not in declared:
             hint = guesses.nearest(name, fitting) or f"; the file declares {some(fitting)}"
-            yield origin.at_value(at, f"no {reference.target} {str(name)!r} is declared{hint}")
-        elif declared[name] not in reference.allowed:
-            only = listed(reference.allowed)
-            sentence = f"{str(name)!r} is declared under {declared[name]!r}, and here stand only names under {only}"
-            yield origin.at_value(at, sentence)
+            yield origin.at_value(at, f"no {reference.target} called {word} is declared{hint}")
+        elif not declared[name] & set(reference.allowed):
+            where, only = listed(sorted(declared[name])), listed(reference.allowed)
+            yield origin.at_value(at, f"{word} is declared under {where}, and here stand only names under {only}")
         seen.add(name)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from orchestrator.errors import listed
 from orchestrator.topology.guesses import Guesses
 from orchestrator.topology.model import Topology
-from orchestrator.topology.values import Nothing, Text
+from orchestrator.topology.values import Nothing, Text, was_filled_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -66,7 +66,12 @@ def _finding(detail: Any, hints: Mapping[Steps, str]) -> Finding:
         return Finding(steps, detail["ctx"]["sentence"], at_key)
     expected = detail["ctx"]["what"] if kind == "wanted" else _KIND.get(kind, "another kind of value")
     sentence = f"expected {expected}, found {shown(detail['input'])}"
-    if expected == "a list" and isinstance(detail["input"], str) and re.fullmatch("[ -~]{1,60}", detail["input"]):
+    if (
+        expected == "a list"
+        and isinstance(detail["input"], str)
+        and not was_filled_in(detail["input"])
+        and re.fullmatch("[ -~]{1,60}", detail["input"])
+    ):
         sentence += f"; write [{detail['input']}]"
     return Finding(steps, sentence, at_key)
 
@@ -80,7 +85,7 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "a list"
     if isinstance(value, Text):
-        return _cut(value) if value == value.written else f"what {_cut(value.written)} stands for"
+        return f"what {_cut(value.written)} stands for" if was_filled_in(value) else _cut(value)
     if isinstance(value, str):
         return f"the quoted text {_cut(value)}" if _MEANS_MORE_UNQUOTED.fullmatch(value) else _cut(value)
     return _cut(value)

@@ -33,6 +33,11 @@ class Text(str):
         return new
 
 
+def was_filled_in(value: Any) -> bool:
+    """Tell whether a text came from a variable in part: then no message repeats it, for it may be a secret."""
+    return isinstance(value, Text) and value != value.written
+
+
 class Nothing(Enum):
     """A key with nothing after it. It is never a value, not even where a key may be left out."""
 
@@ -69,7 +74,7 @@ def read_name(value: Any) -> str:
     text = _of_kind(value, "a name")
     if not is_name(text):
         near = re.sub("[^a-z0-9_-]", "-", text.lower())
-        hint = f" (did you mean {near!r}?)" if is_name(near) else ""
+        hint = f" (did you mean {near!r}?)" if is_name(near) and not was_filled_in(value) else ""
         raise refused(f"a name begins with a small letter and holds only small letters, digits, '-' and '_'{hint}")
     if len(text) > MAX_NAME:
         raise refused(f"a name has at most {MAX_NAME} characters, and this one has {len(text)}")
@@ -87,7 +92,7 @@ def read_count(value: Any) -> int:
     if number is None or number < 1:
         raise wanted("a whole number of at least 1")
     if number > MAX_COUNT:
-        raise refused(f"{number} is too many; at most {MAX_COUNT} are possible")
+        raise refused(f"this is too many; at most {MAX_COUNT} are possible")
     return number
 
 

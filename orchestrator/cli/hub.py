@@ -1,0 +1,201 @@
+"""`orchestrator hub serve` and `orchestrator keys new|list|revoke`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from orchestrator.hub.server import Server
+    from orchestrator.protocol.tokens import Rate
+
+_ACTIONS: Final = ("publish", "subscribe", "presence", "send")
+_RATE: Final = re.compile(r"(\d+(?:\.\d+)?):(\d+)")
+_REREAD: Final = 0.5
+"""Seconds between two looks at the key file: a key that is revoked closes its connections within a second."""
+
+
+class _Usage(OrchestratorError):
+    exit_code = ExitCode.USAGE
+
+
+def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
+    """Add the options of `hub` or of `keys`."""
+    if verb == "hub":
+        _hub_arguments(parser)
+    else:
+        _keys_arguments(parser)
+
+
+def _hub_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    serve = commands.add_parser("serve", help="run a hub until SIGTERM or SIGINT", description="Run a hub by itself.")
+    serve.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:7700", help="port 0 takes any free one")
+    serve.add_argument("--keys", metavar="FILE", type=Path, required=True, help="made by `orchestrator keys new`")
+    serve.add_argument("--json", action="store_true", help="print one line of JSON when ready: url, http, pid")
+    serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
+    serve.add_argument("--tls-cert", metavar="FILE", help="a certificate with its chain, in PEM")
+    serve.add_argument("--tls-key", metavar="FILE", help="its key, unless it is in the same file")
+    serve.set_defaults(execute=_serve)
+
+
+def _keys_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    new = commands.add_parser("new", help="make a key, and print it alone", description="Make a key, and print it.")
+    new.add_argument("--publishable", action="store_true", help="a key that opens connections by itself")
+    new.add_argument("--channels", metavar="PATTERN", nargs="+", default=["**"], help="default: **")
+    new.add_argument("--actions", metavar="ACTION", nargs="+", help=f"of {', '.join(_ACTIONS)}")
+    new.add_argument("--origins", metavar="ORIGIN", nargs="+", default=[], help="pages that may use it (publishable)")
+    new.add_argument("--app", metavar="NAME", default="default", help="apps share nothing; default: default")
+    new.add_argument("--rate", metavar="N:BURST", help="messages per second and at once, or: unlimited")
+    new.set_defaults(execute=_new)
+    listing = commands.add_parser("list", help="show the keys, without their secrets", description="Show the keys.")
+    listing.set_defaults(execute=_list)
+    revoke = commands.add_parser("revoke", help="end a key and its connections", description="End a key.")
+    revoke.add_argument("id", metavar="ID", help="as `keys list` shows it")
+    revoke.set_defaults(execute=_revoke)
+    for command in (new, listing, revoke):
+        command.add_argument("--keys", metavar="FILE", type=Path, required=True, help="YAML, or JSON if named .json")
+
+
+def _serve(args: argparse.Namespace) -> int:
+    import json
+    import logging
+    import os
+
+    from orchestrator.hub import key_file
+    from orchestrator.hub.listening import ListenUsage, listen, parse_address
+    from orchestrator.hub.serve import serve
+    from orchestrator.hub.settings import Settings
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    address = parse_address(args.listen)
+    if args.tls_key and not args.tls_cert:
+        raise _Usage("--tls-key needs --tls-cert")
+    if not (address.is_loopback or args.tls_cert or args.insecure):
+        raise ListenUsage(
+            f"{address} can be reached from other machines: give --tls-cert, or --insecure to do without TLS"
+        )
+    path: Path = args.keys
+    ring = key_file.load(path).ring()
+    settings = Settings(tls_certificate=args.tls_cert, tls_key=args.tls_key)
+
+    def ready(server: Server) -> None:
+        if args.json:
+            print(json.dumps({"url": server.url, "http": server.http_url, "pid": os.getpid()}), flush=True)
+        else:
+            print(f"the hub is ready at {server.url} (stop it with ctrl-c)", flush=True)
+
+    async def reread(server: Server, _stop: asyncio.Event) -> None:
+        await _follow(path, server)
+
+    return serve(listen(address), ring, settings, on_ready=ready, beside=reread)
+
+
+async def _follow(path: Path, server: Server) -> None:
+    """Give the server the keys of the file whenever it changes; one that cannot be read changes nothing."""
+    import asyncio
+    import logging
+
+    from orchestrator.hub import key_file
+    from orchestrator.hub.keys import KeyProblem
+
+    log = logging.getLogger("orchestrator.hub")
+    seen = _stamp(path)
+    while True:
+        await asyncio.sleep(_REREAD)
+        if (now := _stamp(path)) == seen:
+            continue
+        seen = now
+        try:
+            server.rekey(key_file.load(path).ring())
+        except KeyProblem as problem:
+            log.error("%s; the keys stay what they were", problem)
+        else:
+            log.info("%s: the keys were read again", path)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _new(args: argparse.Namespace) -> int:
+    from orchestrator.hub import key_file
+    from orchestrator.hub.keys import PUBLISHABLE_ACTIONS
+    from orchestrator.protocol.codes import ALL_ACTIONS, Action
+
+    unknown = [name for name in args.actions or () if name not in _ACTIONS]
+    if unknown:
+        raise _Usage(f"there is no action {unknown[0]!r}{did_you_mean(unknown[0], _ACTIONS)}")
+    if args.origins and not args.publishable:
+        raise _Usage("--origins is for publishable keys")
+    if not args.app or not args.app.isprintable():
+        raise _Usage("--app is the name of an app")
+    chosen = sorted({Action(name) for name in args.actions}) if args.actions else None
+    rate = _rate(args.rate)
+    with key_file.changed(args.keys) as keys:
+        if args.publishable:
+            shown = f"pk_live_{secrets.token_urlsafe(24)}"
+            open_key = key_file.PublishableEntry(f"pk_id_{secrets.token_hex(6)}", shown, args.app, args.channels)
+            open_key.actions = chosen or sorted(PUBLISHABLE_ACTIONS)
+            open_key.origins, open_key.rate = args.origins, rate
+            keys.publishable_keys.append(open_key)
+        else:
+            pair = key_file.SecretEntry(f"sk_id_{secrets.token_hex(6)}", f"sk_secret_{secrets.token_urlsafe(32)}")
+            pair.app, pair.channels, pair.rate = args.app, args.channels, rate
+            pair.actions = chosen or sorted(ALL_ACTIONS)
+            keys.secret_keys.append(pair)
+            shown = f"{pair.id}:{pair.secret}"
+    print(shown)
+    return ExitCode.DONE
+
+
+def _list(args: argparse.Namespace) -> int:
+    from orchestrator.hub import key_file
+
+    rows = [("ID", "KIND", "APP", "ACTIONS", "CHANNELS", "")]
+    for entry in key_file.load(args.keys).entries():
+        kind = "secret" if isinstance(entry, key_file.SecretEntry) else "publishable"
+        state = "revoked" if entry.revoked else ""
+        rows.append((entry.id, kind, entry.app, ",".join(entry.actions), " ".join(entry.channels), state))
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return ExitCode.DONE
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    from orchestrator.hub import key_file
+    from orchestrator.hub.keys import KeyProblem
+
+    with key_file.changed(args.keys) as keys:
+        found = [entry for entry in keys.entries() if entry.id == args.id]
+        if not found:
+            known = [entry.id for entry in keys.entries()]
+            raise KeyProblem(f"{args.keys}: there is no key {args.id!r}{did_you_mean(args.id, known)}")
+        for entry in found:
+            entry.revoked = True
+    return ExitCode.DONE
+
+
+def _rate(text: str | None) -> Rate | Literal["unlimited"] | None:
+    from orchestrator.protocol.tokens import Rate
+
+    if text is None or text == "unlimited":
+        return "unlimited" if text else None
+    found = _RATE.fullmatch(text)
+    if found is None or float(found[1]) <= 0 or int(found[2]) < 1:
+        raise _Usage(f"{text!r} is not a rate; write N:BURST, as in 100:200, or: unlimited")
+    return Rate(float(found[1]), int(found[2]))

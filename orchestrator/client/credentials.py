@@ -1,0 +1,44 @@
+"""What a client shows to a hub: a publishable key, or a token that is asked for anew before every attempt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Credentials:
+    """Where the credential of each attempt comes from. A key is kept where no attribute shows it."""
+
+    def __init__(self, token_provider: Callable[[], Awaitable[str]] | None, api_key: str | None) -> None:
+        if (token_provider is None) == (api_key is None):
+            raise ValueError("a client connects with either a token_provider or an api_key, and not with both")
+        if token_provider is not None:
+            self._parameter, self._source = "token", token_provider
+        elif is_credential(api_key):
+            self._parameter, self._source = "key", _constant(api_key)
+        else:
+            raise ValueError("api_key is not a publishable key: it is a text without spaces, like pk_live_…")
+
+    async def fetch(self) -> tuple[str, str, str | None]:
+        """Return the query parameter, the credential, and what is wrong with it: a sentence without secrets, or `None`."""
+        try:
+            credential: Any = await self._source()
+        except Exception as error:  # noqa: BLE001 - whatever a user's provider raises is a failed attempt, and is told
+            return self._parameter, "", f"the token provider raised {type(error).__name__}"
+        if not is_credential(credential):
+            return self._parameter, "", "the token provider returned something that is no token"
+        return self._parameter, credential, None
+
+
+def is_credential(value: object) -> bool:
+    """Tell whether `value` can be a token or a key at all: a printable ASCII text without spaces."""
+    return isinstance(value, str) and value.isascii() and value.isprintable() and value != "" and " " not in value
+
+
+def _constant(value: Any) -> Callable[[], Awaitable[str]]:
+    async def source() -> str:
+        return str(value)
+
+    return source

@@ -1,0 +1,129 @@
+"""What a client asks of a hub: requests and their answers, and subscriptions that outlive connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.client.effects import Effect, Noted, Request, Settled, Timeouts, Write
+from orchestrator.client.requests import Pending, Requests, refusal
+from orchestrator.client.subscriptions import REPLAYS, Subscriptions
+from orchestrator.client.url import redact
+from orchestrator.errors import ConnectionLost, ConnectionProblem, PayloadTooLarge
+from orchestrator.protocol import frames
+from orchestrator.protocol.codes import ErrorCode
+from orchestrator.protocol.limits import MAX_MESSAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgspec import Raw
+
+_NOTHING: Final[tuple[Effect, ...]] = ()
+
+
+class Exchange:
+    """Makes requests on whichever connection there is, and settles them. The session says when there is one."""
+
+    def __init__(self, hub: str, timeouts: Timeouts) -> None:
+        self.max_message_size = MAX_MESSAGE_SIZE
+        self._hub, self._replay_delay = hub, timeouts.replay
+        self._requests = Requests(timeouts.ack)
+        self._subscriptions = Subscriptions()
+
+    # -- asking
+
+    def subscribe(self, epoch: int, channel: str, include_sender_metadata: bool, now: float) -> Request:
+        """Remember a subscription, then ask for it."""
+        self._subscriptions.remember(channel, include_sender_metadata)
+        return self._subscribe(epoch, channel, now)
+
+    def forget(self, channel: str) -> None:
+        self._subscriptions.forget(channel)
+
+    def unsubscribe(self, epoch: int, channel: str, now: float) -> Request:
+        request_id = self._requests.open("unsubscribe", channel, now)
+        return Request(request_id, epoch, frames.encode_json(frames.Unsubscribe(channel, request_id)))
+
+    def publish(self, epoch: int, channel: str, data: Raw, now: float) -> Request:
+        self._check_size(data)
+        request_id = self._requests.open("publish", channel, now)
+        return Request(request_id, epoch, frames.encode_json(frames.Publish(channel, data, request_id)))
+
+    def send(self, epoch: int, to: str, data: Raw, now: float) -> Request:
+        self._check_size(data)
+        request_id = self._requests.open("send", to, now)
+        return Request(request_id, epoch, frames.encode_json(frames.Send(to, data, request_id)))
+
+    def _subscribe(self, epoch: int, channel: str, now: float, tries_left: int | None = None) -> Request:
+        request_id = self._requests.open("subscribe", channel, now, tries_left)
+        frame = frames.Subscribe(channel, request_id, self._subscriptions.wanted[channel])
+        return Request(request_id, epoch, frames.encode_json(frame))
+
+    def _check_size(self, data: Raw) -> None:
+        size = memoryview(data).nbytes
+        if size > self.max_message_size:
+            raise PayloadTooLarge(size, self.max_message_size)
+
+    # -- answers
+
+    def acknowledged(self, frame: frames.Ack) -> Sequence[Effect]:
+        pending = self._requests.answered(frame.request_id)
+        if pending is None:
+            return _NOTHING
+        if pending.kind == "subscribe":
+            self._subscriptions.acknowledged(pending.subject)
+        return (Settled(frame.request_id, frame.receivers),) if pending.tries_left is None else _NOTHING
+
+    def refused(self, frame: frames.Error, now: float) -> Sequence[Effect]:
+        """Settle the request that an error answers; one that answers none is noted, `unknown_type` not even that."""
+        if frame.request_id is None:
+            if frame.code == ErrorCode.UNKNOWN_TYPE:
+                return _NOTHING
+            what = {"hub": self._hub, "code": frame.code, "message": redact(frame.message)}
+            return (Noted("warning", "the hub reported an error", what),)
+        pending = self._requests.answered(frame.request_id)
+        if pending is None:
+            return _NOTHING
+        error = refusal(frame.code, redact(frame.message), pending.subject)
+        return self._failed(frame.request_id, pending, error, now)
+
+    def is_snapshot(self, channel: str) -> bool:
+        """Tell whether a presence frame that arrives now holds the whole roster of its channel."""
+        return self._subscriptions.is_snapshot(channel)
+
+    def _failed(self, request_id: str, pending: Pending, error: ConnectionProblem, now: float) -> Sequence[Effect]:
+        """End a request in an error; a replayed subscription is tried again later instead, a few times."""
+        if pending.tries_left is None:
+            return (Settled(request_id, error=error),)
+        what = {"hub": self._hub, "channel": pending.subject, "error": str(error)}
+        if pending.tries_left > 0:
+            self._subscriptions.retry_at(now + self._replay_delay, pending.subject, pending.tries_left - 1)
+            return (Noted("warning", "a subscription was not restored and will be tried again", what),)
+        return (Noted("error", "a subscription could not be restored on this connection", what),)
+
+    # -- connections and time
+
+    def resume(self, epoch: int, now: float) -> list[Write]:
+        """Ask for every remembered subscription again, on a new connection."""
+        return [self._replay(epoch, channel, REPLAYS, now) for channel in self._subscriptions.wanted]
+
+    def _replay(self, epoch: int, channel: str, tries_left: int, now: float) -> Write:
+        return Write(epoch, self._subscribe(epoch, channel, now, tries_left).frame)
+
+    def ended(self, why: str) -> list[Settled]:
+        """Fail every open request; what was subscribed to stays remembered."""
+        self._subscriptions.disconnected()
+        return self._requests.fail_all(ConnectionLost, why)
+
+    def deadline(self) -> float | None:
+        due = [when for when in (self._requests.deadline(), self._subscriptions.deadline()) if when is not None]
+        return min(due, default=None)
+
+    def tick(self, epoch: int, now: float) -> list[Effect]:
+        """Fail what waited too long, and try again what is to be tried again."""
+        effects: list[Effect] = []
+        for request_id, pending, error in self._requests.expired(now):
+            effects += self._failed(request_id, pending, error, now)
+        for channel, tries_left in self._subscriptions.due(now):
+            effects.append(self._replay(epoch, channel, tries_left, now))
+        return effects

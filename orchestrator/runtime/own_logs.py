@@ -1,0 +1,58 @@
+"""What libraries say in the parent process itself goes into its log like everything else, in the name of the run."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.runtime.records import RUN, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+
+    from orchestrator.runtime.output import Output
+
+
+class _Handler(logging.Handler):
+    def __init__(self, output: Output) -> None:
+        super().__init__(logging.WARNING)  # below it, libraries tell about themselves, not about the run
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        exception = "".join(traceback.format_exception(record.exc_info[1])) if record.exc_info else ""
+        level = record.levelname.lower()
+        self._output.put(
+            RUN, Record(record.created, level, record.getMessage(), {"logger": record.name}, exception=exception)
+        )
+
+
+@contextmanager
+def routed(output: Output) -> Iterator[None]:
+    """While entered, warnings and errors of `logging`, asyncio's among them, go to `output`."""
+    handler, root = _Handler(output), logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+def route_structlog(output: Output) -> None:
+    """Have everything that this process logs by structlog go to `output`."""
+    import structlog  # a parent that asks nothing does not load it
+
+    def tell(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> str:
+        level, said = event.pop("level"), str(event.pop("event", ""))
+        output.tell(RUN, level, said, **{str(name).replace(" ", "_"): value for name, value in event.items()})
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,
+            tell,
+        ]
+    )

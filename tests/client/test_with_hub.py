@@ -1,0 +1,330 @@
+"""§21.95: the client against the hub of this package."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from orchestrator.client.connection import Client
+from orchestrator.client.events import (
+    Connected,
+    DirectReceived,
+    Disconnected,
+    GoingAway,
+    MessageReceived,
+    PresenceReceived,
+)
+from orchestrator.client.policy import ReconnectPolicy
+from orchestrator.errors import ConnectionProblem, NotAuthorized, PayloadTooLarge, PeerNotFound, TerminalDisconnect
+from orchestrator.hub.keys import KeyRing, PublishableKey
+from orchestrator.hub.server import Server
+from orchestrator.hub.settings import Settings
+from orchestrator.protocol.tokens import Claims, Grants, SecretKey, mint
+from tests.client.scripted import SAFETY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+KEY = SecretKey("sk_id_test", "sk_secret_" + "t" * 40)
+PUBLISHABLE = "pk_live_" + "p" * 24
+SETTINGS = Settings(retry_after_ms=20, drain_window=0.1, drain_grace=1.0)
+
+
+class Hubs:
+    """Hubs that follow one another on one listening socket, as a supervisor keeps it."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"ws://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.server: Server | None = None
+
+    async def start(self) -> None:
+        self.server = Server(KeyRing([KEY], [PublishableKey(PUBLISHABLE)]), SETTINGS)
+        await self.server.start(self._listening.dup())
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            server, self.server = self.server, None
+            await server.drain()
+
+    async def close(self) -> None:
+        await self.stop()
+        self._listening.close()
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Hubs]:
+    hubs = Hubs()
+    await hubs.start()
+    try:
+        yield hubs
+    finally:
+        await hubs.close()
+
+
+@pytest.fixture
+async def hubs() -> AsyncIterator[Hubs]:
+    async with running() as hubs:
+        yield hubs
+
+
+def provider(sub: str, **claims: Any) -> Callable[[], Awaitable[str]]:
+    async def fresh() -> str:
+        return mint(KEY, Claims(sub, int(time.time()) + 60, **claims))
+
+    return fresh
+
+
+class Peer:
+    """A client and what it has been told so far."""
+
+    def __init__(self, hubs: Hubs, sub: str, **claims: Any) -> None:
+        self.client = Client(hubs.url, token_provider=provider(sub, **claims), reconnect=ReconnectPolicy(initial=0.02))
+        self._events = self.client.events()
+
+    async def __aenter__(self) -> Peer:
+        await self.client.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+
+    async def until(self, kind: type[Any]) -> Any:
+        async with asyncio.timeout(SAFETY):
+            while True:
+                event = await anext(self._events)
+                if isinstance(event, kind):
+                    return event
+
+
+async def test_95_messages_reach_the_other_subscribers_with_their_bytes_intact(hubs: Hubs) -> None:
+    async with Peer(hubs, "a", peer_metadata={"n": 1}) as a, Peer(hubs, "b") as b:
+        await a.client.subscribe("team/1")
+        await b.client.subscribe("team/1", include_sender_metadata=True)
+        assert await a.client.publish("team/1", {"text": "é", "list": [1, None]}) == 1
+        got = await b.until(MessageReceived)
+        assert (got.channel, got.sender, got.metadata) == ("team/1", "a", {"n": 1})
+        assert bytes(got.data) == '{"text":"é","list":[1,null]}'.encode()
+        await b.client.unsubscribe("team/1")
+        assert await a.client.publish("team/1", 1) == 0
+
+
+async def test_95_directs_reach_a_peer_or_are_refused(hubs: Hubs) -> None:
+    async with Peer(hubs, "a") as a, Peer(hubs, "b") as b:
+        await a.client.send("b", {"n": 1})
+        got = await b.until(DirectReceived)
+        assert (got.sender, json.loads(bytes(got.data))) == ("a", {"n": 1})
+        with pytest.raises(PeerNotFound, match="'nobody'"):
+            await a.client.send("nobody", 1)
+
+
+async def test_95_order_is_kept_across_pipelined_publishes(hubs: Hubs) -> None:
+    async with Peer(hubs, "a", rate="unlimited") as a, Peer(hubs, "b") as b:
+        await b.client.subscribe("x")
+        await asyncio.gather(*(a.client.publish("x", number) for number in range(1_000)))
+        got = [int(bytes((await b.until(MessageReceived)).data)) for _ in range(1_000)]
+        assert got == list(range(1_000))
+
+
+async def test_95_presence_begins_with_the_whole_roster_and_goes_on_with_changes(hubs: Hubs) -> None:
+    async with Peer(hubs, "a", peer_metadata={"kind": "agent"}) as a, Peer(hubs, "b") as b:
+        await a.client.subscribe("lobby")
+        first = await a.until(PresenceReceived)
+        assert (first.snapshot, first.joined, first.left) == (True, (), ())
+        await b.client.subscribe("lobby")
+        roster = await b.until(PresenceReceived)
+        assert roster.snapshot
+        assert [(entry.peer_id, entry.metadata) for entry in roster.joined] == [("a", {"kind": "agent"})]
+        joined = await a.until(PresenceReceived)
+        assert (joined.snapshot, [entry.peer_id for entry in joined.joined]) == (False, ["b"])
+        await b.client.close()
+        left = await a.until(PresenceReceived)
+        assert (left.snapshot, [entry.peer_id for entry in left.left]) == (False, ["b"])
+
+
+async def test_95_what_a_token_does_not_allow_is_refused_and_the_connection_stays(hubs: Hubs) -> None:
+    narrow = Grants(subscribe=("mine",), send=("b",))
+    async with Peer(hubs, "a", channels=("mine",), grants=narrow) as a, Peer(hubs, "b"):
+        await a.client.subscribe("mine")
+        for refused in (
+            a.client.subscribe("other"),
+            a.client.publish("mine", 1),
+            a.client.send("c", 1),
+        ):
+            with pytest.raises(NotAuthorized):
+                await refused
+        await a.client.send("b", 1)
+
+
+async def test_95_a_payload_at_the_limit_passes_and_one_above_is_kept_back(hubs: Hubs) -> None:
+    async with Peer(hubs, "a") as a, Peer(hubs, "b") as b:
+        limit = a.client.max_message_size
+        await a.client.send("b", "x" * (limit - 2))
+        assert len(bytes((await b.until(DirectReceived)).data)) == limit
+        with pytest.raises(PayloadTooLarge):
+            await a.client.send("b", "x" * (limit - 1))
+
+
+async def test_95_a_publishable_key_connects_under_a_new_id_each_time(hubs: Hubs) -> None:
+    ids = set()
+    for _ in range(2):
+        async with Client(hubs.url, api_key=PUBLISHABLE) as client:
+            ids.add(client.peer_id)
+    assert len(ids) == 2
+
+
+async def test_82_a_token_that_the_hub_does_not_know_ends_it(hubs: Hubs) -> None:
+    stranger = SecretKey("sk_id_other", "sk_secret_" + "o" * 40)
+
+    async def fresh() -> str:
+        return mint(stranger, Claims("a", int(time.time()) + 60))
+
+    client = Client(hubs.url, token_provider=fresh, daemon=True)
+    with pytest.raises(TerminalDisconnect, match="4001"):
+        await client.connect()
+
+
+async def test_82_another_instance_of_the_same_peer_takes_over(hubs: Hubs) -> None:
+    async with Peer(hubs, "a", instance="one") as one, Peer(hubs, "a", instance="two"):
+        last = await one.until(Disconnected)
+        assert (last.code, last.will_reconnect) == (4020, False)
+        assert isinstance(one.client.failure, TerminalDisconnect)
+
+
+async def test_a_token_that_expires_is_replaced_by_a_fresh_one(hubs: Hubs) -> None:
+    lives = iter([1, 60])
+
+    async def fresh() -> str:
+        return mint(KEY, Claims("a", int(time.time()) + 1 + next(lives), instance="one"))
+
+    client = Client(hubs.url, token_provider=fresh, reconnect=ReconnectPolicy(initial=0.02))
+    async with asyncio.timeout(SAFETY), client:
+        await client.subscribe("x")
+        codes = []
+        async for event in client.events():
+            if isinstance(event, Disconnected):
+                codes.append(event.code)
+            if isinstance(event, Connected) and event.resumed:
+                break
+        assert codes == [4002]
+
+
+async def test_68_the_client_comes_back_with_its_subscriptions_when_the_hub_restarts(hubs: Hubs) -> None:
+    async with Peer(hubs, "a") as a, Peer(hubs, "b") as b:
+        for peer in (a, b):
+            await peer.client.subscribe("team/1")
+        await hubs.stop()
+        assert await a.until(GoingAway) == GoingAway(0.02)
+        gone = await a.until(Disconnected)
+        assert gone.code == 1001 and gone.delay >= 0.02
+        waiting = asyncio.create_task(a.client.publish("team/1", "later", when_disconnected="wait", deadline=SAFETY))
+        await hubs.start()
+        assert (await a.until(Connected)).resumed
+        assert (await b.until(Connected)).resumed
+        roster = await b.until(PresenceReceived)
+        assert roster.snapshot
+        await waiting
+        async with asyncio.timeout(SAFETY):
+            while await a.client.publish("team/1", "now") == 0:
+                await b.until(PresenceReceived)
+        assert bytes((await b.until(MessageReceived)).data) in (b'"later"', b'"now"')
+
+
+def test_the_client_runs_on_uvloop_too() -> None:
+    async def converse() -> bytes:
+        async with running() as hubs, Peer(hubs, "a") as a, Peer(hubs, "b") as b:
+            await a.client.send("b", "x" * 60_000)
+            got = await b.until(DirectReceived)
+            return bytes(got.data)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert len(runner.run(converse())) == 60_002
+
+
+class Cutter:
+    """A TCP relay that resets every connection once it has let a given number of bytes through to the client."""
+
+    def __init__(self, target: str) -> None:
+        self._target = int(target.rpartition(":")[2])
+        self.budget: int | None = None
+        self.url = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
+
+    async def __aenter__(self) -> Cutter:
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self.url = f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        left, self.budget = self.budget, None
+        upstream, up = await asyncio.open_connection("127.0.0.1", self._target)
+        onward = asyncio.create_task(_pump(reader, up))
+        try:
+            while (left is None or left > 0) and (data := await upstream.read(65_536 if left is None else left)):
+                writer.write(data)
+                await writer.drain()
+                left = None if left is None else left - len(data)
+        except ConnectionError:
+            pass
+        finally:
+            onward.cancel()
+            await asyncio.gather(onward, return_exceptions=True)
+            writer.transport.abort()
+            up.transport.abort()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+        await writer.drain()
+
+
+def offsets() -> Iterator[int]:
+    """Byte offsets of the hub's side of the exchange below: the handshake coarsely, the frames at every third byte."""
+    yield from range(1, 130, 20)
+    yield from range(130, 700, 9)
+
+
+async def test_a_reset_at_any_byte_of_an_exchange_ends_in_answers_and_a_whole_connection(hubs: Hubs) -> None:
+    """Each request ends in its ack or in an error, and the subscription is back in the end."""
+    async with Cutter(hubs.url) as cutter, Peer(hubs, "b") as other:
+        hubs_url = Hubs.__new__(Hubs)
+        hubs_url.url = cutter.url
+        for offset in offsets():
+            peer = Peer(hubs_url, "a", instance=f"run-{offset}")
+            cutter.budget = offset
+            outcomes: list[object] = []
+            async with asyncio.timeout(SAFETY):
+                try:
+                    await peer.client.connect()
+                except ConnectionProblem:
+                    continue
+                outcomes += await asyncio.gather(
+                    peer.client.subscribe("x"),
+                    peer.client.publish("x", 1),
+                    peer.client.send("b", 1),
+                    return_exceptions=True,
+                )
+                assert all(isinstance(outcome, ConnectionProblem | int | None) for outcome in outcomes), outcomes
+                await peer.client.send("b", "back", when_disconnected="wait")
+                while bytes((await other.until(DirectReceived)).data) != b'"back"':
+                    pass
+                await peer.client.close()
