@@ -1,0 +1,136 @@
+"""`orchestrator run` as its users start it: a process of its own, followed by what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+Record = dict[str, Any]
+
+
+class Running:
+    """One run. `records` are its log records so far, in order; `answer` is what it has written to standard output."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.records: list[Record] = []
+        self.answer = ""
+        self._more = asyncio.Condition()
+        self._readers: list[asyncio.Task[None]] = []
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def pids(self) -> dict[str, int]:
+        """The newest pid of each replica that has been ready, and of the hub."""
+        return {who(record): record["pid"] for record in self.records if record["event"] == "ready"}
+
+    async def until(self, fits: Callable[[Record], bool], *, after: int = 0, seconds: float = 30.0) -> Record:
+        """Wait for a record that fits, from number `after` on."""
+        async with asyncio.timeout(seconds), self._more:
+            while True:
+                for record in self.records[after:]:
+                    if fits(record):
+                        return record
+                if all(reader.done() for reader in self._readers):
+                    raise AssertionError(f"the run ended before that was said:\n{self.said()}")
+                await self._more.wait()
+
+    async def ready(self, *, after: int = 0) -> Record:
+        return await self.until(lambda record: "replicas ready in" in record["event"], after=after)
+
+    async def ended(self, seconds: float = 30.0) -> int:
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*self._readers)
+            return await self.process.wait()
+
+    def said(self) -> str:
+        return "\n".join(json.dumps(record) for record in self.records)
+
+    def with_event(self, event: str) -> list[Record]:
+        return [record for record in self.records if record["event"] == event]
+
+    def follow(self) -> None:
+        self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_answer())]
+
+    async def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            text = line.decode()
+            record = json.loads(text) if text.startswith("{") else {"event": text.rstrip("\n"), "raw": True}
+            async with self._more:
+                self.records.append(record)
+                self._more.notify_all()
+        async with self._more:
+            self._more.notify_all()
+
+    async def _read_answer(self) -> None:
+        assert self.process.stdout is not None
+        while text := await self.process.stdout.read(65_536):
+            self.answer += text.decode()
+
+
+def who(record: Record) -> str:
+    """Name the replica, or the process that is none, that a record is about."""
+    return str(record.get("peer") or record.get("process"))
+
+
+@asynccontextmanager
+async def running(
+    *arguments: str, directory: Path = ROOT, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
+    """Start ``orchestrator run …``; whatever is left of it when the block ends is killed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "orchestrator",
+        "run",
+        *arguments,
+        "--log",
+        "json",
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 24,
+    )
+    run = Running(process)
+    run.follow()
+    try:
+        yield run
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                await run.ended(seconds=15)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process, their children, and so on."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields[0] != "Z":
+            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, queue = [], [pid]
+    while queue:
+        children = parents.get(queue.pop(), [])
+        found += children
+        queue += children
+    return found
