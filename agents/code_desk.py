@@ -29,7 +29,7 @@ from orchestrator import (
     on_presence,
     task,
 )
-from orchestrator.errors import DispatchError
+from orchestrator.errors import OrchestratorError
 
 IN_FLIGHT: Final = 12
 """Files handed out at once: enough to keep a handful of reviewers busy, few enough that none waits for its turn long."""
@@ -126,7 +126,7 @@ class Lead:
             async with slots:
                 try:
                     reports.append(await self.workers.run(ReviewFile(path=file.path, name=file.name)))
-                except DispatchError as error:
+                except OrchestratorError as error:
                     ctx.log.warning("not reviewed", file=file.name, reason=str(error))
                     unreviewed.append(Trouble(file=file.name, sentence=str(error)))
             tenths = 10 * len(reports) // total
@@ -265,6 +265,6 @@ class Concierge:
     async def greet(self, change: Joined | Left, ctx: Context) -> None:
         online = len(self.lobby.peers)
         if isinstance(change, Joined):
-            ctx.log.info("welcome", peer=change.peer.id, online=online)
+            ctx.log.info("welcome", who=change.peer.id, online=online)
         else:
-            ctx.log.info("goodbye", peer=change.peer.id, reason=change.reason, online=online)
+            ctx.log.info("goodbye", who=change.peer.id, reason=change.reason, online=online)

@@ -24,7 +24,7 @@ class Doorkeeper:
     async def notice(self, change: Joined | Left, ctx: Context) -> None:
         what = "came" if isinstance(change, Joined) else f"went ({change.reason})"
         self.seen.append(f"{change.peer.name} {what}")
-        ctx.log.info("at the door", peer=change.peer.id, what=what)
+        ctx.log.info("at the door", who=change.peer.id, what=what)
 
     @task
     async def tell(self, ask: WhoIsHere) -> AsyncIterator[str]:

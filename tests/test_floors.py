@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,21 +27,19 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 DOORS = {"__init__": "agents", "__main__": "cli"}
 """The package's own files, and the one part that each may open."""
 ONLY_IN_HUB = {"aiohttp", "picows", "uvloop"}
-LIGHT = {
-    "argparse",
-    "importlib",
-    "json",
-    "os",
-    "pathlib",
-    "signal",
-    "sys",
-    "textwrap",
-    "typing",
-    "collections",
-    "dataclasses",
-    "__future__",
+SLOW = {
+    "asyncio",
+    "concurrent",
+    "email",
+    "http",
+    "logging",
+    "multiprocessing",
+    "ssl",
+    "subprocess",
+    "unittest",
+    "urllib",
 }
-"""What a module of the command line may import before its verb is typed, besides `orchestrator.errors`."""
+"""Parts of the standard library that take longer to import than the command line takes to say what it can do."""
 SHAPELESS = {"utils", "util", "helpers", "helper", "manager", "managers", "base", "common", "misc", "core_utils"}
 
 
@@ -126,11 +125,9 @@ def test_what_serves_sockets_is_imported_by_the_hub_alone(path: Path) -> None:
 @pytest.mark.parametrize("path", sources("orchestrator/cli"), ids=shown)
 def test_the_command_line_starts_without_anything_heavy(path: Path) -> None:
     at_once = [each.module for each in imports(path) if not each.inside]
-    heavy = [
-        module
-        for module in at_once
-        if module.partition(".")[0] not in LIGHT and not module.startswith(("orchestrator.errors", "orchestrator.cli"))
-    ]
+    light = set(sys.stdlib_module_names) - SLOW
+    ours = ("orchestrator.errors", "orchestrator.cli")
+    heavy = [name for name in at_once if name.partition(".")[0] not in light and not name.startswith(ours)]
     assert not heavy, f"{shown(path)} imports {heavy} at once: import it in the function that needs it"
 
 

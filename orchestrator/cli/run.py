@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ExitCode
-
 if TYPE_CHECKING:
     from orchestrator.topology.plan import Plan
 
@@ -67,9 +65,6 @@ def execute(args: argparse.Namespace) -> int:
 
     topology = load_topology(args.file, os.environ)
     plan = make_plan(topology, inspect_topology(topology, os.environ))
-    if not plan.replicas:
-        print(f"{args.file}: there is nothing to run: it names no agents", file=sys.stderr)
-        return ExitCode.INVALID
     return _run(plan, args)
 
 

@@ -101,7 +101,7 @@ class Session:
     def _begin_again(self) -> None:
         self._attempt = 0
         self._token_failures = 0
-        self._retry_after = self._slow_floor = 0.0
+        self._retry_after = 0.0
         self._next_attempt: float | None = None
         self._was_connected = False
 
@@ -169,20 +169,17 @@ class Session:
             self._attempt = 0
         if fate.terminal:
             return [*effects, *self._finish(TerminalDisconnect(code, fate.meaning), code, reason, noted=True)]
-        unasked = self._was_connected or self._daemon
-        if not unasked or self._policy.exhausted(self._attempt):
+        returns = self._was_connected or self._daemon  # else `connect` fails, and whoever called it decides
+        if not returns or self._policy.exhausted(self._attempt):
             told = reason if code == CloseCode.ABNORMAL else f"{code} {reason}"
             failure: ConnectionProblem = HubUnreachable(self._hub, self._attempt, told)
-            if not unasked:
+            if not returns:
                 failure = first_failure or failure
-            return [*effects, *self._finish(failure, code, reason, noted=unasked)]
+            return [*effects, *self._finish(failure, code, reason, noted=returns)]
         delay = self._policy.delay(
-            self._attempt + 1,
-            self._rng,
-            retry_after=self._retry_after,
-            slow_floor=max(self._slow_floor, fate.slow_floor),
+            self._attempt + 1, self._rng, retry_after=self._retry_after, slow_floor=fate.slow_floor
         )
-        self._retry_after = self._slow_floor = 0.0
+        self._retry_after = 0.0
         self._next_attempt = now + delay
         what = {"hub": self._hub, "code": code, "reason": reason, "retry_in": round(delay, 3)}
         if connected_since is None:
@@ -316,14 +313,15 @@ class Session:
             return _NOTHING
         link.heard = now
         frame = frames.decode_hub_frame(text)
-        kind = type(frame)
         if link.welcomed is None:
             return self._welcome(link, frame, now) if isinstance(frame, frames.Welcome) else _NOTHING
-        if kind is frames.Ack:
-            return self._exchange.acknowledged(frame)  # type: ignore[arg-type] # narrowed by `kind`, which is quicker
+        if isinstance(frame, frames.Ack):
+            return self._exchange.acknowledged(frame)
+        if isinstance(frame, frames.Error):
+            return self._exchange.refused(frame, now)
         event = self._event(frame)
         if event is None:
-            return self._exchange.refused(frame, now) if isinstance(frame, frames.Error) else _NOTHING
+            return _NOTHING
         if len(self.inbox) >= self.inbox_limit:
             return self._overflow(link, now)
         self.inbox.append(event)

@@ -11,17 +11,18 @@ _MAX_ADDRESSES: Final = 10_000
 
 
 class ConnectGate:
-    """A sliding minute per address. Loopback is exempt: whole fleets of agents live there."""
+    """A sliding minute per address."""
 
-    def __init__(self, per_minute: int) -> None:
-        """`per_minute` attempts are let through; 0 = all."""
+    def __init__(self, per_minute: int, loopback_too: bool = False) -> None:
+        """`per_minute` attempts are let through; 0 = all. Loopback is exempt: whole fleets of agents live there."""
         self._most = per_minute
+        self._loopback_too = loopback_too
         self._attempts: dict[str, deque[float]] = {}
         """Oldest attempt first; the addresses in the order of their first remembered attempt."""
 
     def admits(self, address: str, now: float) -> bool:
         """Count an attempt, and tell whether it may go on; refused attempts do not count."""
-        if not self._most or _is_loopback(address):
+        if not self._most or (_is_loopback(address) and not self._loopback_too):
             return True
         attempts = self._attempts.get(address)
         if attempts is None:

@@ -219,9 +219,8 @@ class Hub:
             connection.outbox.put(farewell)
         window = min(self.settings.drain_window, len(everybody) / self.settings.drain_rate)
         steps = max(1, math.ceil(window / _DRAIN_STEP))
-        size = math.ceil(len(everybody) / steps)
         for step in range(steps):
-            group = everybody[step * size : (step + 1) * size]
+            group = everybody[_share(len(everybody), step, steps) : _share(len(everybody), step + 1, steps)]
             if group:
                 self._timers.at(now + step * _DRAIN_STEP, partial(self._dismiss, group))
         self.tick(now)
@@ -307,3 +306,8 @@ class Hub:
 
 def _with_instance(app: App, peer_id: str) -> list[Connection]:
     return [held for held in app.peers.get(peer_id, ()) if held.identity.instance is not None]
+
+
+def _share(count: int, step: int, steps: int) -> int:
+    """Return how many of `count` are done before `step` of `steps`, spread evenly from the first step on."""
+    return -(-count * step // steps)

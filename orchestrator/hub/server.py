@@ -51,7 +51,7 @@ class Server:
         self.url = ""
         """Where WebSocket clients connect, without a path; set by `start`."""
         self.http_url = ""
-        self._gate = ConnectGate(settings.connects_per_minute)
+        self._gate = ConnectGate(settings.connects_per_minute, settings.limit_loopback)
         self._waiting = Waiting(settings.max_waiting)
         self._peers: set[SocketPeer] = set()
         self._all_gone = asyncio.Event()

@@ -29,7 +29,9 @@ class Settings:
     max_waiting: int = 1_000
     """Sockets that have not yet sent a whole request; the oldest makes room for the next."""
     connects_per_minute: int = 60
-    """WebSocket attempts from one address; loopback is exempt."""
+    """WebSocket attempts from one address."""
+    limit_loopback: bool = False
+    """The number of attempts is limited on this machine's own addresses too."""
     close_wait: float = 5.0
     """For the other side's close frame, before the socket is cut."""
 

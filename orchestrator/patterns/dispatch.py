@@ -165,6 +165,9 @@ class Dispatcher:
         error = TaskCancelled(job.name, job.seat.peer if job.seat else None)
         return [*self._end(job, error=error, tell=True), *self._assign(now)]
 
+    def cancel_all(self, now: float) -> list[Effect]:
+        return [effect for task_id in list(self._jobs) for effect in self.cancel(task_id, now)]
+
     def abandoned(self, error: OrchestratorError) -> list[Effect]:
         """End every task with `error`: nothing can be heard any more."""
         return [effect for job in list(self._jobs.values()) for effect in self._end(job, error=error)]

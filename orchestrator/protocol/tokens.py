@@ -1,4 +1,7 @@
-"""Keys, the JWTs they sign, and the check of a token that somebody brings. Time comes in as an argument."""
+"""Keys, the JWTs they sign, and the check of a token that somebody brings. Time comes in as an argument.
+
+`jwt` is imported where it is used: it brings HTTP and TLS with it, and agents, which know claims, make and check no token.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
-
-import jwt
 
 from orchestrator.protocol import limits
 from orchestrator.protocol.codes import ALL_ACTIONS, Action, CloseCode
@@ -110,6 +111,8 @@ class TokenRefused(Exception):
 
 
 def mint(key: SecretKey, claims: Claims) -> str:
+    import jwt
+
     return jwt.encode(claims.to_payload(), key.secret, algorithm="HS256", headers={"kid": key.id})
 
 
@@ -119,6 +122,8 @@ def verify(token: str, keys: Mapping[str, SecretKey], now: float) -> tuple[Secre
     Raises `TokenRefused` with 4002 for a valid token whose time is over, 4003 for one that names a channel
     outside its key's patterns, and 4001 for everything else.
     """
+    import jwt
+
     key = _signer(token, keys)
     try:
         payload = jwt.decode(
@@ -158,6 +163,8 @@ _COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
 def _signer(token: str, keys: Mapping[str, SecretKey]) -> SecretKey:
+    import jwt
+
     try:
         if not _COMPACT.fullmatch(token):
             raise TokenRefused(CloseCode.INVALID_TOKEN)

@@ -6,8 +6,9 @@ import asyncio
 import json
 import secrets
 import time
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean, listed
 from orchestrator.protocol.tokens import SecretKey, mint
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.runtime.output import Output
+    from orchestrator.runtime.user import User
     from orchestrator.topology.plan import Plan, UserPlan
 
 
@@ -77,10 +79,17 @@ class Asker:
 
         async with connect(self.url, token_provider=token) as user:
             for question in asked:
-                ended = True
-                async for chunk in user.stream(question.agent, question.text):
-                    text = chunk if isinstance(chunk, str) else json.dumps(chunk, ensure_ascii=False) + "\n"
-                    await asyncio.wrap_future(self.output.answer(text))
-                    ended = text.endswith("\n") if text else ended
-                if not ended:
-                    await asyncio.wrap_future(self.output.answer("\n"))
+                await self._one(user, question)
+
+    async def _one(self, user: User, question: Question) -> None:
+        clock = asyncio.get_running_loop().time
+        began, first, count, ended = clock(), 0.0, 0, True
+        async with aclosing(cast("Any", user.stream(question.agent, question.text))) as chunks:
+            async for chunk in chunks:
+                text = chunk if isinstance(chunk, str) else json.dumps(chunk, ensure_ascii=False) + "\n"
+                await asyncio.wrap_future(self.output.answer(text))
+                first, count, ended = first or clock() - began, count + 1, text.endswith("\n") if text else ended
+        if not ended:
+            await asyncio.wrap_future(self.output.answer("\n"))
+        took = f"{clock() - began:.1f} s, the first after {first:.2f} s"
+        self.output.say("info", f"{question.agent} answered in {count:,} chunk{'' if count == 1 else 's'} over {took}")

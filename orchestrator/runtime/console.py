@@ -102,7 +102,7 @@ def shown(name: str, value: Any) -> str:
         return f"{value:.3f}".rstrip("0").rstrip(".")
     if isinstance(value, str):
         text = visible(value) if _PLAIN.fullmatch(value) else json.dumps(visible(value), ensure_ascii=False)
-        if name == "task" and _PLAIN.fullmatch(value):
+        if name == "task_id" and _PLAIN.fullmatch(value):
             return text[:8]
     else:
         text = visible(json.dumps(value, ensure_ascii=False, default=repr, separators=(",", ":")))

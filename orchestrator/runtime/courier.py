@@ -50,6 +50,11 @@ class Owned:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def settled(self, seconds: float) -> None:
+        """Wait until what is under way has ended by itself, for at most `seconds`."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
     async def close(self) -> None:
         """Cancel what is under way and wait for its end."""
         tasks = list(self._tasks)
@@ -68,6 +73,10 @@ class Courier:
     def deliver(self, effect: Publish | Send, answered: Callable[[Any, Answer], None] | None = None) -> None:
         """Start to carry `effect`; `answered` is called with its `ref`, if it has one, and the hub's answer."""
         self._owned.start(self._carry(effect, answered), "courier")
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until the hub has answered everything, for at most `seconds`."""
+        await self._owned.settled(seconds)
 
     async def close(self) -> None:
         await self._owned.close()

@@ -81,6 +81,9 @@ class Desk:
     def cancel(self, task_id: str) -> None:
         self.apply(self.dispatcher.cancel(task_id, self.now))
 
+    def cancel_all(self) -> None:
+        self.apply(self.dispatcher.cancel_all(self.now))
+
     def fail(self, error: OrchestratorError) -> None:
         """End everything under way: the connection is gone for good."""
         self.apply(self.dispatcher.abandoned(error))

@@ -38,7 +38,7 @@ from orchestrator.runtime.control import (
 )
 from orchestrator.runtime.invocation import fault
 from orchestrator.runtime.logs import configure_child
-from orchestrator.runtime.parent import die_with_parent, watch_parent
+from orchestrator.runtime.parent import die_with_parent, exit_anyway, watch_parent
 from orchestrator.runtime.replica import Replica
 
 
@@ -149,7 +149,7 @@ class Host:
         self._channel.send(Ending(sentence, close_code))
 
     def _announce(self, event: events.ClientEvent) -> None:
-        if isinstance(event, events.Connected):
+        if isinstance(event, events.Connected) and event.resumed:
             self._channel.send(Online(True))
         elif isinstance(event, events.Disconnected):
             self._channel.send(Online(False, event.reason or str(event.code)))
@@ -206,9 +206,11 @@ async def serve(end: socket.socket) -> ExitCode:
         loop.add_signal_handler(signum, host.drain, spec.grace)
     watch_parent(end, lambda: _quietly(loop, host.drain))
     try:
-        return await host.run()
+        code = await host.run()
     finally:
         await channel.close()
+    exit_anyway(code)
+    return code
 
 
 def _quietly(loop: asyncio.AbstractEventLoop, drain: Callable[[float], None]) -> None:

@@ -7,8 +7,6 @@ is no part of the answer. A hanging import costs the time limit, a crashing one 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
-import linecache
 import os
 import re
 import selectors
@@ -16,57 +14,31 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec import Struct
 
-from orchestrator.errors import ExitCode, HandlerError
+from orchestrator.runtime.importing import Began, Faulted, Finding, Reported, Request, is_users
 from orchestrator.runtime.process import child_environment
 from orchestrator.topology.handlers import HandlerFault, HandlerReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from orchestrator.topology.model import Topology
 
 LIMIT: Final = 10.0
-"""Seconds that all imports together may take."""
+"""Seconds that all imports together may take, counted from when the child has imported what is ours."""
+STARTUP: Final = 30.0
+"""Seconds in which the child has to come that far."""
 GRACE: Final = 1.0
 """Seconds after that in which the child says where it hangs, and ends itself."""
 MAX_OUTPUT: Final = 16_384
 MAX_OUTPUT_LINES: Final = 20
 """Bytes and lines of what a handler printed that are kept, the last ones, to be shown if it fails."""
-
-Finding: TypeAlias = HandlerReport | HandlerFault
-
-
-class Request(Struct, frozen=True):
-    """The one line to the child: each handler with what its agent's environment adds, and where to look for it."""
-
-    handlers: dict[str, dict[str, str]]
-    directory: str
-    limit: float
-
-
-class Began(Struct, frozen=True, tag="began"):
-    handler: str
-
-
-class Reported(Struct, frozen=True, tag="reported"):
-    report: HandlerReport
-
-
-class Faulted(Struct, frozen=True, tag="faulted"):
-    fault: HandlerFault
-
-
-# -- the side that asks
 
 
 def inspect_topology(
@@ -92,7 +64,7 @@ def inspect_handlers(
         with theirs:
             # -P: nothing in the current directory shadows a module of ours or of the standard library.
             child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
-                [sys.executable, "-P", "-m", "orchestrator.runtime.inspect", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "orchestrator.runtime.importing", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -105,7 +77,7 @@ def inspect_handlers(
             try:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is gone: its output says why
                     ours.sendall(msgspec.json.encode(request) + b"\n")
-                timed_out = hearing.listen(ours, child, time.monotonic() + limit + GRACE)
+                timed_out = hearing.listen(ours, child)
             finally:
                 _kill(child)
         return hearing.findings(list(handlers), directory, child.returncode, timed_out=timed_out)
@@ -133,8 +105,10 @@ class _Hearing:
     """Where the child stood when its time was over, the innermost frame first."""
     output: bytearray = field(default_factory=bytearray)
     pending: bytearray = field(default_factory=bytearray)
+    deadline: float = 0.0
+    has_begun: bool = False
 
-    def listen(self, ours: socket.socket, child: subprocess.Popen[bytes], deadline: float) -> bool:
+    def listen(self, ours: socket.socket, child: subprocess.Popen[bytes]) -> bool:
         """Hear the child out; tell whether its time ran out first."""
         assert child.stdout is not None
         printed = child.stdout.fileno()
@@ -143,7 +117,8 @@ class _Hearing:
         with selectors.DefaultSelector() as selector:
             selector.register(ours, selectors.EVENT_READ)
             selector.register(printed, selectors.EVENT_READ)
-            while (left := deadline - time.monotonic()) > 0:
+            self.deadline = time.monotonic() + STARTUP
+            while (left := self.deadline - time.monotonic()) > 0:
                 ready = {key.fd for key, _ in selector.select(left)}
                 if printed in ready and not self.hear_output(printed):
                     selector.unregister(printed)
@@ -181,6 +156,8 @@ class _Hearing:
     def take(self, said: Began | Reported | Faulted, printed: int) -> None:
         if isinstance(said, Began):
             self.current = said.handler
+            if not self.has_begun:
+                self.has_begun, self.deadline = True, time.monotonic() + self.limit + GRACE
             return
         self.hear_output(printed)
         self.current = None
@@ -203,7 +180,8 @@ class _Hearing:
             self.found[self.current] = HandlerFault(self.current, sentence, (*frames, *self.printed()))
             why = f"it was not looked at, because the import of {self.current} did not end well"
         else:
-            why = f"it was not looked at, because the process that imports handlers {_ending(code)}"
+            end = "did not start in time" if timed_out else _ending(code)
+            why = f"it was not looked at, because the process that imports handlers {end}"
         frames = () if self.current is not None else self.printed()
         return {name: self.found.get(name) or HandlerFault(name, why, frames) for name in handlers}
 
@@ -221,105 +199,5 @@ def _user_frames(hung_at: list[str], directory: Path) -> tuple[str, ...]:
     from orchestrator.agents.loading import search_roots
 
     roots = search_roots(directory)
-    frames = [found for found in map(_FRAME.match, hung_at) if found and _is_users(found["file"], roots)]
+    frames = [found for found in map(_FRAME.match, hung_at) if found and is_users(found["file"], roots)]
     return tuple(f'File "{at["file"]}", line {at["line"]}, in {at["function"]}' for at in reversed(frames))
-
-
-def _is_users(file: str, roots: tuple[Path, ...]) -> bool:
-    path = Path(file)
-    return any(path.is_relative_to(root) for root in roots) and "site-packages" not in path.parts
-
-
-# -- the side that imports
-
-
-def main(descriptor: int) -> ExitCode:
-    os.set_inheritable(descriptor, False)
-    with socket.socket(fileno=descriptor) as parent, parent.makefile("rb") as lines:
-        request = msgspec.json.decode(lines.readline(), type=Request)
-        threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
-        # A C thread of the interpreter's own: it ends this process even while an import holds on to the GIL.
-        faulthandler.dump_traceback_later(request.limit, exit=True, file=parent.fileno())
-        for handler, added in request.handlers.items():
-            _say(parent, Began(handler))
-            with _environment(added):
-                finding = _examine(handler, Path(request.directory))
-            _flush()
-            _say(parent, Faulted(finding) if isinstance(finding, HandlerFault) else Reported(finding))
-        faulthandler.cancel_dump_traceback_later()
-    return ExitCode.DONE
-
-
-def _leave_with_parent(parent: socket.socket) -> None:
-    """Exit when the parent is gone: nothing further comes from it, so any end of waiting is that."""
-    with contextlib.suppress(OSError):
-        parent.recv(1)
-    os._exit(ExitCode.FAILED)
-
-
-def _say(parent: socket.socket, what: Began | Reported | Faulted) -> None:
-    parent.sendall(msgspec.json.encode(what) + b"\n")
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # user code may have closed or replaced it
-            stream.flush()
-
-
-@contextlib.contextmanager
-def _environment(added: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            if name in before:
-                os.environ[name] = before[name]
-            else:
-                os.environ.pop(name, None)
-
-
-def _examine(handler: str, directory: Path) -> Finding:
-    from orchestrator.agents.describe import describe
-    from orchestrator.agents.loading import load_handler
-
-    try:
-        return describe(handler, load_handler(handler, directory))
-    except HandlerError as error:
-        return HandlerFault(handler, str(error))
-    except BaseException as error:  # noqa: BLE001 - the module is the user's: even SystemExit is a finding about it
-        return _raised(handler, error, directory)
-
-
-def _raised(handler: str, error: BaseException, directory: Path) -> HandlerFault:
-    from orchestrator.agents.loading import search_roots
-
-    roots = search_roots(directory)
-    frames = [
-        line
-        for frame, number in traceback.walk_tb(error.__traceback__)
-        if _is_users(frame.f_code.co_filename, roots)
-        for line in _shown(frame, number)
-    ]
-    final = [line.rstrip() for part in traceback.format_exception_only(error) for line in part.splitlines()]
-    return HandlerFault(handler, f"importing it raised {_brief(error)}", (*frames, *final))
-
-
-def _shown(frame: Any, number: int) -> list[str]:
-    code = frame.f_code
-    source = linecache.getline(code.co_filename, number).strip()
-    return [f'File "{code.co_filename}", line {number}, in {code.co_name}', *([f"  {source}"] if source else [])]
-
-
-def _brief(error: BaseException) -> str:
-    name = type(error).__name__
-    text = " ".join(str(error).split())
-    return f"{name}: {text[:200]}" if text else name
-
-
-if __name__ == "__main__":
-    code = main(int(sys.argv[1]))
-    _flush()
-    os._exit(code)  # threads that an import started do not keep the answer waiting

@@ -113,7 +113,10 @@ class _Handler(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.write(self.format(record))
+        try:
+            self._lines.write(self.format(record))
+        except Exception:  # noqa: BLE001 - as in every handler: arguments that do not fit are told on standard error
+            self.handleError(record)
 
 
 class _Identity:

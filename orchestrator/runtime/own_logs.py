@@ -21,11 +21,15 @@ class _Handler(logging.Handler):
         self._output = output
 
     def emit(self, record: logging.LogRecord) -> None:
-        exception = "".join(traceback.format_exception(record.exc_info[1])) if record.exc_info else ""
-        level = record.levelname.lower()
-        self._output.put(
-            RUN, Record(record.created, level, record.getMessage(), {"logger": record.name}, exception=exception)
-        )
+        try:
+            self._output.put(RUN, _read(record))
+        except Exception:  # noqa: BLE001 - as in every handler: arguments that do not fit are told on standard error
+            self.handleError(record)
+
+
+def _read(record: logging.LogRecord) -> Record:
+    exception = "".join(traceback.format_exception(record.exc_info[1])) if record.exc_info else ""
+    return Record(record.created, record.levelname.lower(), record.getMessage(), {"logger": record.name}, exception)
 
 
 @contextmanager

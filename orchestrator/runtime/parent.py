@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ORPHAN_GRACE: Final = 0.8
 """Seconds that a child whose parent is gone has to end by itself: nobody waits for its last words any more."""
 
+STUCK_GRACE: Final = 1.0
+"""Seconds that a process which has ended its work has for what the interpreter and libraries do at exit."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -68,3 +70,14 @@ def kill_own_group() -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(128 + signal.SIGKILL)
+
+
+def exit_anyway(code: int, seconds: float = STUCK_GRACE) -> None:
+    """End this process with `code` in `seconds` at the latest, from now on.
+
+    To be called when everything that matters is done: what is left then is a thread in a handler that does not return,
+    which the interpreter would wait for without end.
+    """
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()

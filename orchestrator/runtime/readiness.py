@@ -35,11 +35,13 @@ class Readiness:
     def ready(self, name: str) -> None:
         self._become(name, Standing.READY)
 
-    def online(self, name: str, online: bool) -> None:
-        """The connection of a replica came or went, which says nothing about one that was never ready."""
+    def online(self, name: str, online: bool) -> bool:
+        """The connection of a replica came or went; return whether that is news, as it is not before it was ready."""
         before, after = (Standing.OFFLINE, Standing.READY) if online else (Standing.READY, Standing.OFFLINE)
-        if self._standing.get(name) is before:
-            self._become(name, after)
+        if self._standing.get(name) is not before:
+            return False
+        self._become(name, after)
+        return True
 
     def gone(self, name: str, *, for_good: bool = False) -> None:
         self._become(name, Standing.OVER if for_good else Standing.GONE)

@@ -167,12 +167,10 @@ class _Run:
                 self._output.tell(source, "info", "ready", pid=heard.pid, seconds=round(heard.after, 2), **more)
                 self._readiness.ready(heard.name)
             case Online(online=online, detail=detail):
-                more = {"detail": detail} if detail else {}
-                if online:
-                    self._output.tell(source, "info", "is back at the hub", **more)
-                elif not self._supervisor.stopping:
-                    self._output.tell(source, "warning", "has lost the hub", **more)
-                self._readiness.online(heard.name, online)
+                news = self._readiness.online(heard.name, online)
+                if news and not self._supervisor.stopping:
+                    level, event = ("info", "is back at the hub") if online else ("warning", "has lost the hub")
+                    self._output.tell(source, level, event, **({"detail": detail} if detail else {}))
             case Tally(counts=counts):
                 for what, count in counts.items():
                     self._tally[what] = self._tally.get(what, 0) + count

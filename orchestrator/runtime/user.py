@@ -26,6 +26,8 @@ from orchestrator.runtime.dispatching import Desk, read_answer, task_order
 R = TypeVar("R")
 C = TypeVar("C")
 
+GOODBYE_SECONDS: Final = 1.0
+"""How long leaving waits for the hub to take the cancellations of what is still under way."""
 ASK_TIMEOUT: Final = 3_600.0
 """Seconds that an answer may take where the caller says nothing else."""
 
@@ -128,6 +130,10 @@ class User:
             desk.fail(failure)
 
     async def _close(self) -> None:
+        """Tell the agents that nobody waits any more, then go."""
+        for desk in self._desks.values():
+            desk.cancel_all()
+        await self._courier.settled(GOODBYE_SECONDS)
         self._ticker.close()
         await self._client.close()
         await self._courier.close()

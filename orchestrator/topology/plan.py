@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import TopologyError
 from orchestrator.protocol import limits
+from orchestrator.protocol.codes import Action
 from orchestrator.protocol.names import is_minted_peer_id
 from orchestrator.protocol.tokens import Claims, Grants, SecretKey, compact_size
 from orchestrator.topology.fit import Fit, check_fit
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.errors import Problem
-    from orchestrator.protocol.codes import Action
     from orchestrator.topology.model import Topology
 
 __all__ = [

@@ -19,6 +19,8 @@ _AT_CONTEXT: Final = {
 }
 """Sentences about what the parser was in the middle of; they belong where that began."""
 
+_UNEXPECTED: Final = ("did not find expected key", "expected <block end>")
+"""What the two implementations of the parser say of a line that continues nothing."""
 _AMONG_KEYS: Final = {
     ":": "a key is missing before this ':'",
     "-": "an item of a list cannot stand here among keys",
@@ -42,7 +44,7 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[tuple[int, int], st
     problem, context = error.problem or "", error.context or ""
     if "cannot start any token" in problem and mark is not None:
         return _spot(mark), _stray(_character(text, mark))
-    if "did not find expected key" in problem and mark is not None and "flow" not in context:
+    if problem.startswith(_UNEXPECTED) and mark is not None and "flow" not in context:
         character = _character(text, mark)
         if character in _AMONG_KEYS:
             return _spot(mark), _AMONG_KEYS[character]

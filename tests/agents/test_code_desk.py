@@ -250,6 +250,6 @@ async def test_the_concierge_greets_joins_and_leaves() -> None:
     await concierge.greet(Joined(Peer("reviewer.1")), context)
     await concierge.greet(Left(Peer("reviewer.1"), "lost"), context)
     assert context.lines == [
-        {"level": "info", "event": "welcome", "peer": "reviewer.1", "online": 2},
-        {"level": "info", "event": "goodbye", "peer": "reviewer.1", "reason": "lost", "online": 2},
+        {"level": "info", "event": "welcome", "who": "reviewer.1", "online": 2},
+        {"level": "info", "event": "goodbye", "who": "reviewer.1", "reason": "lost", "online": 2},
     ]

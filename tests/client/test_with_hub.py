@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import socket
+import ssl
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +25,15 @@ from orchestrator.client.events import (
     PresenceReceived,
 )
 from orchestrator.client.policy import ReconnectPolicy
-from orchestrator.errors import ConnectionProblem, NotAuthorized, PayloadTooLarge, PeerNotFound, TerminalDisconnect
+from orchestrator.errors import (
+    ConnectionLost,
+    ConnectionProblem,
+    HubUnreachable,
+    NotAuthorized,
+    PayloadTooLarge,
+    PeerNotFound,
+    TerminalDisconnect,
+)
 from orchestrator.hub.keys import KeyRing, PublishableKey
 from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
@@ -32,7 +43,8 @@ from tests.client.scripted import SAFETY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-KEY = SecretKey("sk_id_test", "sk_secret_" + "t" * 40)
+KEY = SecretKey("sk_id_test", "sk_secret_" + "t" * 40, rate="unlimited")
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
 PUBLISHABLE = "pk_live_" + "p" * 24
 SETTINGS = Settings(retry_after_ms=20, drain_window=0.1, drain_grace=1.0)
 
@@ -222,12 +234,14 @@ async def test_68_the_client_comes_back_with_its_subscriptions_when_the_hub_rest
             await peer.client.subscribe("team/1")
         await hubs.stop()
         assert await a.until(GoingAway) == GoingAway(0.02)
-        gone = await a.until(Disconnected)
-        assert gone.code == 1001 and gone.delay >= 0.02
+        for peer in (a, b):
+            gone = await peer.until(Disconnected)
+            assert gone.code == 1001 and gone.delay >= 0.02
         waiting = asyncio.create_task(a.client.publish("team/1", "later", when_disconnected="wait", deadline=SAFETY))
         await hubs.start()
-        assert (await a.until(Connected)).resumed
-        assert (await b.until(Connected)).resumed
+        for peer in (a, b):
+            event = await peer.until(Connected)
+            assert event.resumed
         roster = await b.until(PresenceReceived)
         assert roster.snapshot
         await waiting
@@ -235,6 +249,20 @@ async def test_68_the_client_comes_back_with_its_subscriptions_when_the_hub_rest
             while await a.client.publish("team/1", "now") == 0:
                 await b.until(PresenceReceived)
         assert bytes((await b.until(MessageReceived)).data) in (b'"later"', b'"now"')
+
+
+async def test_over_tls_the_hub_s_certificate_has_to_be_trusted() -> None:
+    """The key beside this test signs nothing but this name of the loopback interface."""
+    server = Server(KeyRing([KEY]), dataclasses.replace(SETTINGS, tls_certificate=str(CERTIFICATE)))
+    await server.start(socket.create_server(("127.0.0.1", 0)))
+    try:
+        with pytest.raises(HubUnreachable, match=r"(?i)certificate"):
+            await Client(server.url, token_provider=provider("a")).connect()
+        trusting = ssl.create_default_context(cafile=CERTIFICATE)
+        async with asyncio.timeout(SAFETY), Client(server.url, token_provider=provider("a"), tls=trusting) as client:
+            await client.send("a", "to myself")
+    finally:
+        await server.drain()
 
 
 def test_the_client_runs_on_uvloop_too() -> None:
@@ -297,6 +325,16 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
 
 
+async def persistently(client: Client) -> None:
+    """Send until the hub says that it took it."""
+    while True:
+        try:
+            await client.send("b", "back", when_disconnected="wait")
+        except ConnectionLost:
+            continue
+        return
+
+
 def offsets() -> Iterator[int]:
     """Byte offsets of the hub's side of the exchange below: the handshake coarsely, the frames at every third byte."""
     yield from range(1, 130, 20)
@@ -324,7 +362,7 @@ async def test_a_reset_at_any_byte_of_an_exchange_ends_in_answers_and_a_whole_co
                     return_exceptions=True,
                 )
                 assert all(isinstance(outcome, ConnectionProblem | int | None) for outcome in outcomes), outcomes
-                await peer.client.send("b", "back", when_disconnected="wait")
+                await persistently(peer.client)
                 while bytes((await other.until(DirectReceived)).data) != b'"back"':
                     pass
                 await peer.client.close()

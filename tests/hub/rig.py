@@ -58,7 +58,9 @@ class Peer:
         """Send a request and return its answer, which is the next ack or error."""
         before = len(self.all())
         self.send({"type": kind, "requestId": "r", **fields})
-        answers = [f for f in self.all()[before:] if f["type"] in ("ack", "error", "pong") and f.get("requestId") == "r"]
+        answers = [
+            f for f in self.all()[before:] if f["type"] in ("ack", "error", "pong") and f.get("requestId") == "r"
+        ]
         assert len(answers) == 1, answers
         return answers[0]
 
@@ -73,6 +75,10 @@ class Peer:
         assert self.connection is not None
         self.rig.hub.disconnect(self.connection, self.rig.now, reason)
         self.rig.flush()
+
+    def code(self) -> int | None:
+        """Return the close code; `None` while the connection is open."""
+        return None if self.closed is None else int(self.closed[0])
 
     def all(self) -> list[dict[str, Any]]:
         return [json.loads(text) for _, texts in self.writes for text in texts if text[:1] == b"{"]

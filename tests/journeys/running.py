@@ -36,14 +36,17 @@ class Running:
 
     async def until(self, fits: Callable[[Record], bool], *, after: int = 0, seconds: float = 30.0) -> Record:
         """Wait for a record that fits, from number `after` on."""
-        async with asyncio.timeout(seconds), self._more:
-            while True:
-                for record in self.records[after:]:
-                    if fits(record):
-                        return record
-                if all(reader.done() for reader in self._readers):
-                    raise AssertionError(f"the run ended before that was said:\n{self.said()}")
-                await self._more.wait()
+        try:
+            async with asyncio.timeout(seconds), self._more:
+                while True:
+                    for record in self.records[after:]:
+                        if fits(record):
+                            return record
+                    if all(reader.done() for reader in self._readers):
+                        raise AssertionError(f"the run ended before that was said:\n{self.said()}")
+                    await self._more.wait()
+        except TimeoutError:
+            raise AssertionError(f"that was not said within {seconds:g} s:\n{self.said()}") from None
 
     async def ready(self, *, after: int = 0) -> Record:
         return await self.until(lambda record: "replicas ready in" in record["event"], after=after)

@@ -1,4 +1,4 @@
-"""Agents that hold a task for as long as a file is missing, so that a test decides when something happens to them."""
+"""Agents that hold a task until a named pipe is written to, so that a test decides when something happens to them."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Holder:
         return await self._hold(job.name, ctx)
 
     async def _hold(self, name: str, ctx: Context) -> str:
-        """Only the first attempt waits: the file says that it may go on."""
+        """Only the first attempt waits, until somebody writes into the pipe of that name."""
         ctx.log.info("holding", pid=os.getpid(), attempt=ctx.attempt)
-        while ctx.attempt == 1 and not Path(name).exists():
-            await asyncio.sleep(0.02)
+        if ctx.attempt == 1:
+            await asyncio.to_thread(Path(name).read_bytes)
         return f"{name} done at attempt {ctx.attempt}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
@@ -37,6 +38,7 @@ KEY = SecretKey("sk_id_journey", f"sk_secret_{secrets.token_hex(32)}")
 
 @pytest.fixture
 def topology(tmp_path: Path) -> Path:
+    os.mkfifo(tmp_path / "gate")
     file = tmp_path / "desk.yaml"
     file.write_text(TOPOLOGY)
     return file
@@ -61,6 +63,11 @@ async def asking(run: Running, topology: Path) -> AsyncIterator[User]:
         yield user
 
 
+async def open_gate(directory: Path) -> None:
+    """Let the task go on that reads, or is about to read, from the gate."""
+    await asyncio.to_thread((directory / "gate").write_text, "go")
+
+
 async def held(run: Running, count: int = 1) -> dict[str, Any]:
     return await run.until(lambda record: record["event"] == "holding" and record["attempt"] == count)
 
@@ -68,7 +75,7 @@ async def held(run: Running, count: int = 1) -> dict[str, Any]:
 async def test_a_killed_worker_is_named_to_the_asker_and_is_back_within_3_s(topology: Path, tmp_path: Path) -> None:
     """The task is not idempotent: it is not done again, and its caller hears whom it was lost with."""
     async with desk(topology) as run, asking(run, topology) as user:
-        async with aclosing(cast("Any", user.stream("boss", f"once {tmp_path}/never"))) as answer:
+        async with aclosing(cast("Any", user.stream("boss", f"once {tmp_path}/gate"))) as answer:
             assert await anext(answer) == "once "
             holder = await held(run)
             seen = len(run.records)
@@ -83,11 +90,11 @@ async def test_a_killed_worker_is_named_to_the_asker_and_is_back_within_3_s(topo
 
 async def test_an_idempotent_task_of_a_killed_worker_is_done_again(topology: Path, tmp_path: Path) -> None:
     async with desk(topology) as run, asking(run, topology) as user:
-        async with aclosing(cast("Any", user.stream("boss", f"safe {tmp_path}/never"))) as answer:
+        async with aclosing(cast("Any", user.stream("boss", f"safe {tmp_path}/gate"))) as answer:
             assert await anext(answer) == "safe "
             holder = await held(run)
             os.kill(holder["pid"], signal.SIGKILL)
-            assert await anext(answer) == f"{tmp_path}/never done at attempt 2"
+            assert await anext(answer) == f"{tmp_path}/gate done at attempt 2"
         again = await held(run, 2)
         assert again["peer"] != holder["peer"]
 
@@ -113,20 +120,20 @@ async def test_after_the_hub_was_killed_everybody_is_back_within_3_s_and_answers
 
 async def test_a_task_survives_the_death_of_the_hub(topology: Path, tmp_path: Path) -> None:
     async with desk(topology) as run, asking(run, topology) as user:
-        async with aclosing(cast("Any", user.stream("boss", f"once {tmp_path}/now"))) as answer:
+        async with aclosing(cast("Any", user.stream("boss", f"once {tmp_path}/gate"))) as answer:
             assert await anext(answer) == "once "
             await held(run)
             seen = len(run.records)
             os.kill(run.pids()["hub"], signal.SIGKILL)
             await run.until(lambda record: record["event"] == "ready" and who(record) == "hub", after=seen)
-            (tmp_path / "now").touch()
-            assert await anext(answer) == f"{tmp_path}/now done at attempt 1"
+            await open_gate(tmp_path)
+            assert await anext(answer) == f"{tmp_path}/gate done at attempt 1"
 
 
 async def test_a_killed_parent_leaves_no_process_behind(topology: Path, tmp_path: Path) -> None:
     """Hazard 63: with a task in hand, two seconds after a SIGKILL nothing is left."""
     async with desk(topology) as run, asking(run, topology) as user:
-        async with aclosing(cast("Any", user.stream("boss", f"once {tmp_path}/never"))) as answer:
+        async with aclosing(cast("Any", user.stream("boss", f"once {tmp_path}/gate"))) as answer:
             assert await anext(answer) == "once "
             await held(run)
             pids = descendants(run.pid)
@@ -140,12 +147,12 @@ async def test_a_killed_parent_leaves_no_process_behind(topology: Path, tmp_path
 
 async def test_ctrl_c_in_the_middle_of_a_task_lets_it_end(topology: Path, tmp_path: Path) -> None:
     async with desk(topology) as run, asking(run, topology) as user:
-        async with aclosing(cast("Any", user.stream("boss", f"once {tmp_path}/soon"))) as answer:
+        async with aclosing(cast("Any", user.stream("boss", f"once {tmp_path}/gate"))) as answer:
             assert await anext(answer) == "once "
             await held(run)
             run.process.send_signal(signal.SIGINT)
             await run.until(lambda record: record["event"].startswith("SIGINT"))
-            (tmp_path / "soon").touch()
-            assert await anext(answer) == f"{tmp_path}/soon done at attempt 1"
+            await open_gate(tmp_path)
+            assert await anext(answer) == f"{tmp_path}/gate done at attempt 1"
         assert await run.ended(15) == 0
         assert run.records[-1]["event"].endswith("all ended cleanly")

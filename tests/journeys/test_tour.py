@@ -19,6 +19,11 @@ SECRETS = re.compile(rb"sk_secret_|eyJ[A-Za-z0-9_-]{10,}\.")
 """The beginnings of every secret key and of every token."""
 
 
+def shown_by(pid: int) -> dict[str, bytes]:
+    """What every user of the machine, or every process of this user, can read of a process."""
+    return {name: Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")}
+
+
 def files_of(run: Running) -> Counter[str]:
     return Counter(record["file"] for record in run.with_event("reviewed"))
 
@@ -63,8 +68,7 @@ async def test_no_process_of_the_tour_shows_a_secret() -> None:
         pids = [run.pid, *descendants(run.pid)]
         assert len(pids) == 10
         for pid in pids:
-            for name in ("cmdline", "environ"):
-                shown = Path(f"/proc/{pid}/{name}").read_bytes()
+            for name, shown in shown_by(pid).items():
                 assert shown
                 assert not SECRETS.search(shown), (pid, name)
         assert not SECRETS.search(run.said().encode())

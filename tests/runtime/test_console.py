@@ -15,10 +15,13 @@ NAMES = [source.name for source in (RUN, HUB, EDITOR, WRITER)]
 
 HISTORY = [
     (HUB, Record(UNIX, "info", "ready", {"pid": 41, "seconds": 0.5})),
-    (WRITER, Record(UNIX + 1, "info", "task done", {"task": "8f2a44bb90", "file": "a b.py", "ms": 12.25})),
+    (WRITER, Record(UNIX + 1, "info", "task done", {"task_id": "8f2a44bb90", "file": "a b.py", "ms": 12.25})),
     (EDITOR, Record(UNIX + 2, "warning", "worker lost", {"worker": "writer.12"})),
     (WRITER, Record(UNIX + 3, "debug", "idle")),
-    (WRITER, Record(UNIX + 4, "error", "task failed", {"task": "8f2a44bb90"}, "Traceback:\n  at x\nValueError: no\n")),
+    (
+        WRITER,
+        Record(UNIX + 4, "error", "task failed", {"task_id": "8f2a44bb90"}, "Traceback:\n  at x\nValueError: no\n"),
+    ),
     (EDITOR, Record(UNIX + 5, "info", "hello from print", stream="stdout")),
     (EDITOR, Record(UNIX + 6, "error", "Traceback:\nKeyError", stream="stderr")),
     (RUN, Record(UNIX + 7, "info", "8 replicas ready in 1.9 s · hub ws://localhost:7700")),
@@ -26,10 +29,10 @@ HISTORY = [
 
 PLAIN = """\
 12:00:00.250   hub        ready  pid=41 seconds=0.5
-12:00:01.250   writer.12  task done  task=8f2a44bb file="a b.py" ms=12.25
+12:00:01.250   writer.12  task done  task_id=8f2a44bb file="a b.py" ms=12.25
 12:00:02.250 ! editor     worker lost  worker=writer.12
 12:00:03.250   writer.12  idle
-12:00:04.250 ✗ writer.12  task failed  task=8f2a44bb
+12:00:04.250 ✗ writer.12  task failed  task_id=8f2a44bb
                writer.12  │ Traceback:
                writer.12  │   at x
                writer.12  │ ValueError: no
@@ -123,7 +126,7 @@ def test_for_programs_each_record_is_one_json_line() -> None:
         "seconds": 0.5,
     }
     assert list(read[1])[:6] == ["time", "level", "peer", "agent", "replica", "event"]
-    assert (read[1]["peer"], read[1]["replica"], read[1]["task"]) == ("writer.12", 12, "8f2a44bb90")
+    assert (read[1]["peer"], read[1]["replica"], read[1]["task_id"]) == ("writer.12", 12, "8f2a44bb90")
     assert read[4]["exception"].endswith("ValueError: no\n")
     assert read[6] == {
         "time": "2026-03-01T12:00:06.250Z",

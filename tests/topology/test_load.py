@@ -190,7 +190,7 @@ def test_a_file_is_read_from_disk_and_named_as_the_user_named_it(tmp_path: Path)
     with pytest.raises(TopologyError) as caught:
         load_topology(file, {})
     assert caught.value.exit_code is ExitCode.INVALID
-    assert str(caught.value).startswith(f"{file}:6:60: workers.reviewer.replicas: expected a whole number")
+    assert str(caught.value).startswith(f"{file}:6:62: workers.reviewer.replicas: expected a whole number")
 
 
 def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:

@@ -28,5 +28,7 @@ except ValueError:
     logging.getLogger("library").exception("also %s", "failed", extra={"shelf": 7})
 logging.getLogger("httpx").info("a request")
 logging.getLogger("library").info("a note")
+logging.raiseExceptions = False
+logging.getLogger("library").info("%d does not fit", "this")
 warnings.warn("careful", stacklevel=1)
 print("printed")
