@@ -23,7 +23,7 @@ class Doorkeeper:
     @on_presence
     async def notice(self, change: Joined | Left, ctx: Context) -> None:
         what = "came" if isinstance(change, Joined) else f"went ({change.reason})"
-        self.seen.append(f"{change.peer.name} {what}")
+        self.seen.append(f"{change.peer.id} {what}")
         ctx.log.info("at the door", who=change.peer.id, what=what)
 
     @task

@@ -132,7 +132,12 @@ class Outbox:
 
     def once_sent(self, call: Callable[[float], None]) -> None:
         """Call `call`, with the time then, when the socket has taken everything that was put until now."""
-        self._once_sent.append(call)
+        if self.frames:
+            self._once_sent.append(call)
+        elif self.stalled:
+            self._in_flight.append(call)
+        else:
+            call(self.turn.now)
 
     def take(self, now: float) -> bytes:
         """Return everything to be written now, as one piece; empty when there is nothing, or the socket is stalled.

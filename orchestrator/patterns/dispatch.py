@@ -178,10 +178,10 @@ class Dispatcher:
         self._online = False
         self.workforce.disconnected()
 
-    def connected(self, now: float, *, again: bool) -> list[Effect]:
-        """Take up again what was under way; `again` says that this is not the first connection."""
+    def connected(self, now: float) -> list[Effect]:
+        """Take up what is waiting, and take up again what was under way."""
         self._online = True
-        self.workforce.connected(now, again=again)
+        self.workforce.connected(now)
         self._alarms_at(self.workforce.settles_at())
         effects: list[Effect] = []
         for job in self._jobs.values():

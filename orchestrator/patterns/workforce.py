@@ -13,7 +13,7 @@ from orchestrator.protocol.payloads import Load
 FULL_PAUSE: Final = 0.25
 """Seconds for which a worker that refused a task as full is not tried again."""
 RETURN_SECONDS: Final = 3.0
-"""Seconds after a reconnect in which workers that come back are not taken for gone."""
+"""Seconds after each connect in which absence proves nothing: workers start, or come back, at about the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,8 @@ class Workforce:
         for roster in self._rosters.values():
             roster.disconnected()
 
-    def connected(self, now: float, *, again: bool) -> None:
-        if again:
-            self._settled_at = now + RETURN_SECONDS
+    def connected(self, now: float) -> None:
+        self._settled_at = now + RETURN_SECONDS
         for seat in self.seats.values():
             if seat.pool.channel is None:
                 seat.present = True

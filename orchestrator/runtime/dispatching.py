@@ -90,8 +90,8 @@ class Desk:
 
     # -- what the connection says
 
-    def connected(self, *, again: bool) -> None:
-        self.apply(self.dispatcher.connected(self.now, again=again))
+    def connected(self) -> None:
+        self.apply(self.dispatcher.connected(self.now))
 
     def disconnected(self) -> None:
         self.dispatcher.disconnected()

@@ -183,7 +183,7 @@ class Replica:
         for team in self._teams.values():
             team.connected(again=again)
         if self._desk is not None:
-            self._desk.connected(again=again)
+            self._desk.connected()
         self.workload.connected()
 
     def _disconnected(self, event: events.Disconnected) -> None:

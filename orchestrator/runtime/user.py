@@ -114,12 +114,12 @@ class User:
                     if payload is not None:
                         for desk in self._desks.values():
                             desk.receive(sender, payload)
-                case events.Connected(resumed=again, metadata=metadata):
+                case events.Connected(metadata=metadata):
                     asks = (metadata or {}).get("asks")
                     self._asks = asks if isinstance(asks, dict) else {}
                     self._welcomed.set()
                     for desk in self._desks.values():
-                        desk.connected(again=again)
+                        desk.connected()
                 case events.Disconnected():
                     for desk in self._desks.values():
                         desk.disconnected()

@@ -40,6 +40,14 @@ def test_19_the_gap_counts_from_the_moment_the_socket_takes_the_ack() -> None:
     assert peer.all()[-1] == EMPTY
 
 
+def test_19_without_a_request_id_there_is_no_ack_and_the_roster_comes_all_the_same() -> None:
+    rig = Rig()
+    peer = rig.connect("a")
+    peer.send({"type": "subscribe", "channel": "x"})
+    rig.advance(0.03)
+    assert [frame["type"] for frame in peer.all()] == ["welcome", "presence"]
+
+
 def test_20_the_roster_of_an_empty_channel_is_sent() -> None:
     assert Rig().connect("a").join("x") == [EMPTY]
 

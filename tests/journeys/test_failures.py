@@ -47,7 +47,7 @@ def topology(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def desk(topology: Path) -> AsyncIterator[Running]:
     environ = {"DESK_KEY": f"{KEY.id}:{KEY.secret}"}
-    async with running(topology.name, directory=topology.parent, environ=environ) as run:
+    async with running(topology.name, "--log-level", "debug", directory=topology.parent, environ=environ) as run:
         await run.ready()
         yield run
 

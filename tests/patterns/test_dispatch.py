@@ -55,7 +55,8 @@ def helper(number: int, *capabilities: str) -> Present:
 
 def dispatcher(*present: Present, pool: Pool = POOL) -> Dispatcher:
     engine = Dispatcher("boss", Workforce([pool]), wall_offset=1_000.0)
-    engine.connected(0.0, again=False)
+    engine.connected(-RETURN_SECONDS)
+    engine.tick(0.0)
     if pool.channel is not None:
         join(engine, *present, whole=True)
     return engine
@@ -136,6 +137,15 @@ class TestChoice:
         assert str(error_of(dispatcher(helper(1)).submit(order(task="Wrong"), 0.0))) == (
             "no worker of this agent handles Wrong"
         )
+
+    def test_right_after_a_connect_nothing_is_concluded_from_absence(self) -> None:
+        """Workers start at about the same time as their coordinator."""
+        engine = Dispatcher("boss", Workforce([POOL]))
+        engine.connected(0.0)
+        join(engine, whole=True)
+        assert engine.submit(order(), 0.1) == []
+        assert engine.next_tick() == RETURN_SECONDS
+        assert isinstance(error_of(engine.tick(RETURN_SECONDS)), NoWorkerAvailable)
 
     def test_before_the_first_roster_nothing_is_concluded_from_absence(self) -> None:
         engine = Dispatcher("boss", Workforce([POOL]))
@@ -222,7 +232,7 @@ class TestUndelivered:
         engine = dispatcher(helper(1))
         engine.submit(order(), 0.0)
         assert engine.answered(("t1", 1), Unsent(), 0.1) == []
-        assert offers(engine.connected(0.5, again=True)) == [("t1", "helper.1", 2)]
+        assert offers(engine.connected(0.5)) == [("t1", "helper.1", 2)]
 
     @pytest.mark.parametrize(("task", "ending"), [("Once", WorkerLost), ("Safe", None)])
     def test_what_may_have_arrived_is_done_again_only_if_that_is_harmless(
@@ -309,7 +319,7 @@ class TestLostWorkers:
         engine = dispatcher(helper(1))
         engine.submit(order(task="Safe"), 0.0)
         engine.disconnected()
-        engine.connected(10.0, again=True)
+        engine.connected(10.0)
         assert join(engine, whole=True, now=10.1) == []
         assert engine.submit(order("t2"), 10.2) == []
         effects = join(engine, helper(1), now=11.0)
@@ -321,7 +331,7 @@ class TestLostWorkers:
         leave(engine, "helper.1", "lost", 1.0)
         engine.disconnected()
         assert ends(engine.tick(20.0)) == []
-        engine.connected(21.0, again=True)
+        engine.connected(21.0)
         assert ends(engine.tick(21.0 + RETURN_SECONDS - 0.1)) == []
         assert isinstance(error_of(engine.tick(21.0 + RETURN_SECONDS)), WorkerLost)
 
@@ -371,7 +381,7 @@ class TestStreams:
         engine.submit(order(task="Tell"), 0.0)
         engine.receive("helper.1", chunk(0), 1.0)
         engine.disconnected()
-        assert Send("helper.1", StreamResume("t1", 1)) in engine.connected(2.0, again=True)
+        assert Send("helper.1", StreamResume("t1", 1)) in engine.connected(2.0)
 
 
 class TestWithoutARoster:
