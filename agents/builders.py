@@ -7,14 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import field
 from typing import Final
 
-from orchestrator import Context, Event, StreamTask, Team, agent, on_event, task
+from orchestrator import Context, Declined, Event, StreamTask, Team, agent, on_event, task
 
 PATIENCE: Final = 10.0
 """Seconds that a foreman waits for the next part."""
-
-
-class NotBuilt(Exception):
-    """The asker is told this sentence."""
 
 
 class Build(StreamTask[str]):
@@ -51,7 +47,7 @@ class Foreman:
                     async with asyncio.timeout(PATIENCE):
                         part, builder = await done.get()
                 except TimeoutError:
-                    raise NotBuilt(f"nobody built {' or '.join(sorted(left))} within {PATIENCE:g} s") from None
+                    raise Declined(f"nobody built {' or '.join(sorted(left))} within {PATIENCE:g} s") from None
                 if part in left:
                     left.remove(part)
                     yield f"{builder} built {part}\n"

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from agents.source_advice import advise
-from agents.source_files import SourceFile, Sources, find_sources
+from agents.source_files import NoSource, SourceFile, Sources, find_sources
 from agents.source_metrics import NOT_PYTHON, FileReport, measure
 from agents.source_report import Look, Summary, Trouble, counted, summarise, worst_files, write_report
 from orchestrator import (
     Context,
+    Declined,
     Event,
     Joined,
     Left,
@@ -99,7 +100,10 @@ class Lead:
 
     @task
     async def review(self, ask: Review, ctx: Context) -> AsyncIterator[str]:
-        sources = await asyncio.to_thread(find_sources, ask.prompt)
+        try:
+            sources = await asyncio.to_thread(find_sources, ask.prompt)
+        except NoSource as error:
+            raise Declined(str(error)) from None
         yield f"Reviewing {counted(len(sources.files), 'file')} ...\n"
         reports, unreviewed = await self._hand_out(sources, ctx)
         ctx.log.info("all files are back", reviewed=len(reports), failed=len(unreviewed))

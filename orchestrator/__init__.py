@@ -27,10 +27,13 @@ if TYPE_CHECKING:
         on_presence,
         task,
     )
+    from orchestrator.errors import Declined
+    from orchestrator.runtime.user import User, connect
 
 __all__ = [
     "Claim",
     "Context",
+    "Declined",
     "Disconnected",
     "Event",
     "Handle",
@@ -41,8 +44,10 @@ __all__ = [
     "StreamTask",
     "Task",
     "Team",
+    "User",
     "Workers",
     "agent",
+    "connect",
     "every",
     "on_disconnect",
     "on_event",
@@ -50,12 +55,18 @@ __all__ = [
     "task",
 ]
 
+_ELSEWHERE = {
+    "Declined": "orchestrator.errors",
+    "User": "orchestrator.runtime.user",
+    "connect": "orchestrator.runtime.user",
+}
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that the command line starts without any of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module("orchestrator.agents"), name)
+    value = getattr(importlib.import_module(_ELSEWHERE.get(name, "orchestrator.agents")), name)
     globals()[name] = value
     return value
 

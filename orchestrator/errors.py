@@ -254,5 +254,9 @@ class StreamBroken(DispatchError):
         return f"the stream of {self.task} broke after {count} chunk{'' if count == 1 else 's'}: {self.reason}"
 
 
+class Declined(OrchestratorError):
+    """Raised by a handler to say no: its caller gets the sentence, and the log no traceback."""
+
+
 class ClaimLost(OrchestratorError):
     """A claim that this agent held is no longer its own."""

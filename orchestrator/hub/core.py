@@ -209,8 +209,11 @@ class Hub:
         self._drop_slow()
         return receivers
 
-    def drain(self, now: float) -> None:
-        """Tell everybody that the hub is going away, and close them all, spread over the time that there is."""
+    def drain(self, now: float) -> float:
+        """Tell everybody that the hub is going away, and close them all, spread over the time that there is.
+
+        Returns the seconds until the last close.
+        """
         self.turn.now = now
         self.draining = True
         farewell = wire.going_away(self.settings.retry_after_ms)
@@ -224,6 +227,7 @@ class Hub:
             if group:
                 self._timers.at(now + step * _DRAIN_STEP, partial(self._dismiss, group))
         self.tick(now)
+        return window
 
     # -- the ends of connections
 

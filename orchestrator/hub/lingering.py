@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 UNREAD: Final = 262_144
 """Bytes that are read and thrown away before the other side has to wait for the end."""
+_TLS_WAIT: Final = 1.0
 
 
 class Lingering(asyncio.Protocol):
@@ -23,10 +24,12 @@ class Lingering(asyncio.Protocol):
         self._transport = transport
         self._on_lost = on_lost
         self._thrown_away = 0
-        self._deadline = asyncio.get_running_loop().call_later(wait, transport.abort)
         transport.set_protocol(self)
         if transport.can_write_eof():
             transport.write_eof()
+        else:  # TLS has no half-close: the other side may be waiting for us to end
+            wait = min(wait, _TLS_WAIT)
+        self._deadline = asyncio.get_running_loop().call_later(wait, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         self._thrown_away += len(data)

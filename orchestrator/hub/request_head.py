@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _VERSION: Final = "13"
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class HttpRefusal(Exception):
@@ -106,7 +108,7 @@ def check_upgrade(target: str, fields: Iterable[tuple[str, str]]) -> Upgrade:
 
 def _field(line: bytes) -> tuple[str, str]:
     name, colon, value = line.partition(b":")
-    if not colon or not name or name.strip() != name:
+    if not colon or not _NAME.fullmatch(name):
         raise ValueError("a header line has no name")
     return name.decode("ascii"), value.decode("latin-1")
 

@@ -64,9 +64,13 @@ class Server:
         return self.hub.draining
 
     async def start(self, listening: socket.socket) -> None:
-        """Serve on a socket that is bound; it is closed with the server. Raises `KeyProblem` for unusable TLS files."""
+        """Serve on a socket that listens; it is closed with the server. Raises `KeyProblem` for unusable TLS files."""
         loop = asyncio.get_running_loop()
-        tls = _tls(self.settings)
+        try:
+            tls = _tls(self.settings)
+        except KeyProblem:
+            listening.close()
+            raise
         self._driver = Driver(self.hub, loop)
         self._runner = web.AppRunner(
             make_app(self),
@@ -84,9 +88,9 @@ class Server:
     async def drain(self) -> None:
         """Say goodbye to everybody, wait until they are gone or the grace is over, and stop."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.settings.drain_window + self.settings.drain_grace
-        self.hub.drain(self._driver.clock())
+        until_last = self.hub.drain(self._driver.clock())
         self._driver.settle()
+        deadline = loop.time() + until_last + self.settings.drain_grace
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 while self._peers:

@@ -66,7 +66,7 @@ class SocketPeer(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._ws = transport
-        self._transport.set_write_buffer_limits(high=0)
+        self._transport.set_write_buffer_limits(high=1, low=0)  # whatever waits, waits in the outbox
         if not isinstance(self._admitted, CloseCode):
             now = self._driver.clock()
             self._connection = self._driver.hub.connect(self._admitted, self._outbox, now, self._driver.wall())

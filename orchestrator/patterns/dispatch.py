@@ -298,7 +298,9 @@ class Dispatcher:
             if job.seat is not None and job.seat.peer == sender:  # it has been started anew since
                 effects = self._lost(job, sender, "restarted", now)
         elif isinstance(payload, TaskError):
-            error = TaskFailed(job.name, payload.error.type, payload.error.message, sender, payload.attempt)
+            error = TaskFailed(
+                job.name, payload.error.type, payload.error.message, sender, payload.attempt or job.attempt
+            )
             effects = self._end(job, error=error)
         elif isinstance(payload, TaskRefused):
             effects = self._refused(job, sender, payload, now)

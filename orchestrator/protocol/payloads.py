@@ -35,7 +35,10 @@ class Failure(Struct, frozen=True, omit_defaults=True):
 
 
 class TaskOffer(Payload, tag="task", frozen=True):
-    """A task for one worker. `payload` is the JSON of the task's fields; older programs send `prompt` alone."""
+    """A task for one worker. `payload` is the JSON of the task's fields; older programs send `prompt` alone.
+
+    Attempts count from 1; 0 is a sender's that knows of none.
+    """
 
     task_id: str
     origin: str = field(name="from", default="")
@@ -43,7 +46,7 @@ class TaskOffer(Payload, tag="task", frozen=True):
     task: str = ""
     payload: Raw = Raw(b"")
     prompt: str | None = None
-    attempt: int = 1
+    attempt: int = 0
     deadline: float | None = None
     """Unix seconds after which the caller no longer waits."""
     traceparent: str | None = None
@@ -51,7 +54,7 @@ class TaskOffer(Payload, tag="task", frozen=True):
 
 class TaskAccepted(Payload, tag="task-accepted", frozen=True):
     task_id: str
-    attempt: int = 1
+    attempt: int = 0
     load: Load | None = None
 
 
@@ -59,7 +62,7 @@ class TaskRefused(Payload, tag="task-refused", frozen=True):
     """`reason` is `full`, `draining` or `unknown task`, or a sentence about a payload that does not fit its task."""
 
     task_id: str
-    attempt: int = 1
+    attempt: int = 0
     reason: str = ""
     load: Load | None = None
 
@@ -68,7 +71,7 @@ class TaskProgress(Payload, tag="task-progress", frozen=True):
     """A sign of life of a running task, with what its handler last said of its progress."""
 
     task_id: str
-    attempt: int = 1
+    attempt: int = 0
     progress: float | None = None
     message: str | None = None
 
@@ -83,7 +86,7 @@ class TaskResult(Payload, tag="task-result", frozen=True):
 class TaskError(Payload, tag="task-error", frozen=True):
     task_id: str
     error: Failure
-    attempt: int = 1
+    attempt: int = 0
     load: Load | None = None
 
 

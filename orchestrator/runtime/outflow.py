@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from orchestrator.errors import OrchestratorError, PayloadTooLarge, PeerNotFound
+from orchestrator.errors import OrchestratorError, PayloadTooLarge, PeerNotFound, TaskCancelled
 from orchestrator.patterns.effects import Accepted, Answer, Refused, Send, Unsent
 from orchestrator.patterns.stream import Writer
 from orchestrator.protocol.payloads import Failure
@@ -84,6 +84,12 @@ class Outflow:
 
     def connected(self) -> None:
         self._go_on()
+
+    def abandon(self) -> None:
+        """Send nothing more: the reader has said that it does not want it, or is gone for good."""
+        self._broken = self._broken or TaskCancelled(self.writer.stream_id, None)
+        self._moved.set()
+        self.close()
 
     def close(self) -> None:
         if isinstance(self._held, asyncio.TimerHandle):

@@ -24,10 +24,14 @@ from orchestrator.runtime.handler_context import MessageContext, Surroundings
 from orchestrator.runtime.invocation import fault
 from orchestrator.runtime.relations import HubPresence, HubTeam
 from orchestrator.runtime.workload import Workload
-from orchestrator.topology import plan
+from orchestrator.topology import replica as topology
 
 HANDLERS_AT_ONCE: Final = 10_000
 """Handlers of events and presence that run at once; a message beyond them is dropped, and the log says so."""
+
+
+GOODBYE_SECONDS: Final = 1.0
+"""How long an end waits for the hub to take what callers are told about tasks that were cut off."""
 
 
 class Connection(Link, Protocol):
@@ -45,7 +49,7 @@ class Replica:
 
     def __init__(
         self,
-        planned: plan.Replica,
+        planned: topology.Replica,
         code: AgentCode,
         connection: Connection,
         *,
@@ -129,6 +133,7 @@ class Replica:
         await self.workload.close()
         await self._handlers.close()
         await self._lifecycle("teardown")
+        await self._courier.settled(GOODBYE_SECONDS)
         self._ticker.close()
         await self._courier.close()
 
@@ -262,7 +267,7 @@ class Replica:
                 await result
 
 
-def _desk(planned: plan.Replica, courier: Courier, offset: float, log: Any, changed: Callable[[], None]) -> Desk:
+def _desk(planned: topology.Replica, courier: Courier, offset: float, log: Any, changed: Callable[[], None]) -> Desk:
     pools = [
         Pool(
             agent=pool.agent,
@@ -277,5 +282,5 @@ def _desk(planned: plan.Replica, courier: Courier, offset: float, log: Any, chan
     return Desk(dispatcher, courier, log, changed)
 
 
-def _timeouts(planned: plan.Replica) -> dict[str, float]:
+def _timeouts(planned: topology.Replica) -> dict[str, float]:
     return {task.name: pool.timeout for pool in planned.pools for task in pool.tasks}

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from orchestrator.topology.plan import Plan
 
 HUB_RESTART: Final = RestartPolicy("always", delay=0.2, max_delay=5.0, max_attempts=10, window=60.0)
+LEAST_GRACE: Final = 1.0
+"""Seconds that an agent has to end, however long those before it took."""
 HUB_GRACE: Final = 3.0
 """Seconds that the hub has at most to say goodbye, once the agents have had theirs."""
 
@@ -105,6 +107,9 @@ class _Run:
         self._announced = False
         self._tally: dict[str, int] = {}
         self._outcome: int = ExitCode.DONE
+        self._signal: int | None = None
+        self._deadline: float | None = None
+        """When the grace that all agents share is over."""
         self._asking: asyncio.Task[None] | None = None
         # Jitter keeps replicas that fell together from rising together.
         self._supervisor = s.Supervisor(_children(plan), lambda: random.uniform(0.75, 1.25))  # noqa: S311 - no secret
@@ -144,7 +149,7 @@ class _Run:
                     self._heard(fact)
                     continue
                 case Answered():
-                    self._outcome = fact.code
+                    self._outcome = self._unless_cut_off(fact.code)
                     actions = [] if self._supervisor.stopping else self._supervisor.handle(s.StopAsked())
                 case Interrupted():
                     self._interrupted(fact.number)
@@ -154,8 +159,8 @@ class _Run:
                         self._readiness.gone(fact.name)
                     actions = self._supervisor.handle(fact)
             self._act(actions)
-        if self._asking is not None:
-            self._asking.cancel()
+        if self._asking is not None and self._asking.cancel():
+            self._outcome = self._unless_cut_off(ExitCode.FAILED)
 
     # -- facts
 
@@ -197,9 +202,14 @@ class _Run:
             self._outcome = 128 + number
             return
         self._output.say("info", f"{s.signal_name(number)}: ending in peace", grace=self._options.grace)
-        if self._asking is not None and not self._asking.done():
-            self._asking.cancel()
-            self._outcome = 128 + number  # an answer that was cut off must not pass for a complete one
+        self._signal = number
+        if self._asking is not None and not self._settled.is_set():
+            self._asking.cancel()  # nothing was asked yet, and nobody takes anything new from now on
+            self._outcome = 128 + number
+
+    def _unless_cut_off(self, code: int) -> int:
+        """An answer that a signal cut off must not pass for a complete one; one that got to its end does."""
+        return code if self._signal is None or code == ExitCode.DONE else 128 + self._signal
 
     # -- actions
 
@@ -214,7 +224,7 @@ class _Run:
                     self._output.tell(self._lives.sources[name], "warning", event, attempt=attempt)
                     self._later(delay, s.Due(name))
                 case s.Drain(names, rank):
-                    grace = min(self._options.grace, HUB_GRACE) if HUB_NAME in names else self._options.grace
+                    grace = HUB_GRACE if HUB_NAME in names else self._grace_left()
                     for name in names:
                         self._lives.drain(name, grace - min(1.0, 0.2 * grace))  # who needs it all still says goodbye
                     self._later(grace, s.GraceOver(rank))
@@ -230,6 +240,12 @@ class _Run:
                 case s.AllStopped():
                     pass
         self._note_readiness()
+
+    def _grace_left(self) -> float:
+        """Return what the ranks before have left of the grace, which all agents share."""
+        now = self._clock()
+        self._deadline = self._deadline or now + self._options.grace
+        return max(self._deadline - now, LEAST_GRACE)
 
     def _later(self, delay: float, fact: s.Fact) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(delay, self._facts.put_nowait, fact))
@@ -275,10 +291,30 @@ class NeverReady(OrchestratorError):
 
 
 def _children(plan: Plan) -> list[s.Child]:
-    """Return the hub, if it is ours, and the replicas: those that take work before those that hand it out."""
-    hub = [s.Child(HUB_NAME, HUB_RESTART, rank=1, essential=True)] if plan.hub.url is None else []
-    ordered = sorted(plan.replicas, key=lambda replica: replica.role == "coordinator")
-    return hub + [s.Child(replica.peer_id, replica.restart) for replica in ordered]
+    """Return the hub, if it is ours, and the replicas: those that take work before those that hand it out.
+
+    They end the other way round, so that a task under way finds those whom it needs.
+    """
+    ranks = stop_ranks(plan)
+    hub = [s.Child(HUB_NAME, HUB_RESTART, rank=max(ranks.values()) + 1, essential=True)] if plan.hub.url is None else []
+    ordered = sorted(plan.replicas, key=lambda replica: ranks[replica.agent], reverse=True)
+    return hub + [s.Child(replica.peer_id, replica.restart, rank=ranks[replica.agent]) for replica in ordered]
+
+
+def stop_ranks(plan: Plan) -> dict[str, int]:
+    """Return when each agent is told to end: after everybody who hands it work; those who hand out none come last."""
+    workers = {replica.agent: {pool.agent for pool in replica.pools} for replica in plan.replicas}
+    ranks: dict[str, int] = {}
+    waiting = {agent for agent, below in workers.items() if below}
+    while waiting:
+        # Agents that hand each other work have no first: they end together.
+        first = {
+            agent for agent in waiting if not any(agent in workers[other] for other in waiting - {agent})
+        } or waiting
+        ranks.update(dict.fromkeys(first, max(ranks.values(), default=-1) + 1))
+        waiting = waiting - first
+    last = max(ranks.values(), default=-1) + 1
+    return {agent: ranks.get(agent, last) for agent in workers}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from msgspec import Raw
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.agents.describe import AgentCode, Handler
+from orchestrator.errors import OrchestratorError
 from orchestrator.patterns.effects import Answer, Note, Send
 from orchestrator.patterns.intake import Abort, Effect, Intake, Outcome, Resend, Run
 from orchestrator.protocol.frames import encode_json
@@ -162,6 +163,8 @@ class Workload:
             elif isinstance(effect, Abort):
                 self._log.info("cancelled", task_id=effect.task_id, reason=effect.reason)
                 self._running[effect.task_id].cancel()
+                if effect.task_id in self._flows:
+                    self._flows.pop(effect.task_id).abandon()
             elif isinstance(effect, Resend):
                 if effect.task_id in self._flows:
                     self._flows[effect.task_id].resume(0)
@@ -210,6 +213,9 @@ class Workload:
             error = None
         except InvalidMessage as mistake:
             error = Failure("InvalidMessage", str(mistake))
+        except OrchestratorError as known:  # it says itself what happened: nobody needs to be shown where
+            error = Failure(type(known).__name__, str(known))
+            log.warning("not done", error=f"{error.type}: {error.message}")
         except Exception as raised:  # noqa: BLE001 - whatever a handler raises is its outcome, told to its caller
             told = fault(raised)
             error = told.failure
@@ -250,7 +256,7 @@ class Workload:
             self._surroundings,
             log,
             task_id=offer.task_id,
-            attempt=offer.attempt,
+            attempt=max(offer.attempt, 1),
             deadline=offer.deadline,
             sender=run.sender,
             traceparent=offer.traceparent,

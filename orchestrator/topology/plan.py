@@ -207,7 +207,6 @@ class _Resolving:
                     permissions=scope.permissions,
                     grants=scope.grants,
                     inherit_environment=entry.inherit_environment,
-                    tasks_timeout=entry.tasks.timeout,
                     restart=RestartPolicy(**restart.model_dump()),
                     reconnect=ReconnectLimits(**reconnect.model_dump()),
                 )

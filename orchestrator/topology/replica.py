@@ -106,8 +106,6 @@ class Replica:
     permissions: frozenset[Action]
     grants: Grants
     inherit_environment: bool = True
-    tasks_timeout: float = 120.0
-    """Seconds that a task of its own may take where its caller says nothing else."""
     restart: RestartPolicy = RestartPolicy()
     reconnect: ReconnectLimits = ReconnectLimits()
 

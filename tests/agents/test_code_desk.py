@@ -23,9 +23,9 @@ from agents.code_desk import (
     SecondLook,
     WorstFiles,
 )
-from agents.source_files import NoSource, SourceFile, find_sources
+from agents.source_files import SourceFile, find_sources
 from agents.source_report import WORST
-from orchestrator import Joined, Left, Peer, Presence
+from orchestrator import Declined, Joined, Left, Peer, Presence
 from orchestrator.errors import NoWorkerAvailable, WorkerLost
 from orchestrator.patterns.roster import Change
 from tests.agents.in_process import HandWork, Room, Told, ask
@@ -172,7 +172,7 @@ async def test_what_is_missing_is_asked_for_again(package: Path) -> None:
 )
 async def test_what_cannot_be_reviewed_is_said_before_anything_is_handed_out(prompt: str, sentence: str) -> None:
     async with desk() as team:
-        with pytest.raises(NoSource) as refused:
+        with pytest.raises(Declined) as refused:
             await team.review(prompt)
         assert sentence in str(refused.value)
         assert team.workers.done == []

@@ -6,9 +6,10 @@ import asyncio
 import base64
 import json
 import os
+import socket
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import uvloop
@@ -44,9 +45,15 @@ def on_both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[st
 
 
 @asynccontextmanager
-async def server(settings: Settings | None = None, address: str = "127.0.0.1:0") -> AsyncIterator[Server]:
+async def server(
+    settings: Settings | None = None, address: str = "127.0.0.1:0", send_buffer: int | None = None
+) -> AsyncIterator[Server]:
+    """Serve; `send_buffer` is what the kernel takes for one connection, in bytes."""
+    listening = listen(parse_address(address))
+    if send_buffer is not None:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     running = Server(KeyRing([KEY], [PAGE_KEY]), settings or Settings(drain_grace=0.5))
-    await running.start(listen(parse_address(address)))
+    await running.start(listening)
     try:
         yield running
     finally:
@@ -98,6 +105,16 @@ class Raw:
 
     def say(self, message: object) -> None:
         self.send(frame(TEXT, json.dumps(message).encode()))
+
+    def stop_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        self._transport.resume_reading()
+
+    @property
+    def _transport(self) -> asyncio.Transport:
+        return cast(asyncio.Transport, self.writer.transport)
 
     async def head(self) -> tuple[int, bytes]:
         """Return the status and the head of an HTTP answer."""

@@ -18,11 +18,8 @@ from tests.hub.sockets import (
     Raw,
     frame,
     on_both_loops,
-    raw,
     raw_peer,
     server,
-    token,
-    upgrade,
 )
 
 PING_TEXT = b'{"type":"ping","requestId":"1"}'
@@ -183,44 +180,47 @@ async def test_19_ack_and_roster_come_at_least_20_ms_apart() -> None:
 
 @on_both_loops
 async def test_63_a_reader_that_stalls_is_closed_and_delays_nobody() -> None:
-    async with server() as hub, raw_peer(hub.url, "quick") as quick, raw_peer(hub.url, "s") as sender:
-        quick.say({"type": "subscribe", "channel": "x", "requestId": "1"})
-        assert (await quick.message())["type"] == "ack"
+    async with (
+        server(send_buffer=32_768) as hub,
+        raw_peer(hub.url, "quick") as quick,
+        raw_peer(hub.url, "s") as sender,
+        raw_peer(hub.url, "slow") as slow,
+    ):
+        quick.say({"type": "subscribe", "channel": "x"})
         assert (await quick.message())["type"] == "presence"
-        slow = socket.socket()
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.setblocking(False)
-        loop = asyncio.get_running_loop()
-        host, _, port = hub.url.removeprefix("ws://").rpartition(":")
-        await loop.sock_connect(slow, (host, int(port)))
-        await loop.sock_sendall(slow, upgrade(f"/v1?token={token('slow')}"))
-        await loop.sock_sendall(slow, frame(TEXT, b'{"type":"subscribe","channel":"x"}'))
+        slow.say({"type": "subscribe", "channel": "x"})
         assert (await quick.message())["joined"] == [{"peerId": "slow"}]
+        slow.stop_reading()
         message = frame(TEXT, b'{"type":"publish","channel":"x","requestId":"1","data":"%b"}' % (b"y" * 60_000))
-        gone = False
-        for _ in range(200):
+        received, seen = 0, {}
+        while "left" not in seen:
             sender.send(message)
             assert (await sender.message())["type"] == "ack"
             seen = await quick.message()
-            if seen["type"] == "presence":
-                assert seen["left"] == [{"peerId": "slow", "reason": "lost"}]
-                gone = True
-                break
-            assert len(seen["data"]) == 60_000
-        assert gone
-        slow.close()
+            received += "data" in seen
+            assert received < 500
+        assert seen["left"] == [{"peerId": "slow", "reason": "lost"}]
+        assert received > 16
+        slow.go_on_reading()
+        assert await slow.close_code() == 1008
 
 
 @on_both_loops
 async def test_63_what_a_socket_cannot_take_at_once_arrives_whole_when_it_reads_again() -> None:
-    async with server() as hub, raw_peer(hub.url, "s") as sender, raw(hub.url) as slow:
-        slow.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.send(upgrade(f"/v1?token={token('slow')}"))
-        await slow.head()
-        assert (await slow.message())["type"] == "welcome"
-        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a socket's, and reads
-        for n in range(60):
-            sender.say({"type": "send", "to": "slow", "data": [n, "y" * 20_000], "requestId": "1"})
-            assert (await sender.message())["type"] == "ack"
-        slow.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        assert [(await slow.message())["data"][0] for _ in range(60)] == list(range(60))
+    async with (
+        server(send_buffer=32_768) as hub,
+        raw_peer(hub.url, "s") as sender,
+        raw_peer(hub.url, "slow") as slow,
+    ):
+        slow.stop_reading()
+        (connection,) = (held for held in hub.hub.connections() if held.peer_id == "slow")
+        count = 0
+        while not connection.outbox.stalled or connection.outbox.unsent < 200_000:
+            sender.say({"type": "send", "to": "slow", "data": [count, "y" * 60_000], "requestId": "1"})
+            sender.say({"type": "send", "to": "slow", "data": [count + 1, "y"], "requestId": "1"})
+            assert (await sender.message())["type"] == (await sender.message())["type"] == "ack"
+            count += 2
+            if len(connection.outbox.frames) > 8:
+                break
+        slow.go_on_reading()
+        assert [(await slow.message())["data"][0] for _ in range(count)] == list(range(count))

@@ -66,7 +66,7 @@ def test_what_the_file_says_of_an_agent_reaches_its_replicas() -> None:
     )
     worker = plan.replicas[0]
     assert (worker.name, worker.concurrency, worker.capabilities) == ("The Worker", 4, ("pdf",))
-    assert (worker.environment, worker.inherit_environment, worker.tasks_timeout) == ({"A": "1"}, False, 120.0)
+    assert (worker.environment, worker.inherit_environment) == ({"A": "1"}, False)
     assert (worker.restart.condition, worker.restart.max_attempts, worker.restart.delay) == ("always", None, 1.0)
     assert (worker.reconnect.max_attempts, worker.reconnect.max_delay) == (100, 5.0)
     assert worker.peer_metadata["capabilities"] == ["pdf"]
