@@ -52,8 +52,11 @@ def search_roots(directory: Path) -> tuple[Path, ...]:
 
 
 def _import(name: str, roots: tuple[Path, ...]) -> ModuleType:
+    packages = name.split(".")
     try:
-        module = importlib.import_module(name)
+        for depth in range(1, len(packages) + 1):
+            _refuse_links_out(".".join(packages[:depth]), roots)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module is there, and something that it imports is not: its author wants to see where
@@ -61,8 +64,6 @@ def _import(name: str, roots: tuple[Path, ...]) -> ModuleType:
             f"there is no module {error.name!r}{did_you_mean(name, _modules_near(name, roots))}; "
             f"looked in {', '.join(map(str, roots))} and among the installed packages"
         ) from None
-    _refuse_links_out(name, module, roots)
-    return module
 
 
 def _modules_near(name: str, roots: tuple[Path, ...]) -> list[str]:
@@ -77,11 +78,15 @@ def _modules_near(name: str, roots: tuple[Path, ...]) -> list[str]:
     return found
 
 
-def _refuse_links_out(name: str, module: ModuleType, roots: tuple[Path, ...]) -> None:
-    """Raise `HandlerError` for a file that seems to lie in one of the roots and really lies elsewhere."""
-    if module.__file__ is None:
+def _refuse_links_out(name: str, roots: tuple[Path, ...]) -> None:
+    """Raise `HandlerError` for a module that seems to lie in one of the roots and really lies elsewhere.
+
+    Looks before anything of the module is run; the packages that it is in have been looked at, and run, before.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or not spec.has_location:
         return
-    seeming, real = Path(module.__file__).absolute(), Path(module.__file__).resolve()
+    seeming, real = Path(spec.origin).absolute(), Path(spec.origin).resolve()
     installed = [Path(path).resolve() for path in {*sysconfig.get_paths().values(), *map(str, roots)}]
     if any(seeming.is_relative_to(root) for root in roots) and not any(real.is_relative_to(path) for path in installed):
         raise HandlerError(f"module {name!r} is a link out of the topology's directory, to {real}")

@@ -352,7 +352,11 @@ class Session:
         metadata = None if frame.metadata is UNSET else frame.metadata
         self.inbox.append(Connected(frame.peer_id, resumed, frame.expires_at, frame.max_message_size, metadata))
         effects: list[Effect] = [
-            Noted("info", "connected", {"hub": self._hub, "peer": frame.peer_id, "resumed": resumed})
+            Noted(
+                "info" if resumed else "debug",
+                "connected",
+                {"hub": self._hub, "peer": frame.peer_id, "resumed": resumed},
+            )
         ]
         if resumed:
             effects += self._exchange.resume(link.epoch, now)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from orchestrator.errors import ExitCode
 from orchestrator.hub.server import Server
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from orchestrator.hub.keys import KeyRing
     from orchestrator.hub.settings import Settings
 
+_T = TypeVar("_T")
 _log: Final = logging.getLogger("orchestrator.hub")
 
 
@@ -27,23 +27,25 @@ def serve(
     settings: Settings,
     *,
     on_ready: Callable[[Server], None] | None = None,
-    beside: Callable[[Server, asyncio.Event], Awaitable[None]] | None = None,
+    beside: Callable[[Server, asyncio.Event], Coroutine[Any, Any, None]] | None = None,
 ) -> int:
     """Run a hub until SIGTERM or SIGINT, drain it, and return the exit code.
 
-    `beside` runs as long as the hub does, and is cancelled then; it may set the event, which stops the hub like a
-    signal. A second signal ends the process at once. Raises `KeyProblem` for TLS files that cannot be used.
+    `beside` runs as long as the hub does, and is cancelled then; by setting the event it stops the hub like a signal.
+    A second signal ends the process at once. Raises `KeyProblem` for TLS files that cannot be used.
     """
-    return _runner()(_serve(listening, keys, settings, on_ready, beside))
+    return run_fast(serve_here(listening, keys, settings, on_ready=on_ready, beside=beside))
 
 
-async def _serve(
+async def serve_here(
     listening: socket.socket,
     keys: KeyRing,
     settings: Settings,
-    on_ready: Callable[[Server], None] | None,
-    beside: Callable[[Server, asyncio.Event], Awaitable[None]] | None,
+    *,
+    on_ready: Callable[[Server], None] | None = None,
+    beside: Callable[[Server, asyncio.Event], Coroutine[Any, Any, None]] | None = None,
 ) -> int:
+    """Do what `serve` does, on the loop that runs already; its handlers for the two signals become the hub's."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,7 +55,7 @@ async def _serve(
     if on_ready is not None:
         on_ready(server)
     async with asyncio.TaskGroup() as tasks:
-        companion = None if beside is None else tasks.create_task(_companion(beside, server, stop))
+        companion = None if beside is None else tasks.create_task(beside(server, stop))
         await stop.wait()
         _log.info("the hub is shutting down")
         await server.drain()
@@ -62,10 +64,13 @@ async def _serve(
     return ExitCode.DONE
 
 
-async def _companion(
-    beside: Callable[[Server, asyncio.Event], Awaitable[None]], server: Server, stop: asyncio.Event
-) -> None:
-    await beside(server, stop)
+def run_fast(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run `main` to its end on the fastest loop there is."""
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        return asyncio.run(main)
+    return uvloop.run(main)
 
 
 def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
@@ -73,11 +78,3 @@ def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
     stop.set()
-
-
-def _runner() -> Callable[[Awaitable[int]], int]:
-    if sys.platform == "win32":
-        return asyncio.run  # type: ignore[return-value,unreachable]
-    import uvloop
-
-    return uvloop.run  # type: ignore[return-value]

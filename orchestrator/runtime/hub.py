@@ -1,7 +1,8 @@
-"""The main of a supervised hub process: ``python -m orchestrator.runtime.hub FD``.
+"""The main of a hub process that another process supervises: ``python -m orchestrator.runtime.hub FD``.
 
-FD is the child's end of the private socket pair to its parent: the keys and the number of the listening socket come
-down it, so neither argv nor environment holds a secret.
+FD is the child's end of the private socket pair to its parent: the spec with the keys comes down it, `Ready` goes back.
+The listening socket is the parent's, inherited under the number that the spec names, so that connections wait in its
+backlog while a hub that crashed is started again.
 """
 
 from __future__ import annotations
@@ -11,67 +12,86 @@ import contextlib
 import socket
 import sys
 import time
-from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.serve import serve
-from orchestrator.hub.server import Server
+from orchestrator.hub.serve import run_fast, serve_here
 from orchestrator.hub.settings import Settings
-from orchestrator.runtime.control import MAX_LINE, ControlChannel, Drain, HubSpec, Ready
+from orchestrator.runtime.control import ControlChannel, Drain, Ending, HubSpec, Ready, ToChild
 from orchestrator.runtime.logs import configure_child
 from orchestrator.runtime.parent import die_with_parent, watch_parent
 
-ORPHAN_DRAIN: Final = 0.3
-"""Seconds in which a hub without a parent says goodbye: nobody is left whom it serves."""
+if TYPE_CHECKING:
+    from orchestrator.hub.server import Server
+
+_ORPHAN_GRACE: Final = 0.5
+"""Seconds for the goodbyes of a hub whose parent is gone; the watch on the parent kills it a little later."""
+
+
+async def serve_parent(end: socket.socket) -> int:
+    """Serve what the spec on the control socket says, and return the exit code."""
+    began = time.monotonic()
+    channel = await ControlChannel.of_child(end)
+    spec = await anext(aiter(channel), None)
+    if not isinstance(spec, HubSpec):
+        return ExitCode.FAILED
+    configure_child({"process": "hub"}, spec.log_level)
+
+    async def follow(server: Server, stop: asyncio.Event) -> None:
+        _watch(end, server, stop)
+        await _obey(channel, server, stop)
+
+    listening = socket.socket(fileno=spec.listening)
+    listening.setblocking(False)
+    try:
+        return await serve_here(
+            listening,
+            KeyRing(spec.keys),
+            _within(spec.grace),
+            on_ready=lambda _server: channel.send(Ready(time.monotonic() - began)),
+            beside=follow,
+        )
+    except OrchestratorError as error:
+        channel.send(Ending(str(error)))
+        return error.exit_code
+    finally:
+        await channel.close()
+
+
+def _within(grace: float) -> Settings:
+    """Return settings with which a drain that starts by a signal takes no longer than `grace` seconds."""
+    return Settings(drain_window=grace / 2, drain_grace=grace / 2)
+
+
+async def _obey(channel: ControlChannel[ToChild], server: Server, stop: asyncio.Event) -> None:
+    async for message in channel:
+        if isinstance(message, Drain):
+            server.hurry(message.grace / 2)
+            stop.set()
+    server.hurry(_ORPHAN_GRACE / 2)
+    stop.set()
+
+
+def _watch(end: socket.socket, server: Server, stop: asyncio.Event) -> None:
+    """Stop when the parent is gone, also when its last message is not read yet."""
+    loop = asyncio.get_running_loop()
+
+    def orphaned() -> None:
+        server.hurry(_ORPHAN_GRACE / 2)
+        stop.set()
+
+    def tell_loop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself meanwhile
+            loop.call_soon_threadsafe(orphaned)
+
+    watch_parent(end, tell_loop)
 
 
 def main() -> int:
-    """Serve what the spec on the socket pair says, and return the exit code."""
-    began = time.monotonic()
     end = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent(end)
-    spec = _read_spec(end)
-    if spec is None:
-        return ExitCode.FAILED
-    configure_child({"process": "hub"}, spec.log_level)
-    listening = socket.socket(fileno=spec.listening)
-    listening.setblocking(False)
-
-    async def follow_parent(server: Server, stop: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-
-        def end_within(seconds: float) -> None:
-            server.settings = replace(server.settings, drain_window=seconds, drain_grace=seconds)
-            stop.set()
-
-        def orphaned() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended by itself meanwhile
-                loop.call_soon_threadsafe(end_within, ORPHAN_DRAIN)
-
-        watch_parent(end, orphaned)
-        channel = await ControlChannel.of_child(end)
-        channel.send(Ready(time.monotonic() - began))
-        async for message in channel:
-            if isinstance(message, Drain):
-                end_within(message.grace / 2)
-        end_within(ORPHAN_DRAIN)
-
-    return serve(listening, KeyRing(spec.keys), Settings(), beside=follow_parent)
-
-
-def _read_spec(end: socket.socket) -> HubSpec | None:
-    """Read the first line and not a byte of the next; `None` when the parent is gone before it was whole."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        byte = end.recv(1)
-        if not byte or len(line) > MAX_LINE:
-            return None
-        line += byte
-    return msgspec.json.decode(bytes(line), type=HubSpec)
+    return run_fast(serve_parent(end))
 
 
 if __name__ == "__main__":

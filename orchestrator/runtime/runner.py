@@ -174,8 +174,8 @@ class _Run:
             case Online(online=online, detail=detail):
                 news = self._readiness.online(heard.name, online)
                 if news and not self._supervisor.stopping:
-                    level, event = ("info", "is back at the hub") if online else ("warning", "has lost the hub")
-                    self._output.tell(source, level, event, **({"detail": detail} if detail else {}))
+                    event = "is back at the hub" if online else "has lost the hub"
+                    self._output.tell(source, "debug", event, **({"detail": detail} if detail else {}))
             case Tally(counts=counts):
                 for what, count in counts.items():
                     self._tally[what] = self._tally.get(what, 0) + count
