@@ -38,7 +38,10 @@ class Context(ABC):
 
     @abstractmethod
     def progress(self, fraction: float | None = None, message: str | None = None) -> None:
-        """Tell the caller how far the task is; `fraction` runs from 0 to 1. Told at once, and kept for heartbeats."""
+        """Tell the caller how far the task is; `fraction` runs from 0 to 1. Told at once, and kept for heartbeats.
+
+        Of what is said faster than the hub takes it, the last is told.
+        """
 
     @property
     @abstractmethod

@@ -87,7 +87,7 @@ class Settled:
 class Noted:
     """One record for the log."""
 
-    level: Literal["info", "warning", "error"]
+    level: Literal["debug", "info", "warning", "error"]
     event: str
     fields: dict[str, Any] = field(default_factory=dict)
 

@@ -14,6 +14,8 @@ from orchestrator.patterns.effects import Publish
 from orchestrator.protocol.payloads import ClaimNotice, RejectNotice, ReleaseNotice
 
 SETTLE_SECONDS: Final = 0.15
+RETURN_SECONDS: Final = 3.0
+"""Seconds after a reconnect in which no bid is decided: a holder that comes back as well may still say so."""
 KNOWN_ITEMS: Final = 100_000
 """Items whose holder is remembered; beyond it the one that was heard of longest ago is forgotten."""
 
@@ -57,6 +59,9 @@ class Claims:
         self._wanted: dict[str, float] = {}
         """When each of my bids that is still settling is decided."""
         self._held: set[str] = set()
+        self._unsaid: dict[str, None] = {}
+        """Items whose release the others did not hear; bounded like those that are known."""
+        self._decides_from = float("-inf")
 
     @property
     def held(self) -> frozenset[str]:
@@ -68,9 +73,10 @@ class Claims:
         if holder is not None:
             return [Lost(item, holder)]
         self._clock += 1
-        self._wanted[item] = now + self._settle
+        self._wanted[item] = max(now + self._settle, self._decides_from)
         self._remember(item, _Bid(self._clock, self._me, now))
-        return [Publish(self._channel, ClaimNotice(item, self._me, self._clock), ref=item)]
+        bid = ClaimNotice(item, self._me, self._clock)
+        return [Publish(self._channel, bid, ref=bid)]
 
     def release(self, item: str, now: float) -> list[ClaimEffect]:
         """Give an item back, or withdraw a bid for it; the others may claim it from then on."""
@@ -79,7 +85,14 @@ class Claims:
         self._held.discard(item)
         self._wanted.pop(item, None)
         self._released(item, self._me, now)
-        return [Publish(self._channel, ReleaseNotice(item, self._me))]
+        notice = ReleaseNotice(item, self._me)
+        return [Publish(self._channel, notice, ref=notice)]
+
+    def unheard(self, notice: ReleaseNotice) -> None:
+        """Remember a release that the others may not have heard of, to say it again after the reconnect."""
+        self._unsaid[notice.item_id] = None
+        if len(self._unsaid) > KNOWN_ITEMS:
+            del self._unsaid[next(iter(self._unsaid))]
 
     def receive(self, sender: str, notice: ClaimNotice | RejectNotice | ReleaseNotice, now: float) -> list[ClaimEffect]:
         """Take another member's word; `sender` is the hub's stamp, and the only identity that counts."""
@@ -97,17 +110,30 @@ class Claims:
         self._remember(item, _Bid(lamport, sender, now))
         return []
 
-    def member_left(self, peer_id: str) -> None:
+    def member_left(self, peer_id: str, now: float) -> None:
         """Free what a member held, or bid for, that is gone."""
         for item in [item for item, bids in self._bids.items() if peer_id in bids]:
-            self._forget(item, peer_id)
+            self._released(item, peer_id, now)
 
-    def rejoined(self) -> list[ClaimEffect]:
-        """Say again what is held, after a time in which the others may have taken this member for gone."""
-        return [
-            Publish(self._channel, ClaimNotice(item, self._me, self._bids[item][self._me].lamport))
-            for item in self._held
-        ]
+    def rejoined(self, now: float) -> list[ClaimEffect]:
+        """Say again what is held, and what is not any more, after a time in which nothing was heard in either direction.
+
+        What the others held is forgotten, for they may have released it meanwhile: who still holds it says so.
+        """
+        self._decides_from = now + RETURN_SECONDS
+        for item in self._wanted:
+            self._wanted[item] = max(self._wanted[item], self._decides_from)
+        self._bids = {item: self._bids[item] for item in (*self._held, *self._wanted)}
+        said: list[ClaimEffect] = []
+        for item in self._held:
+            said.append(Publish(self._channel, ClaimNotice(item, self._me, self._bids[item][self._me].lamport)))
+            # Whoever bids for it right now has not bid against a holder, and would go by Lamport times alone.
+            said.append(Publish(self._channel, RejectNotice(item, self._me, self._me)))
+        for item in [item for item in self._unsaid if item not in self._held and item not in self._wanted]:
+            notice = ReleaseNotice(item, self._me)
+            said.append(Publish(self._channel, notice, ref=notice))
+        self._unsaid.clear()
+        return said
 
     def tick(self, now: float) -> list[ClaimEffect]:
         """Decide the bids whose settle time is over."""
@@ -121,6 +147,9 @@ class Claims:
             else:
                 self._forget(item, self._me)
                 verdicts.append(Lost(item, best.peer))
+                # Should the winner go away now, the others must not take this bid for the next holder's.
+                notice = ReleaseNotice(item, self._me)
+                verdicts.append(Publish(self._channel, notice, ref=notice))
         return verdicts
 
     def next_tick(self) -> float | None:

@@ -35,8 +35,8 @@ from orchestrator.protocol.payloads import (
     AnyPayload,
     Ask,
     CompletionChunk,
-    Payload,
     StreamAck,
+    StreamResume,
     TaskAccepted,
     TaskCancel,
     TaskError,
@@ -51,7 +51,11 @@ LOST_GRACE: Final = 1.5
 DRAIN_GRACE: Final = 30.0
 """The same for one that left in good order: it may be finishing what it holds."""
 PROBE_SECONDS: Final = 5.0
-"""Seconds of silence after which a worker that is on no roster is asked whether it still knows a task."""
+"""Seconds of silence after which a worker is asked whether it still knows a task."""
+STALE_ALARMS: Final = 1_024
+"""Alarms of tasks that have ended, kept before they are swept out."""
+UNWANTED: Final = 1_024
+"""Tasks that ended without their outcome and whose workers are told to stop, should they still be at them."""
 ASKED: Final = "ask"
 """The task type under which a pool says that it takes questions in words."""
 
@@ -116,6 +120,8 @@ class _Job:
     lost_at: float | None = None
     """When it is given up, unless its worker speaks before."""
     heard_at: float = 0.0
+    probe_at: float = float("inf")
+    """When the silence of its worker is looked at next."""
     reader: Reader | None = None
     chunks: list[Raw] = field(default_factory=list)
 
@@ -132,6 +138,11 @@ class _Job:
 _Group = tuple[str, frozenset[str]]
 
 
+def _is_refusal(chunk: CompletionChunk) -> bool:
+    """A question in words that is not taken is answered in the one way that every asker understands: by a last chunk."""
+    return chunk.done and chunk.error is not None and chunk.error.type == "TaskRefused"
+
+
 class Dispatcher:
     """All tasks of one coordinator, or of one user. Times are seconds of one clock of the caller's."""
 
@@ -141,14 +152,25 @@ class Dispatcher:
         self._jobs: dict[str, _Job] = {}
         self._waiting: dict[_Group, deque[str]] = {}
         self._alarms: list[tuple[float, str]] = []
+        self._sweep_above = STALE_ALARMS
+        self._unwanted: dict[str, None] = {}
         self._online = True
+        self._over: OrchestratorError | None = None
 
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def __contains__(self, task_id: object) -> bool:
+        """Whether a task is under way, or ended without its outcome and may still be stopped."""
+        return task_id in self._jobs or task_id in self._unwanted
+
     # -- what the caller does
 
     def submit(self, order: Order, now: float) -> list[Effect]:
+        if self._over is not None:
+            return [Finished(order.id, error=self._over)]
+        if order.timeout <= 0:  # its caller's own deadline has passed: nobody need begin with it
+            return [Finished(order.id, error=TaskTimeout(order.task, order.timeout, None))]
         if not self.workforce.agents_for(order.task):
             return [Finished(order.id, error=NoWorkerAvailable(order.task, ()))]
         job = _Job(order, now + order.timeout, self.workforce.is_idempotent(order.task))
@@ -169,7 +191,8 @@ class Dispatcher:
         return [effect for task_id in list(self._jobs) for effect in self.cancel(task_id, now)]
 
     def abandoned(self, error: OrchestratorError) -> list[Effect]:
-        """End every task with `error`: nothing can be heard any more."""
+        """End every task with `error`, those to come as well: nothing can be heard any more."""
+        self._over = error
         return [effect for job in list(self._jobs.values()) for effect in self._end(job, error=error)]
 
     # -- what the connection reports
@@ -188,13 +211,16 @@ class Dispatcher:
             if job.lost_at is not None:  # nothing could be heard meanwhile
                 job.lost_at = now + RETURN_SECONDS
                 self._alarm(job.lost_at, job)
-            if job.reader is not None and job.seat is not None:
-                effects += self._read(job, job.reader.resume(now, at_once=True))
+            if job.seat is not None:
+                effects += self._inquire(job, job.seat.peer)
         return [*effects, *self._assign(now)]
 
     def presence(self, changes: list[Change], now: float, *, whole: bool) -> list[Effect]:
         """Follow the changes that `Workforce.present` returned."""
         effects: list[Effect] = []
+        if whole:  # who could not be reached may have been on its way back
+            for job in self._jobs.values():
+                job.avoid.clear()
         for change in changes:
             seat = self.workforce.seats.get(change.peer.id)
             if isinstance(change, Joined):
@@ -241,7 +267,7 @@ class Dispatcher:
         """Follow the hub's answer to a question whether a worker still knows a task."""
         job = self._jobs.get(task_id)
         if job is not None and isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound):
-            self._give_up_at(job, now + LOST_GRACE)
+            self._give_up_at(job, max(now + LOST_GRACE, self.workforce.settles_at()))
         return []
 
     def receive(self, sender: str, payload: AnyPayload, now: float) -> list[Effect]:
@@ -259,10 +285,15 @@ class Dispatcher:
                     {"task_id": task_id, "peer": sender},
                 )
                 return [note]
+            if isinstance(payload, TaskProgress) and task_id in self._unwanted:  # it was away when it was told
+                return [Send(sender, TaskCancel(payload.task_id))]
             return []
+        effects: list[Effect] = []
         if job.seat is not None and job.seat.peer == sender:
+            if job.lost_at is not None and job.reader is not None:  # it may not have heard what was asked of it
+                effects = self._inquire(job, sender)
             job.lost_at, job.heard_at = None, now
-        return [*self._outcome(job, sender, seat, payload, now), *self._assign(now)]
+        return [*effects, *self._outcome(job, sender, seat, payload, now), *self._assign(now)]
 
     def consumed(self, task_id: str) -> list[Effect]:
         """The caller has taken one chunk: the worker is told now and then, and goes on producing."""
@@ -287,20 +318,28 @@ class Dispatcher:
     def _outcome(self, job: _Job, sender: str, seat: Seat | None, payload: AnyPayload, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if isinstance(payload, CompletionChunk):
+            if job.order.task == ASKED and not job.started and _is_refusal(payload):
+                reason = payload.error.message if payload.error else ""
+                return self._refused(job, sender, TaskRefused(job.order.id, job.attempt, reason), now)
             if job.reader is None or job.reader.producer != sender:
                 if job.started:
                     return []
                 job.reader = Reader(job.order.id, sender)
-            return self._read(job, job.reader.receive(payload, now))
+                if payload.seq is not None and not payload.done:
+                    effects = [Send(sender, job.reader.progress())]
+            return [*effects, *self._read(job, job.reader.receive(payload, now))]
         if isinstance(payload, TaskResult):
             effects = self._end(job, result=payload.result)
         elif isinstance(payload, TaskError) and payload.error.type == UNKNOWN_TASK:
             if job.seat is not None and job.seat.peer == sender:  # it has been started anew since
                 effects = self._lost(job, sender, "restarted", now)
         elif isinstance(payload, TaskError):
-            error = TaskFailed(
-                job.name, payload.error.type, payload.error.message, sender, payload.attempt or job.attempt
+            failure = payload.error
+            error: DispatchError = TaskFailed(
+                job.name, failure.type, failure.message, sender, payload.attempt or job.attempt
             )
+            if job.started:
+                error = self._broken(job, f"{failure.type}: {failure.message}")
             effects = self._end(job, error=error)
         elif isinstance(payload, TaskRefused):
             effects = self._refused(job, sender, payload, now)
@@ -360,6 +399,8 @@ class Dispatcher:
         return []
 
     def _lost(self, job: _Job, worker: str, reason: str, now: float) -> list[Effect]:
+        if job.started:
+            return self._end(job, error=self._broken(job, f"{worker} went away"))
         if job.idempotent:
             return self._again(job, reason, now)
         return self._end(job, error=WorkerLost(job.name, worker, job.attempt))
@@ -378,20 +419,29 @@ class Dispatcher:
                 error = self._broken(job, str(error))
             return self._end(job, error=error, tell=True)
         if self._online and job.lost_at is not None and now >= job.lost_at and job.seat is not None:
-            if job.started:
-                return self._end(job, error=self._broken(job, f"{job.seat.peer} went away"))
             return self._lost(job, job.seat.peer, "silent", now)
-        if job.seat is not None and job.seat.pool.channel is None:
+        if job.seat is not None and now >= job.probe_at:
             return self._probe(job, job.seat, now)
         return []
 
     def _probe(self, job: _Job, seat: Seat, now: float) -> list[Effect]:
-        """Ask a worker that no roster shows whether it still knows the task; the hub knows whether it is there."""
-        self._alarm(now + PROBE_SECONDS, job)
+        """Ask a worker that has been silent; signs of life come more often than that."""
+        self._probe_at(job, now + PROBE_SECONDS)
         if not self._online or now - job.heard_at < PROBE_SECONDS * 0.9:
             return []
-        question: Payload = job.reader.progress() if job.reader else StreamAck(job.order.id, -1)
-        return [Send(seat.peer, question, ref=("probe", job.order.id))]
+        return self._inquire(job, seat.peer)
+
+    def _inquire(self, job: _Job, worker: str) -> list[Effect]:
+        """Ask a worker whether it still knows the task, and for what was lost on its way; the hub tells if it is there.
+
+        One that does answers with its progress, its outcome, or the chunks that are missing.
+        """
+        ref = ("probe", job.order.id)
+        if job.reader is not None:
+            return [Send(worker, job.reader.progress()), Send(worker, job.reader.missing(), ref)]
+        if job.order.streams:
+            return [Send(worker, StreamResume(job.order.id, 0), ref)]
+        return [Send(worker, StreamAck(job.order.id, -1), ref)]
 
     def _broken(self, job: _Job, reason: str) -> StreamBroken:
         return StreamBroken(job.name, reason, job.chunks)
@@ -402,8 +452,13 @@ class Dispatcher:
         effects: list[Effect] = []
         if tell:
             effects += [Send(peer, TaskCancel(job.order.id)) for peer in sorted(job.tried)]
+        if error is not None and job.tried:
+            self._unwanted[job.order.id] = None
+            if len(self._unwanted) > UNWANTED:
+                del self._unwanted[next(iter(self._unwanted))]
         del self._jobs[job.order.id]
         self._take_back(job)
+        self._sweep()
         return [*effects, Finished(job.order.id, result, error)]
 
     # -- who gets what
@@ -440,8 +495,7 @@ class Dispatcher:
         job.seat, job.heard_at, job.lost_at = seat, now, None
         job.tried.add(seat.peer)
         seat.outstanding.add(job.order.id)
-        if seat.pool.channel is None:
-            self._alarm(now + PROBE_SECONDS, job)
+        self._probe_at(job, now + PROBE_SECONDS)
         order, ref = job.order, (job.order.id, job.attempt)
         if order.task == ASKED:
             return Send(seat.peer, Ask(order.prompt or "", order.id), ref)
@@ -476,8 +530,19 @@ class Dispatcher:
             job.lost_at = when
             self._alarm(when, job)
 
+    def _probe_at(self, job: _Job, when: float) -> None:
+        job.probe_at = when
+        self._alarm(when, job)
+
     def _alarm(self, when: float, job: _Job) -> None:
         heapq.heappush(self._alarms, (when, job.order.id))
+
+    def _sweep(self) -> None:
+        """Let go of the alarms of tasks that have ended, before they outnumber the others."""
+        if len(self._alarms) > self._sweep_above:
+            self._alarms = [alarm for alarm in self._alarms if not alarm[1] or alarm[1] in self._jobs]
+            heapq.heapify(self._alarms)
+            self._sweep_above = 2 * len(self._alarms) + STALE_ALARMS
 
     def _alarms_at(self, when: float) -> None:
         if when != float("-inf"):

@@ -73,8 +73,15 @@ class _Job:
     beat_at: float = 0.0
     progress: float | None = None
     message: str | None = None
+    telling: bool = False
+    """A sign of life is on its way; what the handler says meanwhile waits, and only the last of it goes out."""
+    untold: bool = False
     gone_since: float | None = None
     aborted: bool = False
+
+
+_Key: TypeAlias = tuple[str, str, int]
+"""Caller, task id and attempt: callers that do not know of each other may choose the same ids."""
 
 
 @dataclass(slots=True)
@@ -83,7 +90,7 @@ class _Unheard:
 
     to: str
     payload: TaskResult | TaskError
-    since: float
+    gone_since: float | None = None
     retry_at: float | None = None
     delay: float = field(default=RETRY_SECONDS)
 
@@ -101,8 +108,8 @@ class Intake:
         self._handles, self._capacity, self._backlog, self._wall_offset = handles, capacity, backlog, wall_offset
         self._jobs: dict[str, _Job] = {}
         self._queue: deque[str] = deque()
-        self._outcomes: OrderedDict[tuple[str, int], Outcome] = OrderedDict()
-        self._unheard: dict[tuple[str, int], _Unheard] = {}
+        self._outcomes: OrderedDict[_Key, Outcome] = OrderedDict()
+        self._unheard: dict[_Key, _Unheard] = {}
         self.draining = False
 
     @property
@@ -114,20 +121,29 @@ class Intake:
         """Whether nothing runs, nothing waits, and every outcome has been heard."""
         return not self._jobs and not self._unheard
 
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, task_id: object) -> bool:
+        """Whether a task runs or waits here."""
+        return task_id in self._jobs
+
     def offered(self, offer: TaskOffer, sender: str, now: float) -> list[Effect]:
         """Take a task, or say why not."""
-        key = (offer.task_id, offer.attempt)
+        key = (sender, offer.task_id, offer.attempt)
         if key in self._outcomes:
             outcome = self._outcomes[key]
             if outcome is None:
                 return [Resend(offer.task_id, sender)]
-            return [self._tell(key, sender, outcome, now)]
+            return [self._tell(key, outcome)]
         job = self._jobs.get(offer.task_id)
         if job is not None:
             if job.sender != sender:
                 return [
                     Send(sender, TaskRefused(offer.task_id, offer.attempt, "the id of this task is taken", self.load))
                 ]
+            if job.aborted:  # it is still being stopped, and will have no outcome
+                return [Send(sender, TaskRefused(offer.task_id, offer.attempt, "full", self.load))]
             again: list[Effect] = [Resend(offer.task_id, sender)] if job.streams else []
             return [Send(sender, TaskAccepted(offer.task_id, offer.attempt, self.load)), *again]
         streams = self._handles(offer.task)
@@ -147,26 +163,40 @@ class Intake:
             return []
         return self._abort(job, "cancelled by its caller", told=True)
 
+    def stop(self) -> list[Effect]:
+        """Take nothing new and start nothing more: what still waits has not been begun, so that others may have it."""
+        self.draining = True
+        effects: list[Effect] = []
+        for task_id, job in list(self._jobs.items()):
+            if not job.running:
+                del self._jobs[task_id]
+                effects.append(Send(job.sender, TaskRefused(task_id, job.offer.attempt, "draining", self.load)))
+        self._queue.clear()
+        return effects
+
     def progressed(self, task_id: str, progress: float | None, message: str | None) -> list[Effect]:
         job = self._jobs.get(task_id)
         if job is None:
             return []
         job.progress, job.message = progress, message
-        return [Send(job.sender, self._beat(job), ref=("beat", task_id))]
+        if job.telling:
+            job.untold = True
+            return []
+        return [self._alive(job)]
 
-    def finished(self, task_id: str, outcome: Outcome, now: float) -> list[Effect]:
+    def finished(self, task_id: str, outcome: Outcome) -> list[Effect]:
         """A handler has ended, and this is what it came to."""
         job = self._jobs.pop(task_id, None)
         if job is None:
             return []
         effects: list[Effect] = []
-        key = (task_id, job.offer.attempt)
+        key = (job.sender, task_id, job.offer.attempt)
         if not job.aborted:
             self._outcomes[key] = outcome
             if len(self._outcomes) > REMEMBERED:
                 self._outcomes.popitem(last=False)
             if outcome is not None:
-                effects.append(self._tell(key, job.sender, outcome, now))
+                effects.append(self._tell(key, outcome))
         return [*effects, *self._start()]
 
     def asked_about(self, task_id: str, sender: str) -> list[Effect]:
@@ -174,9 +204,10 @@ class Intake:
         job = self._jobs.get(task_id)
         if job is not None:
             return [Send(sender, self._beat(job))] if job.sender == sender else []
-        for (known, attempt), outcome in self._outcomes.items():
-            if known == task_id:
-                return [] if outcome is None else [Send(sender, outcome, ref=("outcome", task_id, attempt))]
+        for (caller, known, attempt), outcome in reversed(self._outcomes.items()):
+            if (caller, known) == (sender, task_id):
+                gone = Failure("StreamBroken", "its chunks are no longer kept by the agent that produced them")
+                return [Send(sender, outcome or TaskError(task_id, gone, attempt))]
         message = "the agent knows nothing of this task; it may have been started anew since it took it"
         return [Send(sender, TaskError(task_id, Failure(UNKNOWN_TASK, message)))]
 
@@ -184,10 +215,12 @@ class Intake:
         """Follow the hub's answer to a heartbeat or an outcome."""
         if ref[0] == "beat":
             job = self._jobs.get(ref[1])
-            if job is not None:
-                self._caller_heard(job, answer, now)
-            return []
-        key = (ref[1], int(ref[2]))
+            if job is None:
+                return []
+            job.telling = False
+            self._caller_heard(job, answer, now)
+            return [self._alive(job)] if job.untold and isinstance(answer, Accepted) else []
+        key = (ref[1], ref[2], int(ref[3]))
         unheard = self._unheard.get(key)
         if unheard is None:
             return []
@@ -196,8 +229,10 @@ class Intake:
             return []
         if isinstance(answer, Refused) and not isinstance(answer.error, PeerNotFound):
             del self._unheard[key]
-            fields = {"task_id": ref[1], "peer": unheard.to, "error": str(answer.error)}
+            fields = {"task_id": ref[2], "peer": unheard.to, "error": str(answer.error)}
             return [Note("error", "the hub refused the outcome of a task", fields), *self._refused_outcome(unheard)]
+        if isinstance(answer, Refused) and unheard.gone_since is None:
+            unheard.gone_since = now
         unheard.retry_at = now + unheard.delay
         unheard.delay = min(unheard.delay * 2, BEAT_SECONDS)
         return []
@@ -205,18 +240,18 @@ class Intake:
     def connected(self, now: float) -> list[Effect]:
         """Speak to every caller at once: they may have taken this worker for gone."""
         effects: list[Effect] = []
-        for task_id, job in self._jobs.items():
-            job.beat_at = now + BEAT_SECONDS
-            effects.append(Send(job.sender, self._beat(job), ref=("beat", task_id)))
+        for job in self._jobs.values():
+            job.beat_at, job.gone_since = now + BEAT_SECONDS, None
+            effects.append(self._alive(job))
         for key, unheard in self._unheard.items():
-            unheard.retry_at = None
+            unheard.retry_at = unheard.gone_since = None
             effects.append(Send(unheard.to, unheard.payload, ref=("outcome", *key)))
         return effects
 
     def tick(self, now: float) -> list[Effect]:
         """Send what heartbeats and outcomes are due; give up on callers that are gone and on passed deadlines."""
         effects: list[Effect] = []
-        for task_id, job in list(self._jobs.items()):
+        for job in list(self._jobs.values()):
             if job.aborted:
                 continue
             if job.offer.deadline is not None and now + self._wall_offset >= job.offer.deadline:
@@ -225,11 +260,11 @@ class Intake:
                 effects += self._abort(job, "its caller is gone")
             elif job.beat_at <= now:
                 job.beat_at = now + BEAT_SECONDS
-                effects.append(Send(job.sender, self._beat(job), ref=("beat", task_id)))
+                effects.append(self._alive(job))
         for key, unheard in list(self._unheard.items()):
-            if now - unheard.since >= CALLER_GRACE:
+            if unheard.gone_since is not None and now - unheard.gone_since >= CALLER_GRACE:
                 del self._unheard[key]
-                fields = {"task_id": key[0], "peer": unheard.to}
+                fields = {"task_id": key[1], "peer": unheard.to}
                 effects.append(Note("warning", "the caller of a task is gone, its outcome is dropped", fields))
             elif unheard.retry_at is not None and unheard.retry_at <= now:
                 unheard.retry_at = None
@@ -238,7 +273,7 @@ class Intake:
 
     def next_tick(self) -> float | None:
         """Return when `tick` has something to do; `None` when nothing is under way."""
-        times = [unheard.retry_at or unheard.since + CALLER_GRACE for unheard in self._unheard.values()]
+        times = [unheard.retry_at for unheard in self._unheard.values() if unheard.retry_at is not None]
         for job in self._jobs.values():
             if not job.aborted:
                 times.append(job.beat_at)
@@ -274,11 +309,12 @@ class Intake:
         if job.running:
             return [Abort(job.offer.task_id, reason, told)]
         del self._jobs[job.offer.task_id]
+        self._queue.remove(job.offer.task_id)
         return self._start()
 
-    def _tell(self, key: tuple[str, int], sender: str, outcome: TaskResult | TaskError, now: float) -> Send:
-        self._unheard[key] = _Unheard(sender, outcome, now)
-        return Send(sender, outcome, ref=("outcome", *key))
+    def _tell(self, key: _Key, outcome: TaskResult | TaskError) -> Send:
+        self._unheard[key] = _Unheard(key[0], outcome)
+        return Send(key[0], outcome, ref=("outcome", *key))
 
     def _refused_outcome(self, unheard: _Unheard) -> list[Effect]:
         """The result cannot travel, its caller must hear at least that: a failure in its place is small and plain."""
@@ -287,6 +323,10 @@ class Intake:
             return []
         failure = Failure("ResultNotDelivered", "the hub refused the result: it may be too large")
         return [Send(unheard.to, TaskError(payload.task_id, failure, payload.attempt or 1, self.load))]
+
+    def _alive(self, job: _Job) -> Send:
+        job.telling, job.untold = True, False
+        return Send(job.sender, self._beat(job), ref=("beat", job.offer.task_id))
 
     def _beat(self, job: _Job) -> TaskProgress:
         return TaskProgress(job.offer.task_id, job.offer.attempt, job.progress, job.message)

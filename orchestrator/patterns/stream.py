@@ -158,12 +158,12 @@ class Reader:
             reading += self.resume(now)
         return reading
 
-    def resume(self, now: float, *, at_once: bool = False) -> list[Reading]:
-        """Ask for what is missing, at most every `RESUME_INTERVAL` unless `at_once`, as after a reconnect."""
-        if self._over or (not at_once and now - self._asked_at < RESUME_INTERVAL):
+    def resume(self, now: float) -> list[Reading]:
+        """Ask for what is missing, at most every `RESUME_INTERVAL`."""
+        if self._over or now - self._asked_at < RESUME_INTERVAL:
             return []
         self._asked_at = now
-        return [Send(self.producer, StreamResume(self.stream_id, self._next))]
+        return [Send(self.producer, self.missing())]
 
     def consumed(self) -> list[Reading]:
         """Count one chunk as used by the reader's owner, which is what lets the producer go on."""
@@ -173,8 +173,12 @@ class Reader:
         return [Send(self.producer, self.progress())]
 
     def progress(self) -> StreamAck:
-        """Say what has been used so far; also a way to learn whether the producer still knows of the stream."""
+        """Say what has been used so far; the first one tells the producer that this reader acknowledges at all."""
         return StreamAck(self.stream_id, self._consumed - 1)
+
+    def missing(self) -> StreamResume:
+        """Ask for all that has not arrived; also a way to learn whether the producer still knows of the stream."""
+        return StreamResume(self.stream_id, self._next)
 
     def _read(self, chunk: CompletionChunk) -> list[Reading]:
         self._next += 1

@@ -15,7 +15,7 @@ from orchestrator.protocol.tokens import SecretKey, mint
 from orchestrator.topology.references import ASKER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from orchestrator.runtime.output import Output
     from orchestrator.runtime.user import User
@@ -34,6 +34,19 @@ class UnknownAgent(OrchestratorError):
     def __str__(self) -> str:
         hint = did_you_mean(self.name, self.known) or f"; there are {listed(self.known)}"
         return f"--ask: there is no agent {self.name!r} in this topology{hint}"
+
+
+class CutOff(OrchestratorError):
+    """The run was told to end before everything was asked."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        super().__init__(left)
+
+    def __str__(self) -> str:
+        return (
+            "1 question was not asked any more" if self.left == 1 else f"{self.left} questions were not asked any more"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +78,11 @@ class Asker:
     key: SecretKey
     output: Output
 
-    async def ask(self, asked: Sequence[Question]) -> None:
-        """Put each question and write its answer as it comes. Raises what ends the first that fails."""
+    async def ask(self, asked: Sequence[Question], ending: Callable[[], bool]) -> None:
+        """Put each question and write its answer as it comes. Raises what ends the first that fails.
+
+        Once `ending` says that the run is about to end, no further question is put: `CutOff`.
+        """
         from orchestrator.runtime.own_logs import route_structlog  # neither is loaded by a run that asks nothing
         from orchestrator.runtime.user import connect
 
@@ -78,7 +94,9 @@ class Asker:
             return mint(self.key, self.user.claims(sub, int(time.time() + self.user.token_ttl)))
 
         async with connect(self.url, token_provider=token) as user:
-            for question in asked:
+            for number, question in enumerate(asked):
+                if ending():
+                    raise CutOff(len(asked) - number)
                 await self._one(user, question)
 
     async def _one(self, user: User, question: Question) -> None:
@@ -91,5 +109,6 @@ class Asker:
                 first, count, ended = first or clock() - began, count + 1, text.endswith("\n") if text else ended
         if not ended:
             await asyncio.wrap_future(self.output.answer("\n"))
-        took = f"{clock() - began:.1f} s, the first after {first:.2f} s"
-        self.output.say("info", f"{question.agent} answered in {count:,} chunk{'' if count == 1 else 's'} over {took}")
+        chunks_said = f"{count:,} chunk{'' if count == 1 else 's'} over {clock() - began:.1f} s"
+        since = f", the first after {first:.2f} s" if count else ""
+        self.output.say("info", f"{question.agent} answered in {chunks_said}{since}")

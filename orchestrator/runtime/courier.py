@@ -57,10 +57,10 @@ class Owned:
 
     async def close(self) -> None:
         """Cancel what is under way and wait for its end."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := list(self._tasks):  # the end of one may start another
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Courier:
@@ -95,6 +95,8 @@ class Courier:
             answer = Unanswered()
         except ConnectionProblem as error:
             answer = Refused(error)
+        except (TypeError, ValueError) as error:  # half a surrogate pair in a text, say
+            answer = Refused(ConnectionProblem(f"the message cannot be sent: {error}"))
         if answered is not None and effect.ref is not None:
             answered(effect.ref, answer)
 

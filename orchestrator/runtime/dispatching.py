@@ -193,6 +193,8 @@ class HubWorkers(Workers):
         requires: Sequence[str] = (),
         timeout: float | None = None,
     ) -> AsyncIterator[R]:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is a number of tasks of at least 1, not {limit}")
         waiting: dict[asyncio.Task[R], None] = {}
         source = iter(tasks)
         more = True

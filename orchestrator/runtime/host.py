@@ -113,6 +113,7 @@ class Host:
                 await client.close()
                 self._channel.send(Tally({"tasks done": replica.workload.completed}))
                 await asyncio.gather(following, return_exceptions=True)
+            await following  # if it failed, so has this process
         finally:
             await client.close()
         return self._verdict(client)

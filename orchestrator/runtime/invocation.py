@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,8 +64,23 @@ class Invoker:
                 await source.aclose()
             return
         iterator: Iterator[Any] = iter(source)
-        while (chunk := await self._in_thread(next, iterator, _END)) is not _END:
-            yield chunk
+        turn = threading.Lock()
+
+        def step() -> Any:
+            with turn:
+                return next(iterator, _END)
+
+        def close() -> None:
+            with turn:  # a step that was cancelled goes on to its end
+                source.close()
+
+        try:
+            while (chunk := await self._in_thread(step)) is not _END:
+                yield chunk
+        finally:
+            # What the generator does at its end may block, so it happens in a thread; nobody waits for that.
+            with contextlib.suppress(RuntimeError):  # the threads are gone already
+                self._threads.submit(contextvars.copy_context().run, close)
 
     def encode(self, handler: Handler, value: Any) -> Raw:
         """Return a reply or chunk as JSON. Raises `TypeError` when it is not of the type that its task names."""
@@ -84,14 +101,34 @@ class Invoker:
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: context.run(function, *arguments))
+
+        def called() -> T:
+            try:
+                return context.run(function, *arguments)
+            except StopIteration as error:  # no future can hold it: whoever waits would wait for ever
+                raise RuntimeError("the handler raised StopIteration") from error
+
+        return await loop.run_in_executor(self._threads, called)
 
 
 def fault(error: BaseException) -> Fault:
     """Describe what a handler raised; an exception with a true `retryable` attribute says that trying again may help."""
-    failure = Failure(type(error).__name__, str(error), bool(getattr(error, "retryable", False)))
+    failure = Failure(type(error).__name__, said_by(error), bool(getattr(error, "retryable", False)))
     frames = traceback.format_exception(type(error), error, _theirs(error.__traceback__))
     return Fault(failure, "".join(frames).rstrip())
+
+
+def said_by(error: BaseException) -> str:
+    """Return the message of any exception as text that can travel."""
+    try:
+        return writable(str(error))
+    except Exception as worse:  # noqa: BLE001 - `__str__` is the user's as well
+        return f"its message cannot be read: {type(worse).__name__}"
+
+
+def writable(text: str) -> str:
+    """Return `text` without halves of surrogate pairs, as file names may hold them: JSON cannot carry those."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _theirs(frame: TracebackType | None) -> TracebackType | None:

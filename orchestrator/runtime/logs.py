@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
+MAX_VALUE: Final = 8_192
+"""Characters of one value in a record."""
 NOISY: Final = ("asyncio", "websockets", "httpx", "httpcore", "urllib3")
 """Libraries whose debug and info records tell about themselves, not about the agent."""
 
@@ -72,10 +74,18 @@ def configure_logging(identity: Mapping[str, str | int], level: str, file: TextI
 def to_line(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
     """Render one record as one line of JSON. Whatever a value is, it does not raise: a log call never breaks a task."""
     event["event"] = str(event.get("event", "")).rstrip("\n")
+    event = {name: _cut(value) for name, value in event.items()}
     try:
         return msgspec.json.encode(event, enc_hook=_plain).decode()
     except (TypeError, ValueError, RecursionError):  # keys that are no strings, lone surrogates, a value in itself
         return json.dumps({name: _plain(value) for name, value in event.items()})
+
+
+def _cut(value: Any) -> Any:
+    """Shorten what is too long to be read: a record has to fit on one line."""
+    if isinstance(value, str) and len(value) > MAX_VALUE:
+        return f"{value[:MAX_VALUE]}… ({len(value):,} characters)"
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from orchestrator.errors import OrchestratorError, PayloadTooLarge, PeerNotFound, TaskCancelled
 from orchestrator.patterns.effects import Accepted, Answer, Refused, Send, Unsent
+from orchestrator.patterns.intake import CALLER_GRACE
 from orchestrator.patterns.stream import Writer
 from orchestrator.protocol.payloads import Failure
 from orchestrator.runtime.courier import Courier
@@ -38,6 +39,7 @@ class Outflow:
         """Whether sending is suspended, and the timer that takes it up again, if it is not a reconnect that does."""
         self._moved = asyncio.Event()
         self._broken: OrchestratorError | None = None
+        self._gone_since: float | None = None
 
     @property
     def done(self) -> bool:
@@ -83,6 +85,7 @@ class Outflow:
         self._moved.set()
 
     def connected(self) -> None:
+        self._gone_since = None
         self._go_on()
 
     def abandon(self) -> None:
@@ -102,7 +105,8 @@ class Outflow:
         self._flow()
 
     def _flow(self) -> None:
-        while not self._held and self._broken is None and self._under_way < WINDOW:
+        window = WINDOW if self._gone_since is None else 1
+        while not self._held and self._broken is None and self._under_way < window:
             chunk = self.writer.pending()
             if chunk is None:
                 return
@@ -113,15 +117,32 @@ class Outflow:
         self._under_way -= 1
         self._moved.set()
         if isinstance(answer, Accepted):
+            self._gone_since = None
             self._reader_seen(True)
             self._flow()
         elif isinstance(answer, Refused) and not isinstance(answer.error, PeerNotFound):
-            self._broken = answer.error if isinstance(answer.error, OrchestratorError) else None
+            self._refused(seq, answer.error)
         else:
             self.writer.rewind(seq)
             if isinstance(answer, Refused):
                 self._reader_seen(False)
+                self._reader_gone()
             if isinstance(answer, Unsent):
                 self._held = self._held or True  # until the connection is back
             elif not self._held:
                 self._held = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._go_on)
+
+    def _refused(self, seq: int, error: Exception) -> None:
+        """The hub does not carry this stream: its reader must hear at least that."""
+        if self._broken is None:
+            self._broken = error if isinstance(error, OrchestratorError) else OrchestratorError(str(error))
+            failure = Failure(type(error).__name__, str(error))
+            self._courier.deliver(Send(self.reader, self.writer.broken(seq, failure)))
+
+    def _reader_gone(self) -> None:
+        """Give up on a reader that stays away from a stream that has ended; while it runs, its task decides that."""
+        now = asyncio.get_running_loop().time()
+        if self._gone_since is None:
+            self._gone_since = now
+        elif self.writer.ended and now - self._gone_since >= CALLER_GRACE:
+            self.abandon()

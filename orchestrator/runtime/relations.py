@@ -51,32 +51,32 @@ class HubTeam(Team):
             yield None
             return
         verdict = self._verdicts[item] = loop.create_future()
-        won = None
         try:
             self._apply(self._claims.claim(item, loop.time()))
-            won = await verdict
-            yield won
+            yield await verdict
         finally:
             del self._verdicts[item]
-            if won is not None or not verdict.done() or verdict.cancelled():
-                self._apply(self._claims.release(item, loop.time()))
+            self._apply(self._claims.release(item, loop.time()))  # nothing, if it was not won
 
     # -- what the connection says
 
     def present(self, joined: Sequence[Present], left: Sequence[Present], *, whole: bool) -> None:
+        now = asyncio.get_running_loop().time()
         for change in self._roster.update(joined, left, whole=whole):
             if isinstance(change, Left):
-                self._claims.member_left(change.peer.id)
+                self._claims.member_left(change.peer.id, now)
 
     def receive(self, sender: str, notice: ClaimNotice | RejectNotice | ReleaseNotice) -> None:
         self._apply(self._claims.receive(sender, notice, asyncio.get_running_loop().time()))
 
     def connected(self, *, again: bool) -> None:
         if again:
-            self._apply(self._claims.rejoined())
+            self._apply(self._claims.rejoined(asyncio.get_running_loop().time()))
 
     def disconnected(self) -> None:
         self._roster.disconnected()
+        for item in list(self._verdicts):
+            self._unheard(item, NotConnected(f"the connection was lost while {item!r} was being claimed"))
 
     def tick(self, now: float) -> None:
         self._apply(self._claims.tick(now))
@@ -94,14 +94,21 @@ class HubTeam(Team):
                 verdict.set_result(Claim(effect.item, effect.fence) if isinstance(effect, Won) else None)
         self._changed()
 
-    def _answered(self, item: str, answer: Answer) -> None:
+    def _answered(self, notice: ClaimNotice | ReleaseNotice, answer: Answer) -> None:
+        if isinstance(answer, Accepted):
+            return
+        if isinstance(notice, ClaimNotice):
+            lost = NotConnected(f"the team did not hear of {notice.item_id!r}")
+            self._unheard(notice.item_id, answer.error if isinstance(answer, Refused) else lost)
+        elif not isinstance(answer, Refused):
+            self._claims.unheard(notice)
+
+    def _unheard(self, item: str, error: Exception) -> None:
         """A bid that the team did not hear is no bid: winning it would mean nothing."""
         verdict = self._verdicts.get(item)
-        if isinstance(answer, Accepted) or verdict is None or verdict.done():
-            return
-        error = answer.error if isinstance(answer, Refused) else NotConnected(f"the team did not hear of {item!r}")
-        verdict.set_exception(error)
-        self._apply(self._claims.release(item, asyncio.get_running_loop().time()))
+        if verdict is not None and not verdict.done():
+            verdict.set_exception(error)
+            self._apply(self._claims.release(item, asyncio.get_running_loop().time()))
 
 
 class HubPresence(Presence):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.agents.context import Disconnected
 from orchestrator.agents.describe import AgentCode, Handler
 from orchestrator.client import events
-from orchestrator.errors import ConnectionProblem, HandlerError
+from orchestrator.errors import ConnectionProblem, HandlerError, NotConnected
 from orchestrator.patterns.dispatch import Dispatcher
 from orchestrator.patterns.roster import Change
 from orchestrator.patterns.workforce import Pool, Workforce
@@ -82,7 +82,7 @@ class Replica:
             log=log,
             changed=changed,
         )
-        self._ticker.add(self.workload.intake.next_tick, self.workload.tick)
+        self._ticker.add(self.workload.next_tick, self.workload.tick)
         for team in self._teams.values():
             self._ticker.add(team.next_tick, team.tick)
         if self._desk is not None:
@@ -91,6 +91,7 @@ class Replica:
         self._target: Any = code.target
         self._prepared = asyncio.Event()
         """Set once `setup` is over: no handler runs before."""
+        self._closing = False
 
     # -- its life
 
@@ -113,15 +114,17 @@ class Replica:
         """Follow the connection to its end; `heard` is told of each event first."""
         async for event in self._connection.events():
             heard(event)
-            self._handle(event)
+            if not self._closing:
+                self._handle(event)
 
     async def drain(self, seconds: float) -> bool:
         """Take nothing new, end what was taken, and say goodbye; returns whether all of it ended in time."""
+        self.workload.intake.draining = True
         try:
             async with asyncio.timeout(seconds):
-                with contextlib.suppress(ConnectionProblem):  # without a connection nothing new comes in either
-                    for channel in (self._planned.pool, self._planned.inbox):
-                        if channel is not None:
+                for channel in (self._planned.pool, self._planned.inbox):
+                    if channel is not None:
+                        with contextlib.suppress(ConnectionProblem):  # without a connection nothing new comes in either
                             await self._connection.unsubscribe(channel)
                 await self.workload.drained()
         except TimeoutError:
@@ -129,13 +132,19 @@ class Replica:
         return True
 
     async def close(self) -> None:
-        """Cancel what is left, then call `teardown`."""
-        await self.workload.close()
-        await self._handlers.close()
-        await self._lifecycle("teardown")
-        await self._courier.settled(GOODBYE_SECONDS)
-        self._ticker.close()
-        await self._courier.close()
+        """Cancel what is left, then call `teardown`, if `setup` has been through."""
+        self._closing = True
+        try:
+            await self.workload.close()
+            await self._handlers.close()
+            if self._prepared.is_set():
+                await self._torn_down()
+            if self._desk is not None:
+                self._desk.cancel_all()
+            await self._courier.settled(GOODBYE_SECONDS)
+        finally:
+            self._ticker.close()
+            await self._courier.close()
 
     # -- what the connection says
 
@@ -198,6 +207,8 @@ class Replica:
             lobby.disconnected()
         if self._desk is not None:
             self._desk.disconnected()
+            if not event.will_reconnect:
+                self._desk.fail(NotConnected(f"the connection to the hub is over: {event.reason or event.code}"))
         told = Disconnected(event.code, event.reason, event.will_reconnect)
         for handler in self._code.disconnects:
             self._start(handler, told, sender="")
@@ -212,6 +223,9 @@ class Replica:
             except ValidationError as error:
                 first = error.errors(include_url=False, include_input=False)[0]
                 self._log.warning("an event does not fit its type", name=notice.event, peer=sender, error=first["msg"])
+                return
+            except Exception as raised:  # noqa: BLE001 - validators are the user's, and nobody waits for an event
+                self._failed(handler, raised)
                 return
             self._start(handler, event, sender=sender)
 
@@ -232,10 +246,18 @@ class Replica:
         await self._prepared.wait()
         try:
             await self.workload.invoker.call(handler, getattr(self._target, handler.name), *arguments, context)
+        except asyncio.CancelledError as raised:
+            here = asyncio.current_task()
+            if here is None or here.cancelling():
+                raise
+            self._failed(handler, raised)  # something that it waited for was cancelled
         except Exception as raised:  # noqa: BLE001 - nobody waits for this handler, so the log is where its failure goes
-            told = fault(raised)
-            said = f"{told.failure.type}: {told.failure.message}"
-            self._log.error("handler failed", handler=handler.where, error=said, exception=told.frames)
+            self._failed(handler, raised)
+
+    def _failed(self, handler: Handler, raised: BaseException) -> None:
+        told = fault(raised)
+        said = f"{told.failure.type}: {told.failure.message}"
+        self._log.error("handler failed", handler=handler.where, error=said, exception=told.frames)
 
     async def _repeat(self, handler: Handler) -> None:
         while True:
@@ -258,6 +280,14 @@ class Replica:
                     f"{self._code.target.__name__}.{attribute}: the topology gives this agent no such {kind}"
                 )
         return self._code.target(**given)
+
+    async def _torn_down(self) -> None:
+        try:
+            await self._lifecycle("teardown")
+        except Exception as raised:  # noqa: BLE001 - `teardown` is the user's, and what follows it has to happen
+            told = fault(raised)
+            said = f"{told.failure.type}: {told.failure.message}"
+            self._log.error("teardown failed", error=said, exception=told.frames)
 
     async def _lifecycle(self, name: str) -> None:
         method = getattr(self._target, name, None) if isinstance(self._code.target, type) else None

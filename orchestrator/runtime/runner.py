@@ -262,7 +262,7 @@ class _Run:
                 if self._readiness.hopeless:
                     lost = counted(len(self._readiness.over), "replica")
                     raise NeverReady(f"nothing was asked, because {lost} will never be ready")
-                await asker.ask(questions)
+                await asker.ask(questions, lambda: self._signal is not None)
             code = ExitCode.DONE
         except OrchestratorError as error:
             self._output.say("error", str(error))

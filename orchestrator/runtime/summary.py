@@ -22,7 +22,11 @@ def ready_line(replicas: int, seconds: float, url: str) -> str:
 def summary(replicas: int, supervisor: Supervisor, seconds: float, tally: Mapping[str, int]) -> str:
     """Return one line about the whole run: what ran, what was done, what went wrong, how it ended."""
     parts = [f"ran {counted(replicas, 'replica')} for {seconds:.1f} s"]
-    parts += [f"{count} {what}" for what, count in sorted(tally.items()) if count]
+    parts += [
+        f"{count} {what if count != 1 else what.replace('s ', ' ', 1)}"
+        for what, count in sorted(tally.items())
+        if count
+    ]
     if supervisor.restarts:
         parts.append(counted(supervisor.restarts, "restart"))
     parts += [f"{name} failed for good" for name in supervisor.failed]

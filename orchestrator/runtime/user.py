@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar, overload
 
 import structlog
@@ -16,10 +16,10 @@ from pydantic import TypeAdapter
 from orchestrator.agents.messages import StreamTask, Task, answer_type, message_name
 from orchestrator.client import events
 from orchestrator.client.connection import Client
-from orchestrator.errors import NotConnected
+from orchestrator.errors import ConnectionProblem, NotConnected
 from orchestrator.patterns.dispatch import ASKED, Dispatcher, Order
 from orchestrator.patterns.workforce import Pool, Workforce
-from orchestrator.protocol.payloads import decode_payload, plain
+from orchestrator.protocol.payloads import AnyPayload, CompletionChunk, decode_payload, plain
 from orchestrator.runtime.courier import Courier, Ticker
 from orchestrator.runtime.dispatching import Desk, read_answer, task_order
 
@@ -41,6 +41,8 @@ class User:
         self._desks: dict[str, Desk] = {}
         self._asks: Mapping[str, Any] = {}
         self._welcomed = asyncio.Event()
+        self._failure: ConnectionProblem | None = None
+        """Why nothing can be asked any more."""
 
     @property
     def peer_id(self) -> str:
@@ -62,12 +64,16 @@ class User:
         agent's chunks are no text. Raises the `DispatchError` that the answer ends with if it does not reach its end.
         """
         if isinstance(asked, str):
-            async for chunk in self._chunks(agent, Order(_new_id(), ASKED, Raw(b""), timeout, True, asked)):
-                yield plain(chunk)
+            words = self._chunks(agent, Order(_new_id(), ASKED, Raw(b""), timeout, True, asked))
+            async with aclosing(words):
+                async for chunk in words:
+                    yield plain(chunk)
             return
         adapter: TypeAdapter[Any] = TypeAdapter(answer_type(type(asked)))
-        async for chunk in self._chunks(agent, task_order(_new_id(), asked, timeout, streams=True)):
-            yield read_answer(adapter, chunk, message_name(type(asked)))
+        chunks = self._chunks(agent, task_order(_new_id(), asked, timeout, streams=True))
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield read_answer(adapter, chunk, message_name(type(asked)))
 
     async def ask(self, agent: str, prompt: str, *, timeout: float = ASK_TIMEOUT) -> str:
         """Ask an agent in words and return the whole answer as text."""
@@ -85,7 +91,7 @@ class User:
         adapter: TypeAdapter[R] = TypeAdapter(answer_type(type(task)))
         return read_answer(adapter, raw if raw is not None else Raw(b"null"), message_name(type(task)))
 
-    async def _chunks(self, agent: str, order: Order) -> AsyncIterator[Raw]:
+    async def _chunks(self, agent: str, order: Order) -> AsyncGenerator[Raw, None]:
         chunks: Any = self._desk(agent).stream(order)
         try:
             async for chunk in chunks:
@@ -103,6 +109,8 @@ class User:
             log = structlog.get_logger("orchestrator.user")
             desk = self._desks[agent] = Desk(dispatcher, self._courier, log, self._ticker.rearm)
             self._ticker.add(dispatcher.next_tick, desk.tick)
+            if self._failure is not None:
+                desk.fail(self._failure)
         return self._desks[agent]
 
     async def _follow(self) -> None:
@@ -112,8 +120,7 @@ class User:
                 case events.DirectReceived(sender=sender, data=data):
                     payload = decode_payload(data)
                     if payload is not None:
-                        for desk in self._desks.values():
-                            desk.receive(sender, payload)
+                        self._receive(sender, payload)
                 case events.Connected(metadata=metadata):
                     asks = (metadata or {}).get("asks")
                     self._asks = asks if isinstance(asks, dict) else {}
@@ -125,9 +132,16 @@ class User:
                         desk.disconnected()
                 case _:
                     pass
-        failure = self._client.failure or NotConnected("the connection was closed")
+        self._failure = self._client.failure or NotConnected("the connection was closed")
         for desk in self._desks.values():
-            desk.fail(failure)
+            desk.fail(self._failure)
+
+    def _receive(self, sender: str, payload: AnyPayload) -> None:
+        """Hand an answer to the engine that asked; to the others it would be an answer to nothing."""
+        task_id = payload.stream_id if isinstance(payload, CompletionChunk) else getattr(payload, "task_id", None)
+        asked = [desk for desk in self._desks.values() if task_id in desk.dispatcher]
+        for desk in asked or [desk for desk in self._desks.values() if sender in desk.dispatcher.workforce.seats][:1]:
+            desk.receive(sender, payload)
 
     async def _close(self) -> None:
         """Tell the agents that nobody waits any more, then go."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from typing import Any, Final, cast
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 from msgspec import Raw
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from orchestrator.agents.describe import AgentCode, Handler
 from orchestrator.errors import OrchestratorError
 from orchestrator.patterns.effects import Answer, Note, Send
 from orchestrator.patterns.intake import Abort, Effect, Intake, Outcome, Resend, Run
+from orchestrator.patterns.stream import REPLAY_SECONDS
 from orchestrator.protocol.frames import encode_json
 from orchestrator.protocol.payloads import (
     UNKNOWN_TASK,
@@ -32,7 +34,7 @@ from orchestrator.protocol.payloads import (
 from orchestrator.runtime.courier import Courier, Owned
 from orchestrator.runtime.dispatching import LEVELS, Trace, current_trace
 from orchestrator.runtime.handler_context import MessageContext, Surroundings
-from orchestrator.runtime.invocation import Invoker, fault
+from orchestrator.runtime.invocation import Invoker, fault, said_by, writable
 from orchestrator.runtime.outflow import Outflow
 
 KEPT_STREAMS: Final = 256
@@ -93,6 +95,11 @@ class Workload:
         for flow in self._flows.values():
             flow.connected()
 
+    def next_tick(self) -> float | None:
+        """Return when `tick` has something to do; `None` when it has not."""
+        due = [ended + REPLAY_SECONDS for flow in self._flows.values() if (ended := flow.writer.ended_at) is not None]
+        return min((time for time in (self.intake.next_tick(), *due) if time is not None), default=None)
+
     def tick(self, now: float) -> None:
         self._apply(self.intake.tick(now))
         for stream_id in [stream_id for stream_id, flow in self._flows.items() if flow.writer.expired(now)]:
@@ -109,7 +116,8 @@ class Workload:
         await asyncio.gather(*(flow.drained() for flow in self._flows.values()))
 
     async def close(self) -> None:
-        """Cancel what still runs, wait for it, and forget all streams."""
+        """Hand back what was not begun, cancel what still runs, wait for it, and forget all streams."""
+        self._apply(self.intake.stop())
         await self._owned.close()
         for flow in self._flows.values():
             flow.close()
@@ -137,10 +145,13 @@ class Workload:
             )
             self._last_chunk(task_id, sender, Failure(UNKNOWN_TASK, message))
             return
-        self._asked.add(task_id)
         payload = Raw(encode_json({"prompt": ask.prompt}))
         offer = TaskOffer(task_id, sender, task, payload, ask.prompt)
-        self._apply(self.intake.offered(offer, sender, self.now))
+        known = task_id in self.intake
+        effects = self.intake.offered(offer, sender, self.now)
+        if not known and task_id in self.intake:
+            self._asked.add(task_id)
+        self._apply(_as_chunk(effect) for effect in effects)
 
     def _reader_says(self, payload: StreamAck | StreamResume, sender: str) -> None:
         flow = self._flows.get(payload.stream_id)
@@ -150,7 +161,7 @@ class Workload:
             self._log.warning("a stream was asked for by somebody else", task_id=payload.stream_id, peer=sender)
         elif isinstance(payload, StreamResume):
             flow.resume(payload.start)
-        elif payload.seq >= 0:
+        else:
             flow.acked(payload.seq)
 
     # -- what the engine says
@@ -160,6 +171,7 @@ class Workload:
             if isinstance(effect, Run):
                 work = self._owned.start(self._run(effect), f"task {effect.offer.task_id}")
                 self._running[effect.offer.task_id] = work
+                work.add_done_callback(partial(self._unless_begun, effect))
             elif isinstance(effect, Abort):
                 self._log.info("cancelled", task_id=effect.task_id, reason=effect.reason)
                 self._running[effect.task_id].cancel()
@@ -168,20 +180,22 @@ class Workload:
             elif isinstance(effect, Resend):
                 if effect.task_id in self._flows:
                     self._flows[effect.task_id].resume(0)
+                elif effect.task_id not in self.intake:
+                    failure = Failure("StreamBroken", "its chunks are no longer kept by the agent that produced them")
+                    self._last_chunk(effect.task_id, effect.sender, failure)
             elif isinstance(effect, Note):
                 self._log.log(LEVELS[effect.level], effect.event, **effect.fields)
             else:
                 self._send(effect)
+        if len(self._asked) > len(self.intake):  # some were cancelled while they waited
+            self._asked = {task_id for task_id in self._asked if task_id in self.intake}
         if self.intake.idle:
             self._idle.set()
         self._changed()
 
     def _send(self, effect: Send) -> None:
-        payload = effect.payload
-        if isinstance(payload, TaskRefused) and payload.task_id in self._asked:
-            self._asked.discard(payload.task_id)
-            self._last_chunk(payload.task_id, effect.to, Failure("TaskRefused", payload.reason, retryable=True))
-            return
+        if isinstance(effect.payload, TaskRefused) and effect.payload.task_id in self._asked:  # handed back at the end
+            effect = _as_chunk(effect)
         self._courier.deliver(effect, self._answered)
 
     def _answered(self, ref: tuple[str, ...], answer: Answer) -> None:
@@ -196,8 +210,8 @@ class Workload:
         context = self._context(run, log)
         deadline = None if offer.deadline is None else offer.deadline - self._wall_offset
         current_trace.set(Trace(deadline, offer.traceparent))
-        outcome: Outcome = None
-        error: Failure | None = Failure("TaskCancelled", "the agent stopped before the task had ended", retryable=True)
+        reply: Raw | None = None
+        error: Failure | None = STOPPED
         try:
             message = _read(handler, offer)
             method = getattr(self.target, handler.name)
@@ -209,12 +223,11 @@ class Workload:
                 reply = self.invoker.encode(handler, await self.invoker.call(handler, method, message, context))
                 if flow is not None:
                     await flow.put(reply)
-                outcome = TaskResult(offer.task_id, reply, offer.attempt)
             error = None
         except InvalidMessage as mistake:
             error = Failure("InvalidMessage", str(mistake))
         except OrchestratorError as known:  # it says itself what happened: nobody needs to be shown where
-            error = Failure(type(known).__name__, str(known))
+            error = Failure(type(known).__name__, said_by(known))
             log.warning("not done", error=f"{error.type}: {error.message}")
         except Exception as raised:  # noqa: BLE001 - whatever a handler raises is its outcome, told to its caller
             told = fault(raised)
@@ -223,15 +236,27 @@ class Workload:
                 "handler failed", handler=handler.where, error=f"{error.type}: {error.message}", exception=told.frames
             )
         finally:
-            self._running.pop(offer.task_id, None)
-            self._asked.discard(offer.task_id)
-            if flow is not None:
-                flow.end(error)
-                outcome = None
-            elif error is not None:
-                outcome = TaskError(offer.task_id, error, offer.attempt)
-            self.completed += error is None
-            self._apply(self.intake.finished(offer.task_id, outcome, self.now))
+            self._ended(offer, flow, reply, error)
+
+    def _unless_begun(self, run: Run, work: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step runs none of its code, its end neither."""
+        offer = run.offer
+        if self._running.get(offer.task_id) is work:
+            flow = self._flow(offer.task_id, run.sender) if run.streams or offer.task_id in self._asked else None
+            self._ended(offer, flow, None, STOPPED)
+
+    def _ended(self, offer: TaskOffer, flow: Outflow | None, reply: Raw | None, error: Failure | None) -> None:
+        self._running.pop(offer.task_id, None)
+        self._asked.discard(offer.task_id)
+        outcome: Outcome = None
+        if flow is not None:
+            flow.end(error)
+        elif error is not None:
+            outcome = TaskError(offer.task_id, error, offer.attempt)
+        elif reply is not None:
+            outcome = TaskResult(offer.task_id, reply, offer.attempt)
+        self.completed += error is None
+        self._apply(self.intake.finished(offer.task_id, outcome))
 
     def _flow(self, task_id: str, reader: str) -> Outflow:
         def seen(there: bool) -> None:
@@ -250,6 +275,7 @@ class Workload:
         loop, offer = asyncio.get_running_loop(), run.offer
 
         def progressed(fraction: float | None, message: str | None) -> None:
+            message = None if message is None else writable(message)
             loop.call_soon_threadsafe(lambda: self._apply(self.intake.progressed(offer.task_id, fraction, message)))
 
         return MessageContext(
@@ -265,6 +291,21 @@ class Workload:
 
     def _last_chunk(self, stream_id: str, reader: str, error: Failure) -> None:
         self._courier.deliver(Send(reader, CompletionChunk(stream_id, 0, done=True, error=error)))
+
+
+STOPPED: Final = Failure("TaskCancelled", "the agent stopped before the task had ended", retryable=True)
+
+
+E = TypeVar("E", bound=Effect)
+
+
+def _as_chunk(effect: E) -> E | Send:
+    """Say in the one way that every asker understands, a last chunk, that a question in words is not taken."""
+    if not isinstance(effect, Send) or not isinstance(effect.payload, TaskRefused):
+        return effect
+    refused = effect.payload
+    failure = Failure("TaskRefused", refused.reason, retryable=True)
+    return Send(effect.to, CompletionChunk(refused.task_id, 0, done=True, error=failure))
 
 
 class InvalidMessage(Exception):

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.patterns.claim import SETTLE_SECONDS, ClaimEffect, Claims, Lost, Won
+from orchestrator.patterns.claim import RETURN_SECONDS, SETTLE_SECONDS, ClaimEffect, Claims, Lost, Won
 from orchestrator.patterns.effects import Publish
 from orchestrator.protocol.payloads import ClaimNotice, RejectNotice, ReleaseNotice
 
@@ -14,7 +14,7 @@ CHANNEL = "teams/desk/state"
 SETTLED = SETTLE_SECONDS + 0.01
 
 
-def said(effects: list[ClaimEffect]) -> list[object]:
+def said(effects: list[ClaimEffect]) -> list[Any]:
     return [effect.payload if isinstance(effect, Publish) else effect for effect in effects]
 
 
@@ -34,7 +34,7 @@ def test_of_two_bids_at_one_lamport_time_the_lower_peer_id_wins_on_both_sides() 
     a.receive("b", ClaimNotice("x", "b", 1), 0.05)
     b.receive("a", ClaimNotice("x", "a", 1), 0.05)
     assert a.tick(SETTLED) == [Won("x", 1)]
-    assert b.tick(SETTLED) == [Lost("x", "a")]
+    assert said(b.tick(SETTLED)) == [Lost("x", "a"), ReleaseNotice("x", "b")]
 
 
 def test_a_holder_rejects_a_later_bid_and_the_bidder_loses_at_once() -> None:
@@ -79,7 +79,7 @@ def test_only_its_holder_can_release_an_item() -> None:
 def test_what_a_departed_member_held_is_free() -> None:
     claims = Claims("b", CHANNEL)
     claims.receive("a", ClaimNotice("x", "a", 1), 0.0)
-    claims.member_left("a")
+    claims.member_left("a", 0.02)
     assert said(claims.claim("x", 1.0)) == [ClaimNotice("x", "b", 2)]
 
 
@@ -88,8 +88,53 @@ def test_when_the_best_bidder_leaves_the_next_best_wins() -> None:
     claims.claim("x", 0.0)
     claims.receive("b", ClaimNotice("x", "b", 1), 0.01)
     claims.receive("a", ClaimNotice("x", "a", 1), 0.01)
-    claims.member_left("a")
-    assert claims.tick(SETTLED) == [Lost("x", "b")]
+    claims.member_left("a", 0.02)
+    assert said(claims.tick(SETTLED)) == [Lost("x", "b"), ReleaseNotice("x", "c")]
+
+
+def test_a_bid_that_had_lost_does_not_hold_the_item_after_its_winner_left() -> None:
+    observer = Claims("c", CHANNEL)
+    observer.receive("a", ClaimNotice("x", "a", 1), 0.0)
+    observer.receive("b", ClaimNotice("x", "b", 1), 0.01)
+    observer.member_left("a", 5.0)
+    assert said(observer.claim("x", 6.0)) == [ClaimNotice("x", "c", 2)]
+
+
+def test_after_a_reconnect_an_item_whose_release_was_missed_can_be_claimed() -> None:
+    claims = Claims("b", CHANNEL)
+    claims.receive("a", ClaimNotice("x", "a", 1), 0.0)
+    assert claims.rejoined(10.0) == []
+    assert said(claims.claim("x", 10.0)) == [ClaimNotice("x", "b", 2)]
+    assert claims.tick(10.0 + RETURN_SECONDS) == [Won("x", 2)]
+
+
+def test_after_a_reconnect_no_bid_is_decided_before_a_holder_may_have_come_back_too() -> None:
+    holder, other = Claims("b", CHANNEL), Claims("a", CHANNEL)
+    holder.claim("x", 0.0)
+    holder.tick(SETTLED)
+    other.rejoined(10.0)
+    other.claim("x", 10.0)
+    assert other.tick(10.0 + SETTLED) == []
+    heard = [effect for payload in said(holder.rejoined(11.0)) for effect in other.receive("b", payload, 11.0)]
+    assert heard == [Lost("x", "b")]
+
+
+def test_a_release_that_was_not_heard_is_said_again_after_the_reconnect() -> None:
+    claims = Claims("a", CHANNEL)
+    claims.claim("x", 0.0)
+    claims.tick(SETTLED)
+    [release] = said(claims.release("x", 1.0))
+    claims.unheard(release)
+    assert said(claims.rejoined(2.0)) == [ReleaseNotice("x", "a")]
+    assert claims.rejoined(3.0) == []
+
+
+def test_a_release_that_was_not_heard_is_not_said_once_the_item_is_held_again() -> None:
+    claims = Claims("a", CHANNEL)
+    claims.unheard(ReleaseNotice("x", "a"))
+    claims.claim("x", 0.0)
+    claims.tick(SETTLED)
+    assert ReleaseNotice("x", "a") not in said(claims.rejoined(2.0))
 
 
 def test_fences_grow_with_each_claim_of_an_item() -> None:

@@ -18,6 +18,7 @@ from orchestrator.patterns.dispatch import (
     DRAIN_GRACE,
     LOST_GRACE,
     PROBE_SECONDS,
+    STALE_ALARMS,
     Chunked,
     Dispatcher,
     Effect,
@@ -201,6 +202,33 @@ class TestEnds:
             Progressed("t1", "helper.1", 0.5, "half")
         ]
 
+    def test_a_task_whose_time_is_over_before_it_begins_is_given_to_nobody(self) -> None:
+        engine = dispatcher(helper(1))
+        [end] = engine.submit(order(timeout=0.0), 0.0)
+        assert isinstance(end, Finished)
+        assert isinstance(end.error, TaskTimeout)
+
+    def test_a_worker_that_was_away_when_its_task_was_cancelled_is_told_when_it_speaks(self) -> None:
+        engine = dispatcher(helper(1))
+        engine.submit(order(), 0.0)
+        engine.cancel("t1", 1.0)
+        assert engine.receive("helper.1", TaskProgress("t1", 1), 2.0) == [Send("helper.1", TaskCancel("t1"))]
+        assert engine.receive("helper.1", TaskProgress("of another program", 1), 2.0) == []
+
+    def test_after_the_end_of_the_connection_every_task_ends_at_once(self) -> None:
+        engine = dispatcher(helper(1))
+        engine.submit(order(), 0.0)
+        lost = TaskCancelled("Once", None)
+        assert error_of(engine.abandoned(lost)) is lost
+        assert error_of(engine.submit(order("t2"), 1.0)) is lost
+
+    def test_tasks_that_have_ended_leave_nothing_behind(self) -> None:
+        engine = dispatcher(helper(1))
+        for number in range(3 * STALE_ALARMS):
+            engine.submit(order(f"t{number}"), 0.0)
+            engine.receive("helper.1", TaskResult(f"t{number}", Raw(b"1"), 1), 0.0)
+        assert len(engine._alarms) <= STALE_ALARMS + 2
+
 
 class TestUndelivered:
     def test_when_nobody_received_it_another_worker_is_tried_at_once(self) -> None:
@@ -335,6 +363,27 @@ class TestLostWorkers:
         assert ends(engine.tick(21.0 + RETURN_SECONDS - 0.1)) == []
         assert isinstance(error_of(engine.tick(21.0 + RETURN_SECONDS)), WorkerLost)
 
+    def test_after_a_reconnect_each_worker_is_asked_about_its_tasks(self) -> None:
+        """An outcome that the hub had taken may have been lost with the connection."""
+        engine = dispatcher(helper(1))
+        engine.submit(order(), 0.0)
+        engine.disconnected()
+        assert engine.connected(2.0) == [Send("helper.1", StreamAck("t1", -1), ("probe", "t1"))]
+
+    def test_a_worker_on_the_roster_that_is_silent_is_asked_whether_it_still_knows_the_task(self) -> None:
+        """The offer may have been lost with a connection of the worker's that it replaced unnoticed."""
+        engine = dispatcher(helper(1))
+        engine.submit(order(), 0.0)
+        assert engine.tick(PROBE_SECONDS) == [Send("helper.1", StreamAck("t1", -1), ("probe", "t1"))]
+
+    def test_a_worker_that_came_back_between_an_offer_and_the_whole_roster_is_tried_again(self) -> None:
+        engine = dispatcher(helper(1))
+        engine.disconnected()
+        engine.submit(order(), 1.0)
+        assert offers(engine.connected(2.0)) == [("t1", "helper.1", 1)]
+        engine.answered(("t1", 1), Accepted(0), 2.1)
+        assert offers(join(engine, helper(1), whole=True, now=2.2)) == [("t1", "helper.1", 2)]
+
     def test_a_worker_that_says_it_knows_nothing_of_the_task_has_lost_it(self) -> None:
         engine = dispatcher(helper(1))
         engine.submit(order(), 0.0)
@@ -350,7 +399,8 @@ class TestStreams:
     def test_chunks_come_in_order_and_the_last_ends_the_task(self) -> None:
         engine = dispatcher(helper(1))
         engine.submit(order(task="Tell"), 0.0)
-        assert engine.receive("helper.1", chunk(0), 1.0) == [Chunked("t1", Raw(b'"0"'))]
+        first = engine.receive("helper.1", chunk(0), 1.0)
+        assert first == [Send("helper.1", StreamAck("t1", -1)), Chunked("t1", Raw(b'"0"'))]
         assert engine.receive("helper.1", chunk(1), 1.0) == [Chunked("t1", Raw(b'"1"'))]
         assert engine.receive("helper.1", chunk(2, done=True), 1.0) == [Finished("t1")]
 
@@ -381,11 +431,74 @@ class TestStreams:
         engine.submit(order(task="Tell"), 0.0)
         engine.receive("helper.1", chunk(0), 1.0)
         engine.disconnected()
-        assert Send("helper.1", StreamResume("t1", 1)) in engine.connected(2.0)
+        assert Send("helper.1", StreamResume("t1", 1), ("probe", "t1")) in engine.connected(2.0)
+
+    def test_an_idempotent_stream_whose_worker_has_forgotten_it_is_broken_and_not_done_again(self) -> None:
+        engine = dispatcher(helper(1), helper(2), pool=Pool("helper", {"Tell": True}, CHANNEL))
+        [(_, worker, _)] = offers(engine.submit(order(task="Tell"), 0.0))
+        engine.receive(worker, chunk(0), 1.0)
+        effects = engine.receive(worker, TaskError("t1", Failure(UNKNOWN_TASK, "?")), 2.0)
+        assert offers(effects) == []
+        error = error_of(effects)
+        assert isinstance(error, StreamBroken)
+        assert error.received == (Raw(b'"0"'),)
+
+    def test_a_failure_told_beside_the_stream_breaks_it_with_what_arrived(self) -> None:
+        engine = dispatcher(helper(1))
+        engine.submit(order(task="Tell"), 0.0)
+        engine.receive("helper.1", chunk(0), 1.0)
+        assert isinstance(error_of(engine.receive("helper.1", TaskError("t1", Failure("X", "no")), 2.0)), StreamBroken)
+
+    def test_a_stream_of_which_nothing_arrived_is_asked_for_from_its_start_after_a_reconnect(self) -> None:
+        engine = dispatcher(helper(1))
+        engine.submit(Order("t1", "Tell", Raw(b"{}"), 60.0, streams=True), 0.0)
+        engine.disconnected()
+        assert Send("helper.1", StreamResume("t1", 0), ("probe", "t1")) in engine.connected(2.0)
+
+    def test_a_worker_that_comes_back_hears_again_what_was_used_and_what_is_missing(self) -> None:
+        """What was said to it while it was away is lost, and a writer out of credit waits for just that."""
+        engine = dispatcher(helper(1))
+        engine.submit(order(task="Tell"), 0.0)
+        engine.receive("helper.1", chunk(0), 1.0)
+        engine.disconnected()
+        engine.consumed("t1")
+        engine.connected(2.0)
+        engine.probed("t1", Refused(PeerNotFound("peer_not_found", "")), 2.1)
+        effects = engine.receive("helper.1", TaskProgress("t1", 1), 3.0)
+        assert [effect.payload for effect in effects if isinstance(effect, Send)] == [
+            StreamAck("t1", 0),
+            StreamResume("t1", 1),
+        ]
 
 
 class TestWithoutARoster:
     USER = Pool("lead", None, peers=("lead.1", "lead.2"), concurrency=9, direct=True)
+
+    def test_a_peer_that_refuses_a_question_is_passed_over(self) -> None:
+        engine = dispatcher(pool=self.USER)
+        engine.submit(Order("q1", ASKED, Raw(b""), 60.0, streams=True, prompt="why?"), 0.0)
+        refusal = CompletionChunk("q1", 0, done=True, error=Failure("TaskRefused", "draining", retryable=True))
+        assert engine.receive("lead.1", refusal, 0.1) == [Send("lead.2", Ask("why?", "q1"), ("q1", 2))]
+
+    def test_right_after_a_connect_a_peer_that_is_not_found_may_still_come_back(self) -> None:
+        engine = dispatcher(pool=self.USER)
+        engine.submit(order(), 0.0)
+        engine.disconnected()
+        engine.connected(10.0)
+        engine.probed("t1", Refused(PeerNotFound("peer_not_found", "")), 10.1)
+        assert ends(engine.tick(10.0 + RETURN_SECONDS - 0.1)) == []
+        engine.receive("lead.1", TaskProgress("t1", 1), 10.0 + RETURN_SECONDS - 0.1)
+        assert ends(engine.tick(10.0 + RETURN_SECONDS)) == []
+
+    def test_however_often_a_peer_was_full_its_silence_is_asked_about_once(self) -> None:
+        engine = dispatcher(pool=Pool("lead", None, peers=("lead",), concurrency=9, direct=True))
+        engine.submit(order(timeout=600.0), 0.0)
+        for attempt in range(1, 9):
+            now = attempt * FULL_PAUSE
+            engine.receive("lead", TaskRefused("t1", attempt, "full"), now - FULL_PAUSE / 2)
+            engine.tick(now + FULL_PAUSE / 2)
+        assert len(engine.tick(100.0)) == 1
+        assert len(engine.tick(200.0)) == 1
 
     def test_a_question_in_words_is_sent_to_one_peer(self) -> None:
         engine = dispatcher(pool=self.USER)

@@ -50,7 +50,7 @@ def test_a_task_beyond_the_capacity_waits_in_the_backlog_for_its_turn() -> None:
     worker = intake(capacity=1, backlog=1)
     worker.offered(offer("t1"), "boss", 0.0)
     assert worker.offered(offer("t2"), "boss", 0.0) == [Send("boss", TaskAccepted("t2", 1, Load(2, 1)))]
-    assert Run(offer("t2"), "boss", False) in worker.finished("t1", RESULT, 1.0)
+    assert Run(offer("t2"), "boss", False) in worker.finished("t1", RESULT)
 
 
 def test_a_draining_worker_refuses_and_finishes_what_it_has() -> None:
@@ -59,8 +59,8 @@ def test_a_draining_worker_refuses_and_finishes_what_it_has() -> None:
     worker.draining = True
     assert worker.offered(offer("t2"), "boss", 0.0) == [Send("boss", TaskRefused("t2", 1, "draining", Load(1, 2)))]
     assert not worker.idle
-    worker.finished("t1", RESULT, 1.0)
-    worker.answered(("outcome", "t1", "1"), Accepted(), 1.0)
+    worker.finished("t1", RESULT)
+    worker.answered(("outcome", "boss", "t1", "1"), Accepted(), 1.0)
     assert [worker.idle] == [True]
 
 
@@ -68,14 +68,14 @@ def test_the_same_attempt_is_never_run_twice() -> None:
     worker = intake()
     worker.offered(offer(), "boss", 0.0)
     assert worker.offered(offer(), "boss", 0.1) == [Send("boss", TaskAccepted("t1", 1, Load(1, 2)))]
-    worker.finished("t1", RESULT, 1.0)
-    assert worker.offered(offer(), "boss", 2.0) == [Send("boss", RESULT, ("outcome", "t1", 1))]
+    worker.finished("t1", RESULT)
+    assert worker.offered(offer(), "boss", 2.0) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1))]
 
 
 def test_an_ended_stream_that_is_offered_again_is_sent_again() -> None:
     worker = intake()
     worker.offered(offer(task="Tell"), "boss", 0.0)
-    worker.finished("t1", None, 1.0)
+    worker.finished("t1", None)
     assert worker.offered(offer(task="Tell"), "boss", 2.0) == [Resend("t1", "boss")]
 
 
@@ -99,7 +99,7 @@ def test_a_cancelled_task_has_no_outcome() -> None:
     worker = intake()
     worker.offered(offer(), "boss", 0.0)
     worker.cancelled("t1", "boss")
-    assert worker.finished("t1", RESULT, 1.0) == []
+    assert worker.finished("t1", RESULT) == []
     assert worker.idle
 
 
@@ -108,7 +108,7 @@ def test_a_cancelled_task_in_the_backlog_is_never_run() -> None:
     worker.offered(offer("t1"), "boss", 0.0)
     worker.offered(offer("t2"), "boss", 0.0)
     assert worker.cancelled("t2", "boss") == []
-    assert not any(isinstance(effect, Run) for effect in worker.finished("t1", RESULT, 1.0))
+    assert not any(isinstance(effect, Run) for effect in worker.finished("t1", RESULT))
 
 
 def test_a_deadline_that_passes_stops_the_handler() -> None:
@@ -148,10 +148,10 @@ def test_a_caller_that_comes_back_keeps_its_task() -> None:
 def test_an_outcome_that_was_not_heard_is_told_again(answer: Refused | Unanswered | Unsent) -> None:
     worker = intake()
     worker.offered(offer(), "boss", 0.0)
-    assert worker.finished("t1", RESULT, 1.0) == [Send("boss", RESULT, ("outcome", "t1", 1))]
-    worker.answered(("outcome", "t1", "1"), answer, 1.0)
-    assert worker.tick(1.0 + RETRY_SECONDS) == [Send("boss", RESULT, ("outcome", "t1", 1))]
-    worker.answered(("outcome", "t1", "1"), Accepted(), 2.0)
+    assert worker.finished("t1", RESULT) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1))]
+    worker.answered(("outcome", "boss", "t1", "1"), answer, 1.0)
+    assert worker.tick(1.0 + RETRY_SECONDS) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1))]
+    worker.answered(("outcome", "boss", "t1", "1"), Accepted(), 2.0)
     assert worker.next_tick() is None
 
 
@@ -159,18 +159,18 @@ def test_a_reconnect_speaks_to_every_caller_at_once() -> None:
     worker = intake()
     worker.offered(offer("t1"), "boss", 0.0)
     worker.offered(offer("t2"), "boss", 0.0)
-    worker.finished("t1", RESULT, 1.0)
+    worker.finished("t1", RESULT)
     assert worker.connected(2.0) == [
         Send("boss", TaskProgress("t2", 1), ("beat", "t2")),
-        Send("boss", RESULT, ("outcome", "t1", 1)),
+        Send("boss", RESULT, ("outcome", "boss", "t1", 1)),
     ]
 
 
 def test_an_outcome_whose_caller_stays_away_is_dropped_and_said_so() -> None:
     worker = intake()
     worker.offered(offer(), "boss", 0.0)
-    worker.finished("t1", RESULT, 1.0)
-    worker.answered(("outcome", "t1", "1"), GONE, 1.0)
+    worker.finished("t1", RESULT)
+    worker.answered(("outcome", "boss", "t1", "1"), GONE, 1.0)
     [note] = worker.tick(1.0 + CALLER_GRACE)
     assert isinstance(note, Note)
     assert "dropped" in note.event
@@ -180,8 +180,8 @@ def test_an_outcome_whose_caller_stays_away_is_dropped_and_said_so() -> None:
 def test_a_result_that_the_hub_refuses_becomes_a_failure_that_it_takes() -> None:
     worker = intake()
     worker.offered(offer(), "boss", 0.0)
-    worker.finished("t1", RESULT, 1.0)
-    effects = worker.answered(("outcome", "t1", "1"), Refused(PayloadTooLarge(99, 1)), 1.0)
+    worker.finished("t1", RESULT)
+    effects = worker.answered(("outcome", "boss", "t1", "1"), Refused(PayloadTooLarge(99, 1)), 1.0)
     sends = [effect.payload for effect in effects if isinstance(effect, Send)]
     assert [type(payload) for payload in sends] == [TaskError]
 
@@ -194,3 +194,75 @@ def test_a_task_that_is_not_known_is_said_not_to_be() -> None:
     assert effect.payload.error.type == UNKNOWN_TASK
     worker.offered(offer(), "boss", 0.0)
     assert worker.asked_about("t1", "boss") == [Send("boss", TaskProgress("t1", 1))]
+
+
+def test_an_outcome_is_kept_while_it_is_this_worker_that_is_away() -> None:
+    worker = intake()
+    worker.offered(offer(), "boss", 0.0)
+    worker.finished("t1", RESULT)
+    worker.answered(("outcome", "boss", "t1", "1"), Unsent(), 1.0)
+    worker.tick(2 * CALLER_GRACE)
+    worker.answered(("outcome", "boss", "t1", "1"), Unsent(), 2 * CALLER_GRACE)
+    assert worker.connected(3 * CALLER_GRACE) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1))]
+
+
+def test_callers_that_choose_the_same_id_each_get_their_own_outcome() -> None:
+    worker = intake()
+    worker.offered(offer("1"), "boss", 0.0)
+    worker.finished("1", RESULT)
+    assert Run(offer("1"), "chief", False) in worker.offered(offer("1"), "chief", 1.0)
+
+
+def test_nobody_is_told_of_the_outcome_of_another() -> None:
+    worker = intake()
+    worker.offered(offer(), "boss", 0.0)
+    worker.finished("t1", RESULT)
+    [effect] = worker.asked_about("t1", "mallory")
+    assert isinstance(effect, Send)
+    assert isinstance(effect.payload, TaskError)
+    assert worker.asked_about("t1", "boss") == [Send("boss", RESULT)]
+
+
+def test_a_stream_whose_chunks_are_no_longer_kept_is_said_to_be_broken() -> None:
+    worker = intake()
+    worker.offered(offer(task="Tell"), "boss", 0.0)
+    worker.finished("t1", None)
+    [effect] = worker.asked_about("t1", "boss")
+    assert isinstance(effect, Send)
+    assert isinstance(effect.payload, TaskError)
+    assert effect.payload.error.type == "StreamBroken"
+
+
+def test_a_task_that_is_offered_again_while_it_is_being_stopped_is_to_come_back_later() -> None:
+    worker = intake()
+    worker.offered(offer(), "boss", 0.0)
+    worker.cancelled("t1", "boss")
+    assert worker.offered(offer(attempt=2), "boss", 1.0) == [Send("boss", TaskRefused("t1", 2, "full", Load(1, 2)))]
+
+
+def test_at_the_end_what_was_not_begun_is_handed_back() -> None:
+    worker = intake(capacity=1, backlog=1)
+    worker.offered(offer("t1"), "boss", 0.0)
+    worker.offered(offer("t2"), "boss", 0.0)
+    assert worker.stop() == [Send("boss", TaskRefused("t2", 1, "draining", Load(1, 1)))]
+    assert not any(isinstance(effect, Run) for effect in worker.finished("t1", RESULT))
+
+
+def test_tasks_that_were_cancelled_while_they_waited_leave_nothing_behind() -> None:
+    worker = intake(capacity=1, backlog=1)
+    worker.offered(offer("t1"), "boss", 0.0)
+    for _ in range(100):
+        worker.offered(offer("t2"), "boss", 0.0)
+        worker.cancelled("t2", "boss")
+    assert len(worker._queue) == 0
+
+
+def test_of_much_progress_only_the_last_goes_out_when_the_hub_has_taken_the_one_before() -> None:
+    worker = intake()
+    worker.offered(offer(), "boss", 0.0)
+    assert len(worker.progressed("t1", 0.0, None)) == 1
+    assert [worker.progressed("t1", step / 100, None) for step in range(1, 100)] == [[]] * 99
+    assert worker.answered(("beat", "t1"), Accepted(), 1.0) == [
+        Send("boss", TaskProgress("t1", 1, 0.99), ("beat", "t1"))
+    ]
+    assert worker.answered(("beat", "t1"), Accepted(), 1.0) == []

@@ -156,7 +156,7 @@ def test_whatever_is_lost_doubled_or_late_the_reader_gets_all_of_it_in_order_onc
     for number in order:
         if number < len(kept):
             reading += reader.receive(kept[number], 0.0)
-    for send in reader.resume(0.0, at_once=True):
+    for send in reader.resume(1.0):
         assert isinstance(send, Send)
         assert isinstance(send.payload, StreamResume)
         assert writer.rewind(send.payload.start)
