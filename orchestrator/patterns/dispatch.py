@@ -5,10 +5,8 @@ A task is given to somebody else only when it cannot have been taken, or when do
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from msgspec import Raw
 
@@ -24,8 +22,11 @@ from orchestrator.errors import (
     TaskFailed,
     TaskTimeout,
     WorkerLost,
+    is_transient,
 )
+from orchestrator.patterns.alarms import Alarms
 from orchestrator.patterns.effects import Accepted, Answer, Note, Publish, Refused, Send, Unsent
+from orchestrator.patterns.jobs import ASKED, Chunked, Effect, Finished, Job, Order, Progressed
 from orchestrator.patterns.roster import Change, Joined
 from orchestrator.patterns.stream import Ended, Piece, Reader, Reading
 from orchestrator.patterns.workforce import FULL_PAUSE, RETURN_SECONDS, Seat, Workforce
@@ -52,88 +53,8 @@ DRAIN_GRACE: Final = 30.0
 """The same for one that left in good order: it may be finishing what it holds."""
 PROBE_SECONDS: Final = 5.0
 """Seconds of silence after which a worker is asked whether it still knows a task."""
-STALE_ALARMS: Final = 1_024
-"""Alarms of tasks that have ended, kept before they are swept out."""
 UNWANTED: Final = 1_024
 """Tasks that ended without their outcome and whose workers are told to stop, should they still be at them."""
-ASKED: Final = "ask"
-"""The task type under which a pool says that it takes questions in words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A task as its caller states it."""
-
-    id: str
-    task: str
-    payload: Raw
-    timeout: float
-    """Seconds until it must have ended."""
-    streams: bool = False
-    prompt: str | None = None
-    requires: frozenset[str] = frozenset()
-    traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A task is over. `result` is the JSON of its reply; exactly one of the two is given, for streams perhaps neither."""
-
-    id: str
-    result: Raw | None = None
-    error: OrchestratorError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Chunked:
-    """The next chunk of a stream task."""
-
-    id: str
-    content: Raw
-
-
-@dataclass(frozen=True, slots=True)
-class Progressed:
-    id: str
-    worker: str
-    progress: float | None
-    message: str | None
-
-
-Effect: TypeAlias = Publish | Send | Note | Finished | Chunked | Progressed
-
-
-@dataclass(slots=True)
-class _Job:
-    """One task between its order and its end."""
-
-    order: Order
-    deadline: float
-    idempotent: bool
-    attempt: int = 0
-    seat: Seat | None = None
-    """Who holds it; `None` while it waits."""
-    tried: set[str] = field(default_factory=set)
-    """Everybody who may have got it: a result from one of them counts."""
-    avoid: set[str] = field(default_factory=set)
-    """Those that could not be reached since it began to wait."""
-    lost_at: float | None = None
-    """When it is given up, unless its worker speaks before."""
-    heard_at: float = 0.0
-    probe_at: float = float("inf")
-    """When the silence of its worker is looked at next."""
-    reader: Reader | None = None
-    chunks: list[Raw] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.order.task
-
-    @property
-    def started(self) -> bool:
-        """Whether chunks have arrived: from then on nothing is done again."""
-        return self.reader is not None and self.reader.started
-
 
 _Group = tuple[str, frozenset[str]]
 
@@ -149,10 +70,9 @@ class Dispatcher:
     def __init__(self, me: str, workforce: Workforce, *, wall_offset: float = 0.0) -> None:
         """`wall_offset` is what turns a time of that clock into Unix seconds, for the deadlines that travel."""
         self._me, self.workforce, self._wall_offset = me, workforce, wall_offset
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Job] = {}
         self._waiting: dict[_Group, deque[str]] = {}
-        self._alarms: list[tuple[float, str]] = []
-        self._sweep_above = STALE_ALARMS
+        self._alarms = Alarms()
         self._unwanted: dict[str, None] = {}
         self._online = True
         self._over: OrchestratorError | None = None
@@ -173,9 +93,9 @@ class Dispatcher:
             return [Finished(order.id, error=TaskTimeout(order.task, order.timeout, None))]
         if not self.workforce.agents_for(order.task):
             return [Finished(order.id, error=NoWorkerAvailable(order.task, ()))]
-        job = _Job(order, now + order.timeout, self.workforce.is_idempotent(order.task))
+        job = Job(order, now + order.timeout, self.workforce.is_idempotent(order.task))
         self._jobs[order.id] = job
-        self._alarm(job.deadline, job)
+        self._alarms.set(job.deadline, job.order.id)
         self._wait(job)
         return self._assign(now)
 
@@ -205,12 +125,12 @@ class Dispatcher:
         """Take up what is waiting, and take up again what was under way."""
         self._online = True
         self.workforce.connected(now)
-        self._alarms_at(self.workforce.settles_at())
+        self._alarms.set(self.workforce.settles_at())
         effects: list[Effect] = []
         for job in self._jobs.values():
             if job.lost_at is not None:  # nothing could be heard meanwhile
                 job.lost_at = now + RETURN_SECONDS
-                self._alarm(job.lost_at, job)
+                self._alarms.set(job.lost_at, job.order.id)
             if job.seat is not None:
                 effects += self._inquire(job, job.seat.peer)
         return [*effects, *self._assign(now)]
@@ -252,6 +172,14 @@ class Dispatcher:
             job.avoid.add(job.seat.peer)
             job.tried.discard(job.seat.peer)
             self._take_back(job)
+            self._wait(job, first=True)
+            return self._assign(now)
+        if isinstance(answer, Refused) and is_transient(answer.error):
+            seat = job.seat
+            seat.pause_until = now + FULL_PAUSE
+            job.tried.discard(seat.peer)
+            self._take_back(job)
+            self._alarms.set(seat.pause_until, job.order.id)
             self._wait(job, first=True)
             return self._assign(now)
         if isinstance(answer, Refused):
@@ -303,19 +231,18 @@ class Dispatcher:
     def tick(self, now: float) -> list[Effect]:
         """Do what has become due."""
         effects: list[Effect] = []
-        while self._alarms and self._alarms[0][0] <= now:
-            _, task_id = heapq.heappop(self._alarms)
+        for task_id in self._alarms.due(now):
             job = self._jobs.get(task_id)
             if job is not None:
                 effects += self._due(job, now)
         return [*effects, *self._assign(now)]
 
     def next_tick(self) -> float | None:
-        return self._alarms[0][0] if self._alarms else None
+        return self._alarms.next()
 
     # -- one job
 
-    def _outcome(self, job: _Job, sender: str, seat: Seat | None, payload: AnyPayload, now: float) -> list[Effect]:
+    def _outcome(self, job: Job, sender: str, seat: Seat | None, payload: AnyPayload, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if isinstance(payload, CompletionChunk):
             if job.order.task == ASKED and not job.started and _is_refusal(payload):
@@ -351,7 +278,7 @@ class Dispatcher:
             seat.heard(getattr(payload, "load", None))
         return effects
 
-    def _refused(self, job: _Job, sender: str, refusal: TaskRefused, now: float) -> list[Effect]:
+    def _refused(self, job: Job, sender: str, refusal: TaskRefused, now: float) -> list[Effect]:
         if job.seat is None or job.seat.peer != sender or refusal.attempt != job.attempt:
             return []
         seat = job.seat
@@ -360,13 +287,13 @@ class Dispatcher:
             return self._end(job, error=TaskFailed(job.name, "TaskRefused", refusal.reason, sender, job.attempt))
         self._take_back(job)
         seat.pause_until = now + (FULL_PAUSE if refusal.reason == "full" else DRAIN_GRACE)
-        self._alarm(seat.pause_until, job)
+        self._alarms.set(seat.pause_until, job.order.id)
         if refusal.reason == "draining":
             job.avoid.add(sender)
         self._wait(job, first=True)
         return []
 
-    def _read(self, job: _Job, reading: list[Reading]) -> list[Effect]:
+    def _read(self, job: Job, reading: list[Reading]) -> list[Effect]:
         effects: list[Effect] = []
         for read in reading:
             if isinstance(read, Piece):
@@ -378,7 +305,7 @@ class Dispatcher:
                 effects.append(read)
         return effects
 
-    def _stream_ended(self, job: _Job, ended: Ended) -> list[Effect]:
+    def _stream_ended(self, job: Job, ended: Ended) -> list[Effect]:
         if ended.error is None:
             return self._end(job)
         worker = job.reader.producer if job.reader else ""
@@ -387,7 +314,7 @@ class Dispatcher:
             return self._end(job, error=failure)
         return self._end(job, error=self._broken(job, f"{ended.error.type}: {ended.error.message}"))
 
-    def _worker_left(self, job: _Job, reason: str, now: float, *, settling: bool) -> list[Effect]:
+    def _worker_left(self, job: Job, reason: str, now: float, *, settling: bool) -> list[Effect]:
         if settling:
             self._give_up_at(job, now + RETURN_SECONDS)
         elif reason == "left":
@@ -398,21 +325,21 @@ class Dispatcher:
             self._give_up_at(job, now + LOST_GRACE)
         return []
 
-    def _lost(self, job: _Job, worker: str, reason: str, now: float) -> list[Effect]:
+    def _lost(self, job: Job, worker: str, reason: str, now: float) -> list[Effect]:
         if job.started:
             return self._end(job, error=self._broken(job, f"{worker} went away"))
         if job.idempotent:
             return self._again(job, reason, now)
         return self._end(job, error=WorkerLost(job.name, worker, job.attempt))
 
-    def _again(self, job: _Job, reason: str, now: float) -> list[Effect]:
+    def _again(self, job: Job, reason: str, now: float) -> list[Effect]:
         worker = job.seat.peer if job.seat else ""
         self._take_back(job)
         self._wait(job, first=True)
         fields: dict[str, Any] = {"task_id": job.order.id, "task": job.name, "peer": worker, "reason": reason}
         return [Note("warning", "a worker is gone, its task goes to another", fields), *self._assign(now)]
 
-    def _due(self, job: _Job, now: float) -> list[Effect]:
+    def _due(self, job: Job, now: float) -> list[Effect]:
         if now >= job.deadline:
             error: DispatchError = TaskTimeout(job.name, job.order.timeout, job.seat.peer if job.seat else None)
             if job.started:
@@ -424,14 +351,14 @@ class Dispatcher:
             return self._probe(job, job.seat, now)
         return []
 
-    def _probe(self, job: _Job, seat: Seat, now: float) -> list[Effect]:
+    def _probe(self, job: Job, seat: Seat, now: float) -> list[Effect]:
         """Ask a worker that has been silent; signs of life come more often than that."""
         self._probe_at(job, now + PROBE_SECONDS)
         if not self._online or now - job.heard_at < PROBE_SECONDS * 0.9:
             return []
         return self._inquire(job, seat.peer)
 
-    def _inquire(self, job: _Job, worker: str) -> list[Effect]:
+    def _inquire(self, job: Job, worker: str) -> list[Effect]:
         """Ask a worker whether it still knows the task, and for what was lost on its way; the hub tells if it is there.
 
         One that does answers with its progress, its outcome, or the chunks that are missing.
@@ -443,11 +370,11 @@ class Dispatcher:
             return [Send(worker, StreamResume(job.order.id, 0), ref)]
         return [Send(worker, StreamAck(job.order.id, -1), ref)]
 
-    def _broken(self, job: _Job, reason: str) -> StreamBroken:
+    def _broken(self, job: Job, reason: str) -> StreamBroken:
         return StreamBroken(job.name, reason, job.chunks)
 
     def _end(
-        self, job: _Job, *, result: Raw | None = None, error: OrchestratorError | None = None, tell: bool = False
+        self, job: Job, *, result: Raw | None = None, error: OrchestratorError | None = None, tell: bool = False
     ) -> list[Effect]:
         effects: list[Effect] = []
         if tell:
@@ -458,7 +385,7 @@ class Dispatcher:
                 del self._unwanted[next(iter(self._unwanted))]
         del self._jobs[job.order.id]
         self._take_back(job)
-        self._sweep()
+        self._alarms.sweep(self._jobs)
         return [*effects, Finished(job.order.id, result, error)]
 
     # -- who gets what
@@ -490,7 +417,7 @@ class Dispatcher:
                 del self._waiting[group]
         return effects
 
-    def _offer(self, job: _Job, seat: Seat, now: float) -> Effect:
+    def _offer(self, job: Job, seat: Seat, now: float) -> Effect:
         job.attempt += 1
         job.seat, job.heard_at, job.lost_at = seat, now, None
         job.tried.add(seat.peer)
@@ -511,39 +438,25 @@ class Dispatcher:
         )
         return Send(seat.peer, offer, ref) if seat.pool.direct else Publish(inbox(seat.peer), offer, ref)
 
-    def _take_back(self, job: _Job) -> None:
+    def _take_back(self, job: Job) -> None:
         if job.seat is not None:
             seat, job.seat = job.seat, None
             seat.outstanding.discard(job.order.id)
             self.workforce.vacated(seat.peer)
         job.lost_at = None
 
-    def _wait(self, job: _Job, *, first: bool = False) -> None:
+    def _wait(self, job: Job, *, first: bool = False) -> None:
         queue = self._waiting.setdefault((job.name, job.order.requires), deque())
         if first:
             queue.appendleft(job.order.id)
         else:
             queue.append(job.order.id)
 
-    def _give_up_at(self, job: _Job, when: float) -> None:
+    def _give_up_at(self, job: Job, when: float) -> None:
         if job.lost_at is None or when < job.lost_at:
             job.lost_at = when
-            self._alarm(when, job)
+            self._alarms.set(when, job.order.id)
 
-    def _probe_at(self, job: _Job, when: float) -> None:
+    def _probe_at(self, job: Job, when: float) -> None:
         job.probe_at = when
-        self._alarm(when, job)
-
-    def _alarm(self, when: float, job: _Job) -> None:
-        heapq.heappush(self._alarms, (when, job.order.id))
-
-    def _sweep(self) -> None:
-        """Let go of the alarms of tasks that have ended, before they outnumber the others."""
-        if len(self._alarms) > self._sweep_above:
-            self._alarms = [alarm for alarm in self._alarms if not alarm[1] or alarm[1] in self._jobs]
-            heapq.heapify(self._alarms)
-            self._sweep_above = 2 * len(self._alarms) + STALE_ALARMS
-
-    def _alarms_at(self, when: float) -> None:
-        if when != float("-inf"):
-            heapq.heappush(self._alarms, (when, ""))
+        self._alarms.set(when, job.order.id)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from orchestrator.errors import PeerNotFound
+from orchestrator.errors import PeerNotFound, is_transient
 from orchestrator.patterns.effects import Accepted, Answer, Note, Refused, Send
 from orchestrator.protocol.payloads import (
     UNKNOWN_TASK,
@@ -25,6 +25,8 @@ BEAT_SECONDS: Final = 5.0
 """Seconds between two signs of life of a running task."""
 CALLER_GRACE: Final = 30.0
 """Seconds that a caller which vanished has to come back before its tasks are cancelled and their outcomes dropped."""
+DRAIN_PATIENCE: Final = 1.0
+"""The same while the worker is about to end: callers that went before it do not come back for their outcomes."""
 RETRY_SECONDS: Final = 0.5
 """Seconds after which an outcome that did not reach its caller is sent again, doubled each time up to `BEAT_SECONDS`."""
 BACKLOG: Final = 16
@@ -120,6 +122,10 @@ class Intake:
     def idle(self) -> bool:
         """Whether nothing runs, nothing waits, and every outcome has been heard."""
         return not self._jobs and not self._unheard
+
+    @property
+    def _patience(self) -> float:
+        return DRAIN_PATIENCE if self.draining else CALLER_GRACE
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -227,11 +233,12 @@ class Intake:
         if isinstance(answer, Accepted):
             del self._unheard[key]
             return []
-        if isinstance(answer, Refused) and not isinstance(answer.error, PeerNotFound):
+        absent = isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound)
+        if isinstance(answer, Refused) and not absent and not is_transient(answer.error):
             del self._unheard[key]
             fields = {"task_id": ref[2], "peer": unheard.to, "error": str(answer.error)}
             return [Note("error", "the hub refused the outcome of a task", fields), *self._refused_outcome(unheard)]
-        if isinstance(answer, Refused) and unheard.gone_since is None:
+        if absent and unheard.gone_since is None:
             unheard.gone_since = now
         unheard.retry_at = now + unheard.delay
         unheard.delay = min(unheard.delay * 2, BEAT_SECONDS)
@@ -262,7 +269,7 @@ class Intake:
                 job.beat_at = now + BEAT_SECONDS
                 effects.append(self._alive(job))
         for key, unheard in list(self._unheard.items()):
-            if unheard.gone_since is not None and now - unheard.gone_since >= CALLER_GRACE:
+            if unheard.gone_since is not None and now - unheard.gone_since >= self._patience:
                 del self._unheard[key]
                 fields = {"task_id": key[1], "peer": unheard.to}
                 effects.append(Note("warning", "the caller of a task is gone, its outcome is dropped", fields))
@@ -274,6 +281,9 @@ class Intake:
     def next_tick(self) -> float | None:
         """Return when `tick` has something to do; `None` when nothing is under way."""
         times = [unheard.retry_at for unheard in self._unheard.values() if unheard.retry_at is not None]
+        times += [
+            gone + self._patience for unheard in self._unheard.values() if (gone := unheard.gone_since) is not None
+        ]
         for job in self._jobs.values():
             if not job.aborted:
                 times.append(job.beat_at)
@@ -319,9 +329,7 @@ class Intake:
     def _refused_outcome(self, unheard: _Unheard) -> list[Effect]:
         """The result cannot travel, its caller must hear at least that: a failure in its place is small and plain."""
         payload = unheard.payload
-        if isinstance(payload, TaskError):
-            return []
-        failure = Failure("ResultNotDelivered", "the hub refused the result: it may be too large")
+        failure = Failure("ResultNotDelivered", "the hub refused the outcome: it may be too large")
         return [Send(unheard.to, TaskError(payload.task_id, failure, payload.attempt or 1, self.load))]
 
     def _alive(self, job: _Job) -> Send:

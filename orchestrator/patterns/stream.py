@@ -55,6 +55,10 @@ class Writer:
         """How many chunks wait to be sent, or sent again."""
         return self._next - self._cursor
 
+    @property
+    def kept_bytes(self) -> int:
+        return self._bytes
+
     def push(self, content: Raw) -> None:
         """Number a chunk. The oldest ones are let go when more than `REPLAY_BYTES` are kept."""
         self._append(CompletionChunk(stream_id=self.stream_id, seq=self._next, content=content))

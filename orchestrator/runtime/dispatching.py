@@ -13,8 +13,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from orchestrator.agents.messages import StreamTask, Task, answer_type, message_name
 from orchestrator.agents.relations import Handle, Workers
 from orchestrator.errors import OrchestratorError, TaskFailed
-from orchestrator.patterns.dispatch import Chunked, Dispatcher, Effect, Finished, Order, Progressed
+from orchestrator.patterns.dispatch import Dispatcher
 from orchestrator.patterns.effects import Answer, Note
+from orchestrator.patterns.jobs import Chunked, Effect, Finished, Order, Progressed
 from orchestrator.protocol.payloads import AnyPayload
 from orchestrator.runtime.courier import Courier
 

@@ -24,6 +24,8 @@ from orchestrator.protocol.payloads import Failure
 T = TypeVar("T")
 _OURS: Final = str(Path(__file__).parents[1])
 _END: Final = object()
+MAX_MESSAGE: Final = 4_096
+"""Characters of what a handler raised that its caller is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,9 @@ def said_by(error: BaseException) -> str:
 
 
 def writable(text: str) -> str:
-    """Return `text` without halves of surrogate pairs, as file names may hold them: JSON cannot carry those."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Return `text` as a message can carry it: shortened, and without halves of surrogate pairs, as file names have."""
+    shown = text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}… ({len(text):,} characters)"
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def _theirs(frame: TracebackType | None) -> TracebackType | None:

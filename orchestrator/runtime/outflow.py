@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from orchestrator.errors import OrchestratorError, PayloadTooLarge, PeerNotFound, TaskCancelled
+from orchestrator.errors import OrchestratorError, PayloadTooLarge, PeerNotFound, TaskCancelled, is_transient
 from orchestrator.patterns.effects import Accepted, Answer, Refused, Send, Unsent
 from orchestrator.patterns.intake import CALLER_GRACE
 from orchestrator.patterns.stream import Writer
@@ -40,6 +40,8 @@ class Outflow:
         self._moved = asyncio.Event()
         self._broken: OrchestratorError | None = None
         self._gone_since: float | None = None
+        self.patience = CALLER_GRACE
+        """Seconds that a reader which is away has to come back for a stream that has ended."""
 
     @property
     def done(self) -> bool:
@@ -120,11 +122,15 @@ class Outflow:
             self._gone_since = None
             self._reader_seen(True)
             self._flow()
-        elif isinstance(answer, Refused) and not isinstance(answer.error, PeerNotFound):
+        elif (
+            isinstance(answer, Refused)
+            and not isinstance(answer.error, PeerNotFound)
+            and not is_transient(answer.error)
+        ):
             self._refused(seq, answer.error)
         else:
             self.writer.rewind(seq)
-            if isinstance(answer, Refused):
+            if isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound):
                 self._reader_seen(False)
                 self._reader_gone()
             if isinstance(answer, Unsent):
@@ -144,5 +150,5 @@ class Outflow:
         now = asyncio.get_running_loop().time()
         if self._gone_since is None:
             self._gone_since = now
-        elif self.writer.ended and now - self._gone_since >= CALLER_GRACE:
+        elif self.writer.ended and now - self._gone_since >= self.patience:
             self.abandon()

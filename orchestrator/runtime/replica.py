@@ -251,7 +251,7 @@ class Replica:
             if here is None or here.cancelling():
                 raise
             self._failed(handler, raised)  # something that it waited for was cancelled
-        except Exception as raised:  # noqa: BLE001 - nobody waits for this handler, so the log is where its failure goes
+        except (Exception, SystemExit, KeyboardInterrupt) as raised:  # noqa: BLE001 - nobody waits for this handler, so the log is where its failure goes
             self._failed(handler, raised)
 
     def _failed(self, handler: Handler, raised: BaseException) -> None:

@@ -17,7 +17,8 @@ from orchestrator.agents.messages import StreamTask, Task, answer_type, message_
 from orchestrator.client import events
 from orchestrator.client.connection import Client
 from orchestrator.errors import ConnectionProblem, NotConnected
-from orchestrator.patterns.dispatch import ASKED, Dispatcher, Order
+from orchestrator.patterns.dispatch import Dispatcher
+from orchestrator.patterns.jobs import ASKED, Order
 from orchestrator.patterns.workforce import Pool, Workforce
 from orchestrator.protocol.payloads import AnyPayload, CompletionChunk, decode_payload, plain
 from orchestrator.runtime.courier import Courier, Ticker

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.agents.describe import AgentCode, Handler
 from orchestrator.errors import OrchestratorError
 from orchestrator.patterns.effects import Answer, Note, Send
-from orchestrator.patterns.intake import Abort, Effect, Intake, Outcome, Resend, Run
+from orchestrator.patterns.intake import DRAIN_PATIENCE, Abort, Effect, Intake, Outcome, Resend, Run
 from orchestrator.patterns.stream import REPLAY_SECONDS
 from orchestrator.protocol.frames import encode_json
 from orchestrator.protocol.payloads import (
@@ -39,6 +39,8 @@ from orchestrator.runtime.outflow import Outflow
 
 KEPT_STREAMS: Final = 256
 """Streams that have ended and whose chunks are kept for readers that come back; the oldest are forgotten first."""
+KEPT_BYTES: Final = 64 * 1024 * 1024
+"""The same for the bytes of all their chunks."""
 
 
 class Workload:
@@ -113,6 +115,8 @@ class Workload:
         while not self.intake.idle:
             self._idle.clear()
             await self._idle.wait()
+        for flow in self._flows.values():
+            flow.patience = DRAIN_PATIENCE
         await asyncio.gather(*(flow.drained() for flow in self._flows.values()))
 
     async def close(self) -> None:
@@ -229,7 +233,7 @@ class Workload:
         except OrchestratorError as known:  # it says itself what happened: nobody needs to be shown where
             error = Failure(type(known).__name__, said_by(known))
             log.warning("not done", error=f"{error.type}: {error.message}")
-        except Exception as raised:  # noqa: BLE001 - whatever a handler raises is its outcome, told to its caller
+        except (Exception, SystemExit, KeyboardInterrupt) as raised:  # noqa: BLE001 - its outcome, told to its caller
             told = fault(raised)
             error = told.failure
             log.error(
@@ -265,11 +269,20 @@ class Workload:
             else:
                 self.intake.caller_gone(task_id, self.now)
 
-        ended = [stream_id for stream_id, flow in self._flows.items() if flow.writer.ended]
-        for stream_id in ended[: max(len(ended) - KEPT_STREAMS, 0)]:
-            self._flows.pop(stream_id).close()
+        self._forget_streams()
         flow = self._flows[task_id] = Outflow(task_id, reader, self._courier, seen)
         return flow
+
+    def _forget_streams(self) -> None:
+        """Let go of the oldest streams that have ended, as far as there are too many of them, or too much in them."""
+        ended = [stream_id for stream_id, flow in self._flows.items() if flow.writer.ended]
+        kept = sum(self._flows[stream_id].writer.kept_bytes for stream_id in ended)
+        for number, stream_id in enumerate(ended):
+            if len(ended) - number <= KEPT_STREAMS and kept <= KEPT_BYTES:
+                return
+            flow = self._flows.pop(stream_id)
+            kept -= flow.writer.kept_bytes
+            flow.close()
 
     def _context(self, run: Run, log: Any) -> MessageContext:
         loop, offer = asyncio.get_running_loop(), run.offer

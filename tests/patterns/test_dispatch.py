@@ -7,26 +7,17 @@ from orchestrator.errors import (
     NotAuthorized,
     NoWorkerAvailable,
     PeerNotFound,
+    RequestRefused,
     StreamBroken,
     TaskCancelled,
     TaskFailed,
     TaskTimeout,
     WorkerLost,
 )
-from orchestrator.patterns.dispatch import (
-    ASKED,
-    DRAIN_GRACE,
-    LOST_GRACE,
-    PROBE_SECONDS,
-    STALE_ALARMS,
-    Chunked,
-    Dispatcher,
-    Effect,
-    Finished,
-    Order,
-    Progressed,
-)
+from orchestrator.patterns.alarms import STALE_ALARMS
+from orchestrator.patterns.dispatch import DRAIN_GRACE, LOST_GRACE, PROBE_SECONDS, Dispatcher
 from orchestrator.patterns.effects import Accepted, Note, Publish, Refused, Send, Unanswered, Unsent
+from orchestrator.patterns.jobs import ASKED, Chunked, Effect, Finished, Order, Progressed
 from orchestrator.patterns.workforce import FULL_PAUSE, RETURN_SECONDS, Pool, Workforce
 from orchestrator.protocol.frames import Present
 from orchestrator.protocol.payloads import (
@@ -261,6 +252,12 @@ class TestUndelivered:
         engine.submit(order(), 0.0)
         assert engine.answered(("t1", 1), Unsent(), 0.1) == []
         assert offers(engine.connected(0.5)) == [("t1", "helper.1", 2)]
+
+    def test_a_passing_fault_of_the_hub_is_tried_again_after_a_moment(self) -> None:
+        engine = dispatcher(helper(1))
+        engine.submit(order(), 0.0)
+        assert engine.answered(("t1", 1), Refused(RequestRefused("backend_error", "")), 0.1) == []
+        assert offers(engine.tick(0.1 + FULL_PAUSE)) == [("t1", "helper.1", 2)]
 
     @pytest.mark.parametrize(("task", "ending"), [("Once", WorkerLost), ("Safe", None)])
     def test_what_may_have_arrived_is_done_again_only_if_that_is_harmless(

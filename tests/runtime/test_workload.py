@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from orchestrator import Context, StreamTask, Task, agent, task
 from orchestrator.errors import NotAuthorized
-from orchestrator.patterns.intake import CALLER_GRACE
+from orchestrator.patterns.intake import CALLER_GRACE, DRAIN_PATIENCE
 from orchestrator.protocol.payloads import (
     Ask,
     StreamAck,
@@ -20,6 +20,7 @@ from orchestrator.protocol.payloads import (
     TaskCancel,
     TaskOffer,
 )
+from orchestrator.runtime.invocation import MAX_MESSAGE
 from tests.runtime.in_memory import MemoryHub, MemoryLink, Neighbourhood, Running, skipping
 
 ALONE = """
@@ -55,6 +56,14 @@ class Stop(Task[int]):
     pass
 
 
+class Quit(Task[int]):
+    pass
+
+
+class Shout(Task[int]):
+    pass
+
+
 @agent
 class Boss:
     pass
@@ -84,6 +93,14 @@ class Helper:
     @task
     async def fail(self, job: Fail) -> int:
         raise OSError("no such file: \udcff")
+
+    @task
+    def quit(self, job: Quit) -> int:
+        raise SystemExit(3)
+
+    @task
+    async def shout(self, job: Shout) -> int:
+        raise ValueError("x" * 1_000_000)
 
     @task
     async def stop(self, job: Stop) -> int:
@@ -135,6 +152,40 @@ async def test_what_a_handler_raises_reaches_its_caller_even_if_json_cannot_carr
     await boss.publish("tasks/helper", offer("t1", Fail()))
     told = await around.hub.heard("task-error")
     assert told.data["error"] == {"type": "OSError", "message": "no such file: \\udcff"}
+    await around.close()
+
+
+@skipping
+async def test_what_a_handler_raises_is_shortened_to_what_a_message_can_carry() -> None:
+    around, _, boss = await one()
+    await boss.publish("tasks/helper", offer("t1", Shout()))
+    told = (await around.hub.heard("task-error")).data["error"]
+    assert told["type"] == "ValueError"
+    assert told["message"] == "x" * MAX_MESSAGE + "… (1,000,000 characters)"
+    await around.close()
+
+
+@skipping
+async def test_a_handler_that_wants_to_end_its_process_is_a_failed_task() -> None:
+    around, helper, boss = await one()
+    await boss.publish("tasks/helper", offer("t1", Quit()))
+    assert (await around.hub.heard("task-error")).data["error"] == {"type": "SystemExit", "message": "3"}
+    await boss.publish("tasks/helper", offer("t2", Work()))
+    await around.hub.heard("task-result", taskId="t2")
+    assert await helper.replica.drain(1.0)
+    await around.close()
+
+
+@skipping
+async def test_a_drain_does_not_wait_long_for_a_caller_that_went_before() -> None:
+    around, helper, boss = await one()
+    await boss.publish("tasks/helper", offer("t1", Wait()))
+    await helper.agent.begun.wait()
+    boss.end()
+    helper.agent.gate.set()
+    began = asyncio.get_running_loop().time()
+    assert await helper.replica.drain(10.0)
+    assert asyncio.get_running_loop().time() - began <= 2 * DRAIN_PATIENCE
     await around.close()
 
 
