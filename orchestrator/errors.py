@@ -80,9 +80,16 @@ class TopologyError(OrchestratorError):
 
 
 class HandlerError(OrchestratorError):
-    """A handler is not what the topology, or the rules for handlers, expect of it."""
+    """A handler is not what the topology, or the rules for handlers, expect of it; one sentence for each mistake."""
 
     exit_code = ExitCode.INVALID
+
+    def __init__(self, *sentences: str) -> None:
+        self.sentences = sentences
+        super().__init__(*sentences)
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
 
 
 # -- the connection to a hub
@@ -143,6 +150,11 @@ class RequestRefused(ConnectionProblem):
     def __str__(self) -> str:
         about = f" {self.subject!r}" if self.subject else ""
         return f"the hub refused the request{about}: {self.message or self.code} ({self.code})"
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the hub refused a request for a reason of its own that passes by itself."""
+    return isinstance(error, RequestRefused) and error.code in ("backend_error", "internal_error")
 
 
 class PeerNotFound(RequestRefused):

@@ -89,39 +89,72 @@ def read_agent(reference: str, target: type | types.ModuleType) -> AgentCode:
     """Read a class made by `@agent`, or a module with decorated functions. Raises `HandlerError` where it is neither."""
     if isinstance(target, type) and not getattr(target, AGENT, False):
         raise HandlerError(f"class {target.__qualname__} is no agent: put @agent above it")
-    tasks: dict[str, Handler] = {}
-    events: dict[str, tuple[Handler, ...]] = {}
-    others: dict[str, list[Handler]] = {"presence": [], "disconnect": [], "every": []}
+    reading = _Reading(target)
     for name, function in _functions(target):
         for record in records(function):
-            handler = _handler(target, name, function, record)
-            if record.kind == "task":
-                message = message_name(handler.messages[0])
-                if message in tasks:
-                    raise HandlerError(
-                        f"{tasks[message].where} and {handler.where} both take {message}; one agent has one handler "
-                        "for each type"
-                    )
-                tasks[message] = handler
-            elif record.kind == "event":
-                for event in handler.messages:
-                    events[message_name(event)] = (*events.get(message_name(event), ()), handler)
-            else:
-                others[record.kind].append(handler)
-    if isinstance(target, types.ModuleType) and not (tasks or events or any(others.values())):
+            reading.add(name, function, record)
+    relations = reading.relations(target) if isinstance(target, type) else {}
+    if reading.mistakes:
+        raise HandlerError(*reading.mistakes)
+    if isinstance(target, types.ModuleType) and reading.empty:
         raise HandlerError(
             f"module {target.__name__!r} holds no decorated function; for a class in it write '{target.__name__}:Class'"
         )
     return AgentCode(
         reference=reference,
         target=target,
-        tasks=tasks,
-        events=events,
-        presence=tuple(others["presence"]),
-        disconnects=tuple(others["disconnect"]),
-        timers=tuple(others["every"]),
-        relations=_relations(target) if isinstance(target, type) else {},
+        tasks=reading.tasks,
+        events=reading.events,
+        presence=tuple(reading.others["presence"]),
+        disconnects=tuple(reading.others["disconnect"]),
+        timers=tuple(reading.others["every"]),
+        relations=relations,
     )
+
+
+class _Reading:
+    """What has been read of one agent so far, and every mistake on the way."""
+
+    def __init__(self, target: type | types.ModuleType) -> None:
+        self._target = target
+        self.tasks: dict[str, Handler] = {}
+        self.events: dict[str, tuple[Handler, ...]] = {}
+        self.others: dict[str, list[Handler]] = {"presence": [], "disconnect": [], "every": []}
+        self.mistakes: list[str] = []
+
+    @property
+    def empty(self) -> bool:
+        return not (self.tasks or self.events or any(self.others.values()))
+
+    def add(self, name: str, function: Callable[..., Any], record: Record) -> None:
+        try:
+            handler = _handler(self._target, name, function, record)
+        except HandlerError as error:
+            self.mistakes += error.sentences
+            return
+        if record.kind == "task":
+            message = message_name(handler.messages[0])
+            if message in self.tasks:
+                both = f"{self.tasks[message].where} and {handler.where}"
+                self.mistakes.append(f"{both} both take {message}; one agent has one handler for each type")
+            self.tasks[message] = handler
+        elif record.kind == "event":
+            for event in handler.messages:
+                self.events[message_name(event)] = (*self.events.get(message_name(event), ()), handler)
+        else:
+            self.others[record.kind].append(handler)
+
+    def relations(self, target: type) -> dict[str, Literal["workers", "team", "presence"]]:
+        found: dict[str, Literal["workers", "team", "presence"]] = {}
+        for field in dataclasses.fields(cast("Any", target)):
+            has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+            if has_default or not field.init:
+                continue
+            try:
+                found[field.name] = _relation(target, field)
+            except HandlerError as error:
+                self.mistakes += error.sentences
+        return found
 
 
 def takes_prompt(message: type) -> bool:
@@ -238,23 +271,15 @@ def _fits(found: Any, promised: Any) -> bool:
     return isinstance(found, type) and isinstance(promised, type) and issubclass(found, promised)
 
 
-def _relations(target: type) -> dict[str, Literal["workers", "team", "presence"]]:
-    found: dict[str, Literal["workers", "team", "presence"]] = {}
-    required = {
-        field.name: field
-        for field in dataclasses.fields(cast("Any", target))
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING and field.init
-    }
-    for name, field in required.items():
-        hint = _resolved(target.__name__, _owner_namespace(target, name), name, field.type)
-        kind = RELATION_KINDS.get(hint)
-        if kind is None:
-            raise HandlerError(
-                f"{target.__name__}.{name} is annotated {_shown(hint)} and has no default: only Workers, Team and "
-                "Presence are given by the topology"
-            )
-        found[name] = kind
-    return found
+def _relation(target: type, field: dataclasses.Field[Any]) -> Literal["workers", "team", "presence"]:
+    hint = _resolved(target.__name__, _owner_namespace(target, field.name), field.name, field.type)
+    kind = RELATION_KINDS.get(hint)
+    if kind is None:
+        raise HandlerError(
+            f"{target.__name__}.{field.name} is annotated {_shown(hint)} and has no default: only Workers, Team and "
+            "Presence are given by the topology"
+        )
+    return kind
 
 
 def _owner_namespace(target: type, attribute: str) -> Mapping[str, Any]:

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.runtime.asking import Question
     from orchestrator.topology.plan import Plan
 
 
@@ -58,25 +61,25 @@ def _seconds(text: str) -> float:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Load, inspect, plan, run. Raises `TopologyError`, `UnknownAgent` or `CannotListen` before anything is started."""
+    """Load, inspect, plan, run. Raises `TopologyError`, `UnknownAgent`, `TakesNoQuestions` or `CannotListen` before anything is started."""
+    from orchestrator.runtime.asking import questions
     from orchestrator.runtime.inspect import inspect_topology
     from orchestrator.topology.load import load_topology
     from orchestrator.topology.plan import make_plan
 
     topology = load_topology(args.file, os.environ)
-    plan = make_plan(topology, inspect_topology(topology, os.environ))
-    return _run(plan, args)
+    reports = inspect_topology(topology, os.environ)
+    plan = make_plan(topology, reports)
+    return _run(plan, questions(plan, args.ask, reports), args)
 
 
-def _run(plan: Plan, args: argparse.Namespace) -> int:
+def _run(plan: Plan, asked: Sequence[Question], args: argparse.Namespace) -> int:
     import asyncio
 
-    from orchestrator.runtime.asking import questions
     from orchestrator.runtime.output import Output, abandon, rendering
     from orchestrator.runtime.own_logs import routed
     from orchestrator.runtime.runner import Options, run
 
-    asked = questions(plan, args.ask)
     names = ["run", "hub", *(replica.peer_id for replica in plan.replicas)]
     output = Output(
         rendering(args.log, sys.stderr, os.environ, names), args.log_level, log=sys.stderr, answers=sys.stdout

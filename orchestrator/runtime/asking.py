@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean, listed
 from orchestrator.protocol.tokens import SecretKey, mint
+from orchestrator.topology.handlers import HandlerReport
 from orchestrator.topology.references import ASKER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.runtime.output import Output
     from orchestrator.runtime.user import User
+    from orchestrator.topology.handlers import HandlerFault
     from orchestrator.topology.plan import Plan, UserPlan
 
 
@@ -56,16 +58,39 @@ class Question:
     text: str
 
 
-def questions(plan: Plan, asks: Sequence[tuple[str, str]]) -> tuple[Question, ...]:
+class TakesNoQuestions(OrchestratorError):
+    """A question in words is for an agent that cannot tell which of its tasks it would be."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, agent: str, tasks: Sequence[str]) -> None:
+        self.agent, self.tasks = agent, tuple(tasks)
+        super().__init__(agent, self.tasks)
+
+    def __str__(self) -> str:
+        takes = f"it takes {listed(self.tasks)}" if self.tasks else "it takes no tasks"
+        return f"--ask: {self.agent!r} takes no question in words: {takes}, and one task has to need a prompt and nothing else"
+
+
+def questions(
+    plan: Plan,
+    asks: Sequence[tuple[str, str]],
+    reports: Mapping[str, HandlerReport | HandlerFault],
+) -> tuple[Question, ...]:
     """Return who is asked what; `asks` pairs an agent, or one replica's peer id, with a text.
 
-    Raises `UnknownAgent` for the first that is neither.
+    Raises `UnknownAgent` for the first that is neither, `TakesNoQuestions` for one that could not answer.
     """
     user = plan.user(ASKER)
     replicas = {peer for peers in user.ask_peers.values() for peer in peers}
     for name, _ in asks:
         if name not in user.ask_peers and name not in replicas:
             raise UnknownAgent(name, [*user.ask_peers])
+    for name, _ in asks:
+        asked = next(replica for replica in plan.replicas if name in (replica.agent, replica.peer_id))
+        report = reports.get(asked.handler)
+        if isinstance(report, HandlerReport) and sum(task.takes_prompt for task in report.tasks) != 1:
+            raise TakesNoQuestions(asked.agent, [task.name for task in report.tasks])
     return tuple(Question(name, text) for name, text in asks)
 
 

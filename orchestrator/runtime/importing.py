@@ -105,7 +105,8 @@ def _examine(handler: str, directory: Path) -> Finding:
     try:
         return describe(handler, load_handler(handler, directory))
     except HandlerError as error:
-        return HandlerFault(handler, str(error))
+        first, *others = error.sentences
+        return HandlerFault(handler, first, others=tuple(others))
     except BaseException as error:  # noqa: BLE001 - the module is the user's: even SystemExit is a finding about it
         return _raised(handler, error, directory)
 

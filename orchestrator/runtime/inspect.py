@@ -166,7 +166,7 @@ class _Hearing:
         else:
             fault = said.fault
             frames = (*fault.frames, *self.printed())
-            self.found[fault.handler] = HandlerFault(fault.handler, fault.sentence, frames)
+            self.found[fault.handler] = HandlerFault(fault.handler, fault.sentence, frames, fault.others)
         self.output.clear()
 
     def findings(self, handlers: list[str], directory: Path, code: int, *, timed_out: bool) -> dict[str, Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -22,11 +23,12 @@ from orchestrator.patterns.jobs import ASKED, Order
 from orchestrator.patterns.workforce import Pool, Workforce
 from orchestrator.protocol.payloads import AnyPayload, CompletionChunk, decode_payload, plain
 from orchestrator.runtime.courier import Courier, Ticker
-from orchestrator.runtime.dispatching import Desk, read_answer, task_order
+from orchestrator.runtime.dispatching import LEVELS, Desk, read_answer, task_order
 
 R = TypeVar("R")
 C = TypeVar("C")
 
+WARNING: Final = LEVELS["warning"]
 GOODBYE_SECONDS: Final = 1.0
 """How long leaving waits for the hub to take the cancellations of what is still under way."""
 ASK_TIMEOUT: Final = 3_600.0
@@ -169,8 +171,14 @@ async def connect(
     """Connect to a hub as a user, for as long as the block runs.
 
     Exactly one of `token`, `token_provider` (asked before every attempt to connect) and `api_key` is given.
-    Raises what `Client.connect` raises if the first attempt fails.
+    Raises what `Client.connect` raises if the first attempt fails. Where the program has not configured structlog,
+    warnings and errors of the connection go to standard error, and nothing else is logged.
     """
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(WARNING),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
     if token is not None:
         if token_provider is not None:
             raise ValueError("give one of token, token_provider and api_key")

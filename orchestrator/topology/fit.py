@@ -52,6 +52,7 @@ class _Fitting:
         elif isinstance(report, HandlerFault):
             frames = "".join(f"\n    {frame}" for frame in report.frames)
             yield self.origin.at_value(at, report.sentence + frames)
+            yield from (self.origin.at_value(at, sentence) for sentence in report.others)
         else:
             for relation in report.relations:
                 sentence = self.misfit(section, name, relation)

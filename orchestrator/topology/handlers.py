@@ -41,8 +41,12 @@ class HandlerReport:
 
 @dataclass(frozen=True, slots=True)
 class HandlerFault:
-    """Why a handler cannot be used; `frames` holds the traceback's lines within the user's own code, if it raised."""
+    """Why a handler cannot be used; `frames` holds the traceback's lines within the user's own code, if it raised.
+
+    `others` are the sentences of further mistakes in the same handler.
+    """
 
     handler: str
     sentence: str
     frames: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()

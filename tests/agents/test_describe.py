@@ -319,6 +319,29 @@ def test_a_mistake_is_told_in_a_sentence(make: Callable[[], type], sentence: str
     assert str(caught.value) == sentence
 
 
+def test_every_mistake_of_one_agent_is_told_at_once() -> None:
+    @agent
+    class Muddle:
+        model: str
+        workers: Workers
+
+        @task
+        async def one(self, job: Research) -> str:
+            return ""
+
+        @task
+        async def two(self, job: Write) -> str:
+            return ""
+
+    with pytest.raises(HandlerError) as caught:
+        describe("app:Muddle", Muddle)
+    assert [sentence.partition(" ")[0] for sentence in caught.value.sentences] == [
+        "Muddle.one",
+        "Muddle.two",
+        "Muddle.model",
+    ]
+
+
 def test_a_timer_needs_a_duration() -> None:
     with pytest.raises(HandlerError, match="a duration such as"):
         every("soon")

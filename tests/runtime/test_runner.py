@@ -18,19 +18,20 @@ import pytest
 
 from orchestrator.errors import ExitCode
 from orchestrator.protocol.tokens import verify
-from orchestrator.runtime.asking import Question, UnknownAgent, questions
+from orchestrator.runtime.asking import Question, TakesNoQuestions, UnknownAgent, questions
 from orchestrator.runtime.console import render_json
 from orchestrator.runtime.listening import CannotListen, listen
 from orchestrator.runtime.lives import Programs
 from orchestrator.runtime.output import Output
 from orchestrator.runtime.runner import Options, fresh_key, run
+from orchestrator.topology.handlers import HandledTask, HandlerReport
 from tests.runtime.plans import SMALL, planned
 from tests.runtime.processes import ENVIRONMENT, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.topology.plan import Plan
+from orchestrator.topology.plan import Plan
 
 STAND_INS = Programs(agent="tests.runtime.children.agent", hub="tests.runtime.children.hub")
 
@@ -284,14 +285,25 @@ async def test_an_address_that_is_taken_is_said_before_anything_starts() -> None
 
 def test_questions_are_for_agents_or_for_single_replicas() -> None:
     plan = planned()
-    assert questions(plan, [("boss", "a"), ("helper.2", "b")]) == (Question("boss", "a"), Question("helper.2", "b"))
+    assert questions(plan, [("boss", "a"), ("helper.2", "b")], {}) == (Question("boss", "a"), Question("helper.2", "b"))
     with pytest.raises(UnknownAgent, match=r"no agent 'bos' in this topology \(did you mean 'boss'\?\)"):
-        questions(plan, [("bos", "a")])
+        questions(plan, [("bos", "a")], {})
     with pytest.raises(UnknownAgent, match="there are 'boss' and 'helper'"):
-        questions(plan, [("xyz", "a")])
+        questions(plan, [("xyz", "a")], {})
 
 
 def test_a_fresh_key_is_long_enough_and_never_the_same() -> None:
     assert len(fresh_key().secret) >= 64
     assert fresh_key().secret != fresh_key().secret
     assert fresh_key().secret not in repr(fresh_key())
+
+
+def test_a_question_in_words_is_for_an_agent_that_can_tell_which_task_it_is() -> None:
+    plan = planned()
+    report = HandlerReport("app:Helper", (HandledTask("Work", "task", "work", "int"),))
+    [helper] = {replica.handler for replica in plan.replicas if replica.agent == "helper"}
+    with pytest.raises(TakesNoQuestions) as refused:
+        questions(plan, [("helper", "a")], {helper: report})
+    assert str(refused.value) == (
+        "--ask: 'helper' takes no question in words: it takes 'Work', and one task has to need a prompt and nothing else"
+    )
