@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
+from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     if words and not words[0].startswith("-") and words[0] not in VERBS:
-        parser.exit(ExitCode.USAGE, f"orchestrator: there is no verb {words[0]!r}{did_you_mean(words[0], VERBS)}\n")
+        hint = did_you_mean(words[0], VERBS) or f"; there are {listed(VERBS)}"
+        parser.exit(ExitCode.USAGE, f"orchestrator: there is no verb {words[0]!r}{hint}\n")
     for name, verb in VERBS.items():
         sub = verbs.add_parser(name, help=verb.help, description=verb.help)
         if words and words[0] == name:
