@@ -156,3 +156,16 @@ async def test_ctrl_c_in_the_middle_of_a_task_lets_it_end(topology: Path, tmp_pa
             assert await anext(answer) == f"{tmp_path}/gate done at attempt 1"
         assert await run.ended(15) == 0
         assert run.records[-1]["event"].endswith("all ended cleanly")
+
+
+async def test_ctrl_c_in_the_middle_of_an_answer_lets_it_reach_its_end(topology: Path, tmp_path: Path) -> None:
+    """Whoever hands out work ends before those whom it hands it to, so the answer still finds them."""
+    environ = {"DESK_KEY": f"{KEY.id}:{KEY.secret}"}
+    asked = ("--ask", "boss", f"once {tmp_path}/gate")
+    async with running(topology.name, *asked, directory=topology.parent, environ=environ) as run:
+        await held(run)
+        run.process.send_signal(signal.SIGINT)
+        await run.until(lambda record: record["event"].startswith("SIGINT"))
+        await open_gate(tmp_path)
+        assert await run.ended(15) == 0, run.said()
+        assert run.answer == f"once {tmp_path}/gate done at attempt 1\n"
