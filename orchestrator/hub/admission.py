@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import unquote
 
@@ -35,7 +35,7 @@ class Identity:
     rights: Rights
     expires_at: int | None
     """Unix seconds; `None` = never."""
-    metadata: bytes | None
+    metadata: bytes | None = field(repr=False)
     """Private, for the `welcome` alone, as JSON."""
     peer_metadata: bytes | None
     """Public, as JSON."""
@@ -49,6 +49,13 @@ def admit(query: str, origin: str | None, keys: KeyRing, wall: float, new_peer_i
 
     Raises `TokenRefused` with the close code to refuse with.
     """
+    identity = _identify(query, origin, keys, wall, new_peer_id)
+    if identity.app in keys.suspended:
+        raise TokenRefused(CloseCode.ACCOUNT_SUSPENDED)
+    return identity
+
+
+def _identify(query: str, origin: str | None, keys: KeyRing, wall: float, new_peer_id: Callable[[], str]) -> Identity:
     name, credential = _credential(query)
     if name == "token":
         if not _TOKEN.fullmatch(credential):

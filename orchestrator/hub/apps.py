@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.hub.channels import Channels
+from orchestrator.hub.repeats import Repeats
 
 if TYPE_CHECKING:
     from orchestrator.hub.connections import Connection
 
 
 class App:
-    __slots__ = ("channels", "connections", "messages", "name", "peak", "peers")
+    __slots__ = ("channels", "connections", "messages", "name", "peak", "peers", "repeats")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -23,6 +24,7 @@ class App:
         """Most connections at one time."""
         self.messages = 0
         """Publishes and sends attempted."""
+        self.repeats = Repeats()
 
     def add(self, connection: Connection) -> None:
         self.peers.setdefault(connection.peer_id, {})[connection] = None

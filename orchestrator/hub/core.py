@@ -16,6 +16,7 @@ from orchestrator.hub.connections import Connection
 from orchestrator.hub.intake import Refused, read
 from orchestrator.hub.membership import Membership
 from orchestrator.hub.outbox import Outbox, Turn
+from orchestrator.hub.repeats import FROM_OUTSIDE
 from orchestrator.hub.requests import Requests, deliver
 from orchestrator.hub.rosters import Reason
 from orchestrator.hub.timers import Timers
@@ -60,7 +61,7 @@ class Hub:
         its other instances.
         """
         self.turn.now = now
-        app = self._apps.setdefault(identity.app, App(identity.app))
+        app = self._home(identity.app)
         previous = [] if identity.instance is None else _with_instance(app, identity.peer_id)
         full = 0 < self.settings.max_connections <= app.connections - len(previous)
         if self.draining or full:
@@ -117,11 +118,11 @@ class Hub:
             connection.outbox.put(wire.error(ErrorCode.INTERNAL_ERROR, "this request failed in the hub", request_id))
         self._drop_slow()
 
-    def receive_binary(self, connection: Connection, now: float) -> None:
+    def receive_binary(self, connection: Connection, message: bytes, now: float) -> None:  # noqa: ARG002
         """Handle one binary message: the protocol has none."""
         if self._counts(connection, now):
-            message = "messages are text, not binary"
-            connection.outbox.put(wire.error(ErrorCode.MALFORMED_MESSAGE, message, None))
+            text = "messages are text, not binary"
+            connection.outbox.put(wire.error(ErrorCode.MALFORMED_MESSAGE, text, None))
             self._drop_slow()
 
     def receive_ping(self, connection: Connection, payload: bytes, now: float) -> None:
@@ -193,21 +194,47 @@ class Hub:
         return len(connections)
 
     def rekey(self, keys: KeyRing, now: float) -> None:
-        """Close the connections whose keys are not among `keys` any more."""
+        """Close the connections whose keys are not among `keys` any more, or whose app is suspended."""
         self.turn.now = now
         for connection in list(self.connections()):
-            if not keys.holds(connection.identity.key):
-                self._close(connection, CloseCode.INVALID_TOKEN, reason=Reason.LEFT)
+            code = keys.objection(connection.identity.key)
+            if code is not None:
+                self._close(connection, code, reason=Reason.LEFT)
         self._drop_slow()
 
-    def broadcast(self, app: str, channel: str, sender: str, data: Raw, metadata: bytes | None, now: float) -> int:
-        """Queue a message from outside any connection to all subscribers; return how many there are."""
+    def attempt(self, app: str) -> None:
+        """Count a message that somebody outside any connection wants to publish, whatever becomes of it."""
+        self._home(app).messages += 1
+
+    def broadcast(
+        self,
+        app: str,
+        channel: str,
+        sender: str,
+        data: Raw,
+        metadata: bytes | None,
+        now: float,
+        message_id: str | None = None,
+    ) -> int:
+        """Queue a message from outside any connection to all subscribers; return how many there are.
+
+        `metadata` is JSON. Raises `Refused` when the messages of the app are used up; they are counted by `attempt`.
+        """
         self.turn.now = now
-        home = self._apps.setdefault(app, App(app))
-        audience = home.channels.audience(channel)
-        receivers = deliver(audience, encode_json(sender), data, metadata, None)
-        self._drop_slow()
+        home = self._home(app)
+        receivers = home.repeats.receivers(FROM_OUTSIDE, message_id, now)
+        if receivers is None:
+            self._requests.check_quota(home, None)
+            receivers = deliver(home.channels.audience(channel), encode_json(sender), data, metadata, None)
+            home.repeats.note(FROM_OUTSIDE, message_id, receivers, now)
+            self._drop_slow()
         return receivers
+
+    def roster(self, app: str, channel: str) -> list[bytes]:
+        """Return the peers that are listed in a channel, as JSON objects."""
+        home = self._apps.get(app)
+        held = None if home is None else home.channels.exact.get(channel)
+        return [] if held is None else list(held.roster.entries())
 
     def drain(self, now: float) -> float:
         """Tell everybody that the hub is going away, and close them all, spread over the time that there is.
@@ -228,6 +255,12 @@ class Hub:
                 self._timers.at(now + step * _DRAIN_STEP, partial(self._dismiss, group))
         self.tick(now)
         return window
+
+    def _home(self, name: str) -> App:
+        home = self._apps.get(name)
+        if home is None:
+            home = self._apps[name] = App(name)
+        return home
 
     # -- the ends of connections
 

@@ -17,11 +17,15 @@ _END: Final = b"\r\n\r\n"
 
 
 class Waiting:
-    """The doors that have not seen a whole head yet; when there are too many, the oldest is shut."""
+    """The doors that have not seen a whole head yet; when there are too many, the oldest is shut.
+
+    Sockets that were refused are kept here too until they have ended.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._doors: dict[Door, None] = {}
+        self._refused: set[asyncio.Transport] = set()
 
     def add(self, door: Door) -> None:
         if len(self._doors) >= self._most:
@@ -34,6 +38,14 @@ class Waiting:
     def shut_all(self) -> None:
         for door in list(self._doors):
             door.shut()
+        for transport in list(self._refused):
+            transport.abort()
+
+    def refuse(self, transport: asyncio.Transport, refusal: HttpRefusal) -> None:
+        """Answer by HTTP and end the connection."""
+        self._refused.add(transport)
+        transport.write(refusal.response())
+        Lingering(transport, 1.0, lambda: self._refused.discard(transport))
 
 
 class Door(asyncio.Protocol):
@@ -72,7 +84,7 @@ class Door(asyncio.Protocol):
             self._hand_over(bytes(self._head), end)
         except HttpRefusal as refusal:
             self._leave()
-            refuse(self._transport, refusal)
+            self._waiting.refuse(self._transport, refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # however it ended
         self._leave()
@@ -104,9 +116,3 @@ class Door(asyncio.Protocol):
         if len(read) > end + len(_END):  # frames before the handshake, or a second request behind the first
             raise HttpRefusal(HTTPStatus.BAD_REQUEST)
         self._to_websocket(self._transport, read_upgrade(head))
-
-
-def refuse(transport: asyncio.Transport, refusal: HttpRefusal) -> None:
-    """Answer by HTTP and end the connection."""
-    transport.write(refusal.response())
-    Lingering(transport, 1.0)

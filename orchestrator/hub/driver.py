@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
 
     from orchestrator.hub.core import Hub
-
-
-class Writer(Protocol):
-    """Whoever owns an outbox."""
-
-    def flush(self, now: float) -> None:
-        """Write and close what the outbox says, as far as the socket goes along."""
 
 
 class Driver:
@@ -32,9 +25,12 @@ class Driver:
 
     def settle(self) -> None:
         """See to it that what the hub wants written is written this turn, and that it is called when it wants."""
-        if not self._flushing and self.hub.turn.dirty:
+        if self._flushing:  # which settles again
+            return
+        if self.hub.turn.dirty:
             self._flushing = True
             self.loop.call_soon(self._flush)
+            return
         deadline = self.hub.next_deadline
         if deadline is not None and (self._timer is None or deadline < self._timer_at):
             self._arm(deadline)
@@ -63,5 +59,5 @@ class Driver:
         for outbox in dirty:
             outbox.cleaned()
             if outbox.owner is not None:
-                cast(Writer, outbox.owner).flush(now)
+                outbox.owner.flush(now)
         self.settle()

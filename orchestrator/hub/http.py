@@ -1,7 +1,8 @@
-"""What the port answers over HTTP: whether it is well, and whether it takes work."""
+"""What the port answers over HTTP: whether it is well and takes work, and what the control plane says."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -9,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from aiohttp import web
 
 from orchestrator.hub.request_head import HttpRefusal, Upgrade, check_upgrade
-from orchestrator.protocol.limits import MAX_REST_BODY
+from orchestrator.hub.rest import Control, error_answer, rest_routes
+from orchestrator.protocol.limits import MAX_REQUEST_HEAD, MAX_REST_BODY, MAX_URL
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
+_NAME: Final = "orchestrator"
+"""What the port calls itself: not which versions of what it is made of."""
 _log: Final = logging.getLogger("orchestrator.hub")
 
 
-class Host(Protocol):
+class Host(Control, Protocol):
     """What the HTTP side needs of the server."""
 
     @property
@@ -41,12 +44,43 @@ def make_app(host: Host) -> web.Application:
     async def v1(request: web.Request) -> web.StreamResponse:
         return _take_over(host, request)
 
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/v1", v1)])
+    app.on_response_prepare.append(_say_little)
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/v1", v1), *rest_routes(host)])
     return app
 
 
-def error_body(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"error": code, "message": message}, status=status)
+class HttpConnection(web.RequestHandler):
+    """One connection of aiohttp's, whose complaints about what it cannot parse do not repeat it to anybody."""
+
+    def __init__(self, manager: web.Server, logger: logging.Logger) -> None:
+        super().__init__(
+            manager,
+            loop=asyncio.get_running_loop(),
+            access_log=logger,
+            logger=logger,
+            keepalive_timeout=75,
+            max_line_size=MAX_URL + 64,
+            max_field_size=MAX_REQUEST_HEAD,
+            auto_decompress=False,
+        )
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        _log.info("an HTTP request was refused with %d: %s", status, type(exc).__name__)
+        known = HTTPStatus(status)
+        response = error_answer(known, "internal_error" if known >= 500 else "invalid_request", known.phrase)
+        response.headers["Server"] = _NAME
+        response.force_close()
+        return response
+
+
+async def _say_little(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = _NAME
 
 
 @web.middleware
@@ -54,21 +88,26 @@ async def _as_json(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Answer every fault with an `error` and a `message`, and log none with its URL."""
+    response: web.StreamResponse
     try:
+        if request.method in ("GET", "HEAD") and request.body_exists:
+            response = error_answer(400, "invalid_request", "a request to look at something has no body")
+            response.force_close()  # somebody before us may have read the body as another request
+            return response
         return await handler(request)
     except HttpRefusal as refusal:
-        response = error_body(refusal.status, "invalid_request", refusal.status.phrase)
+        response = error_answer(refusal.status, "invalid_request", refusal.status.phrase)
         response.headers.update(refusal.headers)
         return response
     except web.HTTPRequestEntityTooLarge:
-        return error_body(413, "invalid_request", f"the body has more than {MAX_REST_BODY} bytes")
+        return error_answer(413, "invalid_request", f"the body has more than {MAX_REST_BODY} bytes")
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-        return error_body(404, "not_found", "there is no such route")
+        return error_answer(404, "not_found", "there is no such route")
     except web.HTTPException as error:
-        return error_body(error.status, "invalid_request", error.reason)
+        return error_answer(error.status, "invalid_request", error.reason)
     except Exception:  # noqa: BLE001  # a fault of ours is logged and answered, not shown
         _log.exception("an HTTP request failed in the hub")
-        return error_body(503, "internal_error", "this request failed in the hub")
+        return error_answer(503, "internal_error", "this request failed in the hub")
 
 
 class _HandedOver(web.Response):

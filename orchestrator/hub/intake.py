@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,7 +40,8 @@ def read(text: bytes) -> ClientFrame:
     if not text.isascii():
         text.decode()
     if too_deep(text, MAX_DEPTH):
-        raise Refused(ErrorCode.MALFORMED_MESSAGE, f"the JSON is nested more than {MAX_DEPTH} levels deep")
+        message = f"the JSON is nested more than {MAX_DEPTH} levels deep"
+        raise Refused(ErrorCode.MALFORMED_MESSAGE, message, _request_id(text))
     frame: ClientFrame
     try:
         frame = _decode(text)
@@ -101,7 +103,8 @@ def _read_slowly(text: bytes) -> ClientFrame:
     try:
         fields = _decode_object(text)
     except _UNREADABLE:
-        raise Refused(ErrorCode.MALFORMED_MESSAGE, "the message is not a JSON object") from None
+        why = "the message is not a JSON object that can be relayed"
+        raise Refused(ErrorCode.MALFORMED_MESSAGE, why, _request_id(text)) from None
     kind = _text(fields, "type")
     if kind is None:
         raise Refused(ErrorCode.MALFORMED_MESSAGE, "the message has no `type`, or one that is not a text")
@@ -125,7 +128,7 @@ def _read_slowly(text: bytes) -> ClientFrame:
     if "data" not in fields:
         check_names(Publish(channel, Raw(b"null"), request_id))
         raise Refused(ErrorCode.MISSING_DATA, "a publish needs `data`", request_id)
-    return Publish(channel, fields["data"], request_id)
+    return Publish(channel, fields["data"], request_id, _text(fields, "id"))
 
 
 def _send(fields: dict[str, Raw], request_id: str | None) -> Send:
@@ -134,7 +137,22 @@ def _send(fields: dict[str, Raw], request_id: str | None) -> Send:
         raise Refused(ErrorCode.INVALID_PEER_ID, _PEER_ID_RULE, request_id)
     if "data" not in fields:
         raise Refused(ErrorCode.MISSING_DATA, "a send needs `data`", request_id)
-    return Send(to, fields["data"], request_id)
+    return Send(to, fields["data"], request_id, _text(fields, "id"))
+
+
+def _request_id(text: bytes) -> str | None:
+    """Return the id that a message which is refused unread can be answered with: without it its sender would wait."""
+    request_id: object
+    try:
+        request_id = _text(_decode_object(text), "requestId")
+    except _UNREADABLE:
+        try:
+            fields = json.loads(text)  # reads halves of surrogate pairs, which nothing else does
+        except (ValueError, RecursionError):  # it is no object, or nested more deeply than anything reads
+            return None
+        request_id = fields.get("requestId") if isinstance(fields, dict) else None
+    fits = isinstance(request_id, str) and request_id.isprintable() and 0 < len(request_id) <= MAX_REQUEST_ID
+    return request_id if fits else None
 
 
 def _bad_request_id() -> Refused:

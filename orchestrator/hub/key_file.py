@@ -82,6 +82,7 @@ class KeyFile(Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     secret_keys: list[SecretEntry] = field(default_factory=list)
     publishable_keys: list[PublishableEntry] = field(default_factory=list)
+    suspended_apps: list[str] = field(default_factory=list)
 
     def entries(self) -> list[SecretEntry | PublishableEntry]:
         return [*self.secret_keys, *self.publishable_keys]
@@ -91,6 +92,7 @@ class KeyFile(Struct, omit_defaults=True, forbid_unknown_fields=True):
         return KeyRing(
             (entry.key() for entry in self.secret_keys if not entry.revoked),
             (entry.publishable() for entry in self.publishable_keys if not entry.revoked),
+            self.suspended_apps,
         )
 
 

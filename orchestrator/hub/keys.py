@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.errors import ExitCode, OrchestratorError
-from orchestrator.protocol.codes import Action
+from orchestrator.protocol.codes import Action, CloseCode
 from orchestrator.protocol.limits import MIN_SECRET_BYTES
 from orchestrator.protocol.tokens import Rate, SecretKey
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 PUBLISHABLE_ACTIONS: Final = frozenset({Action.SUBSCRIBE, Action.PUBLISH, Action.PRESENCE})
 """What a publishable key allows unless it says otherwise: anybody may hold it, so it does not address single peers."""
 MAX_KEYS_PER_APP: Final = 50
+_NOBODYS: Final = "\0" * MIN_SECRET_BYTES
+"""What a secret is compared with where there is none: no HTTP header can hold it."""
 _ORIGIN: Final = re.compile(r"https?://[^/\s?#@]+")
 
 
@@ -49,7 +52,14 @@ class KeyRing:
     50 keys of one app.
     """
 
-    def __init__(self, secret: Iterable[SecretKey] = (), publishable: Iterable[PublishableKey] = ()) -> None:
+    def __init__(
+        self,
+        secret: Iterable[SecretKey] = (),
+        publishable: Iterable[PublishableKey] = (),
+        suspended: Iterable[str] = (),
+    ) -> None:
+        """`suspended` names apps whose keys are good and open nothing."""
+        self.suspended = frozenset(suspended)
         signing: dict[str, SecretKey] = {}
         for key in secret:
             if key.id in signing:
@@ -79,13 +89,28 @@ class KeyRing:
         self.publishable: Mapping[str, PublishableKey] = MappingProxyType(open_keys)
         """By the key itself."""
 
-    def holds(self, key: SecretKey | PublishableKey) -> bool:
-        """Tell whether connections made with `key` may go on: it is here, for the same app."""
+    def holder(self, key_id: str, secret: str) -> SecretKey | None:
+        """Return the pair that these are the two halves of; `None` for any other, in a time that tells no more."""
+        key = self.secret.get(key_id)
+        right = _same(_NOBODYS if key is None else key.secret, secret)
+        return key if right else None
+
+    def objection(self, key: SecretKey | PublishableKey) -> CloseCode | None:
+        """Return the code that connections made with `key` are closed with; `None` = they may go on."""
+        if key.app in self.suspended:
+            return CloseCode.ACCOUNT_SUSPENDED
         if isinstance(key, PublishableKey):
             page_key = self.publishable.get(key.key)
-            return page_key is not None and page_key.app == key.app
-        signing = self.secret.get(key.id)
-        return signing is not None and (signing.secret, signing.app) == (key.secret, key.app)
+            known = page_key is not None and page_key.app == key.app
+        else:
+            signing = self.secret.get(key.id)
+            known = signing is not None and signing.app == key.app and _same(signing.secret, key.secret)
+        return None if known else CloseCode.INVALID_TOKEN
 
     def __repr__(self) -> str:
         return f"KeyRing({list(self.secret)}, {len(self.publishable)} publishable)"
+
+
+def _same(one: str, other: str) -> bool:
+    """Compare secrets in a time that does not tell how much of them is equal."""
+    return hmac.compare_digest(one.encode(), other.encode(errors="surrogatepass"))

@@ -8,6 +8,7 @@ from orchestrator.hub import rosters
 from orchestrator.hub.channels import Subscription
 from orchestrator.hub.rights import Listing
 from orchestrator.hub.rosters import MAX_HELD, Pending, Reason
+from orchestrator.protocol.codes import Action
 from orchestrator.protocol.frames import encode_json
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Membership:
         """
         for text, held in list(old.subscriptions.items()):
             listing = new.rights.subscription(text)
-            if listing is not Listing.REFUSED:
+            if listing is not Listing.REFUSED and new.rights.may(Action.SUBSCRIBE):
                 self.join(new, text, held.stamped, listing)
                 self.owe_roster(new, text)
             self.leave(old, text, Reason.LEFT)

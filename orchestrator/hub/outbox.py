@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.protocol.codes import CloseCode
 
@@ -18,6 +18,13 @@ class Close(NamedTuple):
 
     code: int
     reason: str
+
+
+class Writer(Protocol):
+    """Whoever owns an outbox."""
+
+    def flush(self, now: float) -> None:
+        """Write and close what the outbox says, as far as the socket goes along."""
 
 
 @dataclass(slots=True)
@@ -61,8 +68,7 @@ class Outbox:
     def __init__(self, turn: Turn, limit: int) -> None:
         self.turn = turn
         self.limit = limit
-        self.owner: object = None
-        """Whoever writes: set and read by the server alone."""
+        self.owner: Writer | None = None
         self.connection: Connection | None = None
         """Whose outbox this is, once the hub has let it in."""
         self.frames: list[bytes] = []

@@ -48,10 +48,14 @@ class Requests:
         _need(connection, Action.PUBLISH, request_id)
         if not connection.rights.may_publish(frame.channel):
             raise _unauthorized(frame.channel, request_id)
-        self._check_quota(app, request_id)
-        audience = app.channels.audience(frame.channel)
-        metadata = connection.identity.peer_metadata
-        receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
+        now = connection.outbox.turn.now
+        receivers = app.repeats.receivers(connection.peer_id, frame.id, now)
+        if receivers is None:
+            self.check_quota(app, request_id)
+            audience = app.channels.audience(frame.channel)
+            metadata = connection.identity.peer_metadata
+            receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
+            app.repeats.note(connection.peer_id, frame.id, receivers, now)
         if request_id is not None:
             connection.outbox.put(wire.ack(request_id, receivers))
 
@@ -62,13 +66,16 @@ class Requests:
         if not connection.rights.may_send(frame.to):
             message = "the grants of this token do not name this peer"
             raise Refused(ErrorCode.ACTION_NOT_PERMITTED, message, request_id)
-        self._check_quota(app, request_id)
-        targets = app.peers.get(frame.to)
-        if not targets:
-            raise Refused(ErrorCode.PEER_NOT_FOUND, "the peer is not connected", request_id)
-        direct = wire.direct(connection.peer_json, frame.data, connection.identity.peer_metadata)
-        for target in targets:
-            target.outbox.put(direct)
+        now = connection.outbox.turn.now
+        if app.repeats.receivers(connection.peer_id, frame.id, now) is None:
+            self.check_quota(app, request_id)
+            targets = app.peers.get(frame.to)
+            if not targets:
+                raise Refused(ErrorCode.PEER_NOT_FOUND, "the peer is not connected", request_id)
+            direct = wire.direct(connection.peer_json, frame.data, connection.identity.peer_metadata)
+            for target in targets:
+                target.outbox.put(direct)
+            app.repeats.note(connection.peer_id, frame.id, len(targets), now)
         _acknowledge(connection, request_id)
 
     def _subscribe(self, connection: Connection, frame: Subscribe) -> None:
@@ -93,7 +100,8 @@ class Requests:
     def _ping(self, connection: Connection, frame: Ping) -> None:
         connection.outbox.put(wire.pong(frame.request_id))
 
-    def _check_quota(self, app: App, request_id: str | None) -> None:
+    def check_quota(self, app: App, request_id: str | None) -> None:
+        """Raise `Refused` when the app has attempted more messages than it may."""
         if 0 < self._settings.max_messages < app.messages:
             message = "the messages of this period are used up"
             raise Refused(ErrorCode.OVER_MESSAGE_QUOTA, message, request_id)

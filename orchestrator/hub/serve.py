@@ -48,8 +48,9 @@ async def serve_here(
     """Do what `serve` does, on the loop that runs already; its handlers for the two signals become the hub's."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    interruption = _Interruption(stop)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, number, stop)
+        loop.add_signal_handler(number, interruption.signalled, number)
     server = Server(keys, settings)
     await server.start(listening)
     if on_ready is not None:
@@ -61,6 +62,9 @@ async def serve_here(
         await server.drain()
         if companion is not None:
             companion.cancel()
+    for number in (signal.SIGTERM, signal.SIGINT):  # what is done well does not become a failure on the way out
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     return ExitCode.DONE
 
 
@@ -73,8 +77,16 @@ def run_fast(main: Coroutine[Any, Any, _T]) -> _T:
     return uvloop.run(main)
 
 
-def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
-    if stop.is_set():
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-    stop.set()
+class _Interruption:
+    """The first signal asks for a good end, whether or not one is under way already; the second one insists."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._asked = False
+
+    def signalled(self, number: signal.Signals) -> None:
+        if self._asked:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._asked = True
+        self._stop.set()

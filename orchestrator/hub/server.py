@@ -12,18 +12,18 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
-from picows.picows import WSProtocol  # type: ignore[attr-defined]  # compiled, and not in its stubs
 
 from orchestrator.hub.admission import admit
 from orchestrator.hub.connect_gate import ConnectGate
+from orchestrator.hub.control_plane import ControlPlane
 from orchestrator.hub.core import Hub
 from orchestrator.hub.door import Door, Waiting
 from orchestrator.hub.driver import Driver
-from orchestrator.hub.http import make_app
+from orchestrator.hub.http import HttpConnection, make_app
 from orchestrator.hub.keys import KeyProblem
 from orchestrator.hub.request_head import HttpRefusal, Upgrade
 from orchestrator.hub.socket_peer import SocketPeer
-from orchestrator.protocol.limits import MAX_REQUEST_HEAD, MAX_URL
+from orchestrator.hub.unfinished import Reader
 from orchestrator.protocol.tokens import TokenRefused
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from orchestrator.hub.admission import Identity
     from orchestrator.hub.keys import KeyRing
+    from orchestrator.hub.rest_requests import Route
     from orchestrator.hub.settings import Settings
     from orchestrator.protocol.codes import CloseCode
+    from orchestrator.protocol.tokens import SecretKey
 
 _BACKLOG: Final = 4096
 _READ_BUFFER: Final = 4096
@@ -51,6 +53,7 @@ class Server:
         self.url = ""
         """Where WebSocket clients connect, without a path; set by `start`."""
         self.http_url = ""
+        self._control_plane = ControlPlane(self.hub)
         self._gate = ConnectGate(settings.connects_per_minute, settings.limit_loopback)
         self._waiting = Waiting(settings.max_waiting)
         self._peers: set[SocketPeer] = set()
@@ -72,15 +75,7 @@ class Server:
             listening.close()
             raise
         self._driver = Driver(self.hub, loop)
-        self._runner = web.AppRunner(
-            make_app(self),
-            access_log=None,
-            logger=_SILENT,
-            keepalive_timeout=75,
-            shutdown_timeout=1.0,
-            max_line_size=MAX_URL + 64,
-            max_field_size=MAX_REQUEST_HEAD,
-        )
+        self._runner = web.AppRunner(make_app(self), access_log=None, logger=_SILENT, shutdown_timeout=1.0)
         await self._runner.setup()
         self.url, self.http_url = _urls(listening, tls is not None)
         self._server = await loop.create_server(self._door, sock=listening, ssl=tls, backlog=_BACKLOG)
@@ -113,6 +108,13 @@ class Server:
         self.hub.rekey(keys, self._driver.clock())
         self._driver.settle()
 
+    def control(self, key: SecretKey, route: Route, body: bytes) -> bytes:
+        """Do what the holder of a key asks for, and return the answer, as JSON. Raises `RestRefusal`."""
+        try:
+            return self._control_plane.answer(key, route, body, self._driver.clock(), self._driver.wall())
+        finally:
+            self._driver.settle()
+
     def accept(self, transport: asyncio.Transport, upgrade: Upgrade) -> None:
         """Make a WebSocket of a connection. Raises `HttpRefusal`.
 
@@ -125,7 +127,7 @@ class Server:
             raise HttpRefusal(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "60"})
         peer = SocketPeer(self._driver, transport, self._admit(upgrade), self._forget)
         self._peers.add(peer)
-        _to_picows(transport, peer, upgrade, self.settings)
+        _to_picows(transport, peer, upgrade, self._driver)
 
     def _admit(self, upgrade: Upgrade) -> Identity | CloseCode:
         try:
@@ -137,9 +139,9 @@ class Server:
         return Door(self._waiting, self.settings.handshake_timeout, self.accept, self._http)
 
     def _http(self) -> asyncio.Protocol:
-        factory = self._runner.server
-        assert factory is not None, "the runner was set up"
-        return factory()
+        manager = self._runner.server
+        assert manager is not None, "the runner was set up"
+        return HttpConnection(manager, _SILENT)
 
     def _forget(self, peer: SocketPeer) -> None:
         self._peers.discard(peer)
@@ -147,12 +149,10 @@ class Server:
             self._all_gone.set()
 
 
-def _to_picows(transport: asyncio.Transport, peer: SocketPeer, upgrade: Upgrade, settings: Settings) -> None:
-    """Give the socket to picows, which sees a request that holds neither credential nor browser's peculiarities.
-
-    `WSProtocol` is no documented interface; a test opens a connection through it.
-    """
-    protocol = WSProtocol(
+def _to_picows(transport: asyncio.Transport, peer: SocketPeer, upgrade: Upgrade, driver: Driver) -> None:
+    """Give the socket to picows, which sees a request that holds neither credential nor browser's peculiarities."""
+    settings = driver.hub.settings
+    protocol = Reader(
         host_port=None,
         ws_path=None,
         is_client_side=False,
@@ -170,11 +170,7 @@ def _to_picows(transport: asyncio.Transport, peer: SocketPeer, upgrade: Upgrade,
         read_buffer_init_size=_READ_BUFFER,
     )
     transport.set_protocol(protocol)
-    protocol.connection_made(peer.line)
-    request = upgrade.plain_request()
-    buffer = protocol.get_buffer(-1)
-    buffer[: len(request)] = request
-    protocol.buffer_updated(len(request))
+    protocol.start(peer, driver.loop, upgrade.plain_request())
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

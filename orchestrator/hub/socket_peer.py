@@ -1,18 +1,19 @@
 """One WebSocket: frames become messages for the hub, and its outbox becomes writes.
 
-picows reads frames, and checks masks, sizes, opcodes and close codes. Fragments, UTF-8, reserved bits, pings and the
-closing handshake are done here.
+picows reads frames, and checks masks, sizes and opcodes. Fragments, UTF-8, reserved bits, pings and the closing
+handshake are done here. What messages mean is up to the driver's hub.
 """
 
 from __future__ import annotations
 
 import codecs
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from orchestrator.hub.lingering import UNREAD, Line
+from orchestrator.hub import wire
+from orchestrator.hub.lingering import UNREAD, Line, Lingering
 from orchestrator.hub.rosters import Reason
 from orchestrator.protocol.codes import CloseCode, closing
 
@@ -42,7 +43,7 @@ class SocketPeer(WSListener):
         on_lost: Callable[[SocketPeer], None],
     ) -> None:
         settings = driver.hub.settings
-        self.line = Line(transport, settings.close_wait, self._failed, self._lost)
+        self.line = Line(transport, self._fault)
         self._driver = driver
         self._transport = transport
         self._admitted = admitted
@@ -53,7 +54,11 @@ class SocketPeer(WSListener):
         self._connection: Connection | None = None
         self._ws: WSTransport | None = None
         self._paused = False
+        self._faulty = False
+        """The frames of the other side make no sense any more."""
         self._closing = False
+        """Our close frame is written, or there is nobody to write one to."""
+        self._lingering: Lingering | None = None
         self._gone = False
         self._ignored = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -74,9 +79,9 @@ class SocketPeer(WSListener):
         else:
             self._close(self._admitted, closing(self._admitted).meaning)
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # noqa: ARG002  # it is ours
         connection = self._connection
-        if connection is None or not connection.open or transport.is_close_frame_sent:
+        if connection is None or not connection.open:
             self._ignore(frame)
             return
         try:
@@ -105,6 +110,16 @@ class SocketPeer(WSListener):
         if self._connection is not None:
             self._driver.hub.resumed(self._connection, self._driver.clock())
             self._driver.settle()
+
+    # -- called by the reader
+
+    def text_so_far(self) -> tuple[bytes, int] | None:
+        """Return the state of the UTF-8 decoder after the fragments that have come; `None` if they are no text."""
+        return None if self._message is None or self._binary else self._utf8.getstate()
+
+    def refuse(self, code: CloseCode) -> None:
+        """Close for a fault in a frame that is not whole yet; of all that follows, nothing will make sense."""
+        self._fail(code)
 
     # -- called by the driver
 
@@ -168,7 +183,7 @@ class SocketPeer(WSListener):
             return
         message, self._message = bytes(self._message), None
         if self._binary:
-            hub.receive_binary(connection, now)
+            hub.receive_binary(connection, message, now)
         else:
             hub.receive(connection, message, now)
 
@@ -176,40 +191,57 @@ class SocketPeer(WSListener):
 
     def _close_received(self, connection: Connection, frame: WSFrame, now: float) -> None:
         """Answer the other side's close frame, after all that was queued before it."""
+        payload = frame.get_payload_as_bytes()
+        code = int.from_bytes(payload[:2], "big") if payload else CloseCode.NORMAL
+        if not _may_be_sent(code):
+            self._faulty = True
+            self._driver.hub.violation(connection, CloseCode.PROTOCOL_ERROR, now)
+            return
         self._driver.hub.disconnect(connection, now, Reason.LEFT)
         self.flush(now)
-        self._close(int(cast(Any, frame.get_close_code())) or CloseCode.NORMAL, "")
-        self._end()
+        self._close(code, "")
+        self._transport.close()
 
     def _close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the other side's, since closing before it came may lose ours."""
         if self._closing or self._gone or self._ws is None:
             return
         self._closing = True
-        self._ws.send_close(cast(Any, int(code)), reason)
+        self._transport.write(wire.close_frame(code, reason))
         wait = self._settings.close_wait
+        if self._faulty:
+            self._linger()
+            return
         if code == CloseCode.POLICY_VIOLATION:
             wait = min(wait, _SLOW_WAIT)
         self._deadline = self._driver.loop.call_later(wait, self._transport.abort)
 
     def _ignore(self, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE and self._closing:
-            self._end()
+            self._transport.close()
             return
         self._ignored += frame.payload_size + 16
         if self._ignored > UNREAD:
             self._transport.pause_reading()
 
-    def _end(self) -> None:
-        self.line.complete = True
-        self.line.close()
+    def _fault(self, code: int) -> None:
+        """Be told by picows, which has yet to hand over the frame before the one that it found fault with."""
+        self._driver.loop.call_soon(self._fail, code)
 
-    def _failed(self) -> None:
-        """The frames of the other side make no sense any more; picows has sent a close frame that says so."""
-        self._closing = True
+    def _fail(self, code: int) -> None:
+        self._faulty = True
+        if self._gone or self._lingering is not None or self._transport.is_closing():
+            return
         if self._connection is not None and self._connection.open:
-            self._driver.hub.disconnect(self._connection, self._driver.clock())
+            self._driver.hub.violation(self._connection, CloseCode(code), self._driver.clock())
             self._driver.settle()
+        elif self._closing:
+            self._linger()
+
+    def _linger(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._lingering = Lingering(self._transport, self._settings.close_wait, self._lost)
 
     def _lost(self) -> None:
         if self._gone:
@@ -221,3 +253,8 @@ class SocketPeer(WSListener):
             self._driver.hub.disconnect(self._connection, self._driver.clock())
         self._driver.settle()
         self._on_lost(self)
+
+
+def _may_be_sent(code: int) -> bool:
+    """Tell whether a close frame may hold this code: one that is registered, or in a range that is free to use."""
+    return 3000 <= code < 5000 or (1000 <= code < 1015 and code not in (1004, 1005, 1006))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.protocol.frames import Ack, Error, GoingAway, Pong, encode_json
+from orchestrator.protocol.frames import Error, GoingAway, Pong, encode_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,8 +32,16 @@ def pong_frame(payload: bytes) -> bytes:
     return bytes((0x8A, len(payload))) + payload
 
 
+def close_frame(code: int, reason: str) -> bytes:
+    """Return a close frame; `reason` has at most 123 bytes in UTF-8."""
+    payload = code.to_bytes(2, "big") + reason.encode()
+    return bytes((0x88, len(payload))) + payload
+
+
 def ack(request_id: str, receivers: int | None = None) -> bytes:
-    return text_frame(encode_json(Ack(request_id, receivers)))
+    if receivers is None:
+        return text_frame(b'{"type":"ack","requestId":%b}' % encode_json(request_id))
+    return text_frame(b'{"type":"ack","requestId":%b,"receivers":%d}' % (encode_json(request_id), receivers))
 
 
 def error(code: ErrorCode, message: str, request_id: str | None) -> bytes:

@@ -36,12 +36,15 @@ class Publish(Frame, tag="publish", frozen=True):
     channel: str
     data: Raw
     request_id: str | None = None
+    id: str | None = None
+    """Names the message among those of its sender: a hub that has it already takes it for a repetition."""
 
 
 class Send(Frame, tag="send", frozen=True):
     to: str
     data: Raw
     request_id: str | None = None
+    id: str | None = None
 
 
 class Ping(Frame, tag="ping", frozen=True):

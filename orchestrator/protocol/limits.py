@@ -18,6 +18,7 @@ MAX_CHANNEL_NAME: Final = 256
 """UTF-8 bytes of a channel name or pattern."""
 MAX_PEER_ID: Final = 128
 MAX_REQUEST_ID: Final = 128
+MAX_MESSAGE_ID: Final = 128
 MAX_CHANNEL_CLAIMS: Final = 100
 MAX_PERMISSION_CLAIMS: Final = 16
 MAX_METADATA: Final = 8_192
@@ -37,6 +38,9 @@ SNAPSHOT_GAP: Final = 0.025
 EXPIRY_LEAD: Final = 0.25
 """Seconds before a token's `exp` at which its connection is closed."""
 NBF_LEEWAY: Final = 5
+REPEAT_WINDOW: Final = 120.0
+REPEAT_COUNT: Final = 100_000
+"""Seconds, and messages of one app, for which a hub knows the id of a message again."""
 OUTBOX_BYTES: Final = 1_048_576
 OUTBOX_AGE: Final = 5.0
 """Bytes and seconds of unsent frames after which a slow consumer is closed."""

@@ -46,13 +46,16 @@ def on_both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[st
 
 @asynccontextmanager
 async def server(
-    settings: Settings | None = None, address: str = "127.0.0.1:0", send_buffer: int | None = None
+    settings: Settings | None = None,
+    address: str = "127.0.0.1:0",
+    send_buffer: int | None = None,
+    keys: KeyRing | None = None,
 ) -> AsyncIterator[Server]:
     """Serve; `send_buffer` is what the kernel takes for one connection, in bytes."""
     listening = listen(parse_address(address))
     if send_buffer is not None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    running = Server(KeyRing([KEY], [PAGE_KEY]), settings or Settings(drain_grace=0.5))
+    running = Server(keys or KeyRing([KEY], [PAGE_KEY]), settings or Settings(drain_grace=0.5))
     await running.start(listening)
     try:
         yield running

@@ -162,7 +162,18 @@ def test_70_a_binary_message_is_malformed_and_the_socket_stays_open() -> None:
     rig = Rig()
     peer = rig.connect("a")
     assert peer.connection is not None
-    rig.hub.receive_binary(peer.connection, rig.now)
+    rig.hub.receive_binary(peer.connection, b"x", rig.now)
     rig.flush()
     assert peer.all()[-1]["code"] == "malformed_message"
     assert peer.ask("ping")["type"] == "pong"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [rb'"\ud800"', rb'{"cut inside an emoji":"\ud83d"}', b"[" * 400 + b"]" * 400],
+    ids=["half a surrogate pair", "in a value", "far too deep"],
+)
+def test_52_data_that_cannot_be_relayed_is_refused_under_the_id_of_its_request(data: bytes) -> None:
+    """Hazard 24: what other parsers refuse is not passed on, and its sender does not wait for nothing."""
+    refused = answer(b'{"type":"publish","requestId":"r1","channel":"ok","data":' + data + b"}")
+    assert (refused["code"], refused.get("requestId")) == ("malformed_message", "r1")

@@ -7,8 +7,8 @@ import pytest
 from orchestrator.hub.keys import KeyRing
 from orchestrator.hub.settings import Settings
 from orchestrator.hub.wire import PING
-from orchestrator.protocol.codes import CloseCode
-from orchestrator.protocol.tokens import SecretKey
+from orchestrator.protocol.codes import CloseCode, closing
+from orchestrator.protocol.tokens import SecretKey, TokenRefused
 from tests.hub.rig import KEY, PAGE_KEY, Rig
 
 
@@ -116,6 +116,19 @@ def test_a_revoked_key_closes_its_connections_4001_and_no_others() -> None:
     assert [peer.closed and peer.closed[0] for peer in (revoked, kept, page)] == [4001, None, 4001]
 
 
+def test_a_suspended_app_is_closed_4012_and_admits_nobody_and_another_app_goes_on() -> None:
+    shop = SecretKey("sk_id_shop", "o" * 40, app="shop")
+    rig = Rig(None, KEY, shop)
+    shut, kept = rig.connect("a", key=shop), rig.connect("b")
+    rig.keys = KeyRing([KEY, shop], suspended=["shop"])
+    rig.hub.rekey(rig.keys, rig.now)
+    rig.flush()
+    assert (shut.code(), kept.code()) == (4012, None)
+    with pytest.raises(TokenRefused) as refused:
+        rig.connect("a", key=shop)
+    assert refused.value.code == 4012
+
+
 def test_the_same_instance_continues_its_connection_without_a_trace() -> None:
     rig = Rig()
     watcher = rig.connect("w")
@@ -193,8 +206,6 @@ def test_a_replacement_needs_no_free_slot() -> None:
 
 @pytest.mark.parametrize("code", [CloseCode.INVALID_TOKEN, CloseCode.TOKEN_EXPIRED, CloseCode.OVER_MESSAGE_RATE])
 def test_14_close_reasons_are_fixed_phrases(code: CloseCode) -> None:
-    from orchestrator.protocol.codes import closing
-
     assert len(closing(code).meaning.encode()) <= 123
 
 

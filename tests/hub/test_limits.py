@@ -52,7 +52,7 @@ def test_60_pings_of_websocket_and_binary_messages_count_too() -> None:
     assert peer.connection is not None
     for _ in range(67):
         rig.hub.receive_ping(peer.connection, b"x", rig.now)
-        rig.hub.receive_binary(peer.connection, rig.now)
+        rig.hub.receive_binary(peer.connection, b"x", rig.now)
         rig.hub.receive_pong(peer.connection, rig.now)
     rig.flush()
     assert peer.code() == CloseCode.OVER_MESSAGE_RATE

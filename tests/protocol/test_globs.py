@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-import re
+import random
+import sys
 import timeit
-from functools import cache
+from functools import partial
 from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.protocol.globs import Star, covers, has_star, matches, tokens
-from orchestrator.protocol.limits import MAX_CHANNEL_NAME
+from orchestrator.protocol.globs import Star, compiled, covers, has_star, matches, tokens
+from orchestrator.protocol.limits import MAX_CHANNEL_CLAIMS, MAX_CHANNEL_NAME
+from tests.protocol.glob_oracle import consumes, letters, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 patterns = st.text("ab/*\\", min_size=1, max_size=9)
 names = st.text("ab/\\", min_size=1, max_size=9)
 NAMES = ["".join(letters) for size in range(7) for letters in product("a/z", repeat=size)]
-
-
-def words(pattern: str) -> tuple[str, ...]:
-    r"""Cut a pattern up by a second reading of its rules: `=x` is a literal, `*` and `**` are stars."""
-    found: list[str] = []
-    for word in re.findall(r"\\[*\\]|\*+|.", pattern, re.DOTALL):
-        if word[0] == "*":
-            found.append(word[:2])
-        else:
-            found.append("=" + word[-1])
-    return tuple(found)
-
-
-@cache
-def naive(pattern: tuple[str, ...], name: str) -> bool:
-    if not pattern:
-        return not name
-    first, rest = pattern[0], pattern[1:]
-    if first[0] == "=":
-        return name[:1] == first[1] and naive(rest, name[1:])
-    return naive(rest, name) or (bool(name) and (first == "**" or name[0] != "/") and naive(pattern, name[1:]))
-
-
-@cache
-def naive_cover(allowed: tuple[str, ...], requested: tuple[str, ...]) -> bool:
-    """The protocol's rule, word for word: what each allowed token may consume of the requested ones."""
-    if not allowed:
-        return not requested
-    if allowed[0][0] == "=":
-        return bool(requested) and requested[0] == allowed[0] and naive_cover(allowed[1:], requested[1:])
-    consumable = bool(requested) and (allowed[0] == "**" or requested[0] not in ("=/", "**"))
-    return naive_cover(allowed[1:], requested) or (consumable and naive_cover(allowed, requested[1:]))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +72,7 @@ def test_15_escapes_and_letter_case_count_and_nothing_else_is_special(pattern: s
 @given(patterns, names)
 @settings(max_examples=500, deadline=None)
 def test_15_a_match_is_what_a_naive_matcher_finds(pattern: str, name: str) -> None:
-    assert matches(pattern, name) == naive(words(pattern), name)
+    assert matches(pattern, name) == consumes(words(pattern), letters(name))
 
 
 @given(patterns)
@@ -134,7 +109,7 @@ def test_17_a_pattern_is_allowed_when_it_is_covered(allowed: str, requested: str
 @given(patterns, patterns)
 @settings(max_examples=500, deadline=None)
 def test_17_covering_is_the_rule_of_the_protocol(allowed: str, requested: str) -> None:
-    assert covers(allowed, requested) == naive_cover(words(allowed), words(requested))
+    assert covers(allowed, requested) == consumes(words(allowed), words(requested))
 
 
 @given(st.text("a/*", min_size=1, max_size=5), st.text("a/*", min_size=1, max_size=5))
@@ -164,14 +139,87 @@ def test_a_name_without_stars_is_covered_by_what_matches_it(name: str, pattern: 
     assert covers(pattern, escaped) == matches(pattern, name)
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    ["*a" * 128, "**a" * 85, "*" * 256, "a*" * 127 + "b", "**/" * 85, "*/" * 128, "\\*" * 128, "*a/" * 85, "\\" * 256],
+@pytest.mark.bars
+def test_37_38_a_million_random_grants_patterns_and_names_agree_with_the_oracle() -> None:
+    """Names are judged by the pattern and by the grant, the pattern by the grant, and all three together."""
+    chance = random.Random(37)
+    texts = ["".join(chance.choices("ab/*\\", (3, 1, 3, 4, 2), k=chance.randint(1, size))) for size in (4, 7, 10) * 400]
+    names = [text.replace("*", "a") for text in texts]
+    read = {text: words(text) for text in texts}
+    spelled = {name: letters(name) for name in names}
+    met = {"covered": 0, "matched": 0}
+    for _ in range(1_000_000):
+        grant, pattern, name = chance.choice(texts), chance.choice(texts), chance.choice(names)
+        granted = matches(grant, name)
+        assert granted == consumes(read[grant], spelled[name]), (grant, name)
+        covered = covers(grant, pattern)
+        assert covered == consumes(read[grant], read[pattern]), (grant, pattern)
+        if covered and matches(pattern, name):
+            assert granted, (grant, pattern, name)
+        met["covered"] += covered
+        met["matched"] += granted
+    assert min(met.values()) > 10_000, "too few of the triples say anything"
+
+
+WORST = (
+    "*a" * 128,
+    "**a" * 85,
+    "*" * 256,
+    "a*" * 127 + "b",
+    "**/" * 85,
+    "*/" * 128,
+    "\\*" * 128,
+    "*a/" * 85,
+    "\\" * 256,
 )
-@pytest.mark.parametrize("name", ["a" * 256, "a" * 255 + "b", "a/" * 128, "/" * 256, "*" * 256, "\\" * 256])
+LONGEST = ("a" * 256, "a" * 255 + "b", "a/" * 128, "/" * 256, "*" * 256, "\\" * 256)
+
+
+@pytest.mark.parametrize("pattern", WORST)
+@pytest.mark.parametrize("name", LONGEST)
 def test_15_adversarial_input_takes_less_than_10_milliseconds(pattern: str, name: str) -> None:
     assert len(pattern) <= MAX_CHANNEL_NAME
     assert min(timeit.repeat(lambda: (matches(pattern, name), covers(pattern, name)), number=1, repeat=4)) < 0.010
+
+
+def lines_of(work: Callable[[], object]) -> int:
+    """Count the lines of Python that `work` runs."""
+    count = 0
+
+    def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("pattern", WORST)
+@pytest.mark.parametrize("name", LONGEST)
+def test_39_a_match_takes_a_few_steps_per_character_of_the_name_whatever_the_pattern(pattern: str, name: str) -> None:
+    """Each step is on integers of as many bits as the pattern has characters, so there is nothing to multiply."""
+    ready = compiled(pattern)
+    assert lines_of(lambda: ready.matches(name)) <= 6 * len(name) + 20
+
+
+@pytest.mark.parametrize("pattern", WORST)
+def test_39_a_cover_check_takes_a_few_steps_per_character_of_both_patterns(pattern: str) -> None:
+    for requested in WORST:
+        lines = lines_of(partial(compiled(pattern).covers, compiled(requested)))
+        assert lines <= 18 * (len(pattern) + len(requested)) + 20
+
+
+def test_39_a_hundred_grants_take_no_more_than_a_hundred_times_the_steps_of_one() -> None:
+    grants = [compiled("*a" * (28 + number)) for number in range(MAX_CHANNEL_CLAIMS)]
+    name = "a" * 255 + "b"
+    most = max(lines_of(partial(grant.matches, name)) for grant in grants)
+    assert lines_of(lambda: [grant.matches(name) for grant in grants]) <= MAX_CHANNEL_CLAIMS * (most + 2) + 5
 
 
 def test_any_star_makes_a_pattern_subscription() -> None:

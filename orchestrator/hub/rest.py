@@ -1,0 +1,96 @@
+"""The control plane over HTTP: from a request to its answer, with nothing decided on the way but who may ask at all."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aiohttp import web
+
+from orchestrator.hub.rest_requests import Action, RestRefusal, authenticate, find_route, invalid
+from orchestrator.protocol.limits import MAX_REST_BODY
+
+if TYPE_CHECKING:
+    from orchestrator.hub.keys import KeyRing
+    from orchestrator.hub.rest_requests import Route
+    from orchestrator.protocol.tokens import SecretKey
+
+_BODY_TIME: Final = 10.0
+"""Seconds for the whole of a body."""
+_TAKES_BODY: Final = frozenset({Action.MINT, Action.PUBLISH})
+
+
+class Control(Protocol):
+    """What the control plane needs of the server."""
+
+    @property
+    def keys(self) -> KeyRing: ...
+
+    def control(self, key: SecretKey, route: Route, body: bytes) -> bytes: ...
+
+
+def rest_routes(host: Control) -> list[web.RouteDef]:
+    async def answer(request: web.Request) -> web.Response:
+        response = await _answer(host, request)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return [web.route("*", r"/v1/{rest:[\s\S]*}", answer)]
+
+
+def error_answer(status: int, code: str, message: str) -> web.Response:
+    return web.json_response({"error": code, "message": message}, status=status)
+
+
+async def _answer(host: Control, request: web.Request) -> web.Response:
+    try:
+        _refuse_pages(request)
+        route = find_route(request.method, request.raw_path)
+        if route is None:
+            raise RestRefusal(HTTPStatus.NOT_FOUND, "not_found", "there is no such route")
+        given = request.headers.getall("Authorization", [])
+        authenticate(given, host.keys)
+        body = await _body(request) if route.action in _TAKES_BODY else b""
+        key = authenticate(given, host.keys)  # again: it may have been revoked while the body was coming
+        return web.Response(body=host.control(key, route, body), content_type="application/json")
+    except RestRefusal as refusal:
+        response = error_answer(refusal.status, refusal.code, refusal.message)
+        if refusal.status is HTTPStatus.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        if not request.content.is_eof():  # what is left of the body is nothing that we wait for
+            response.force_close()
+        return response
+
+
+def _refuse_pages(request: web.Request) -> None:
+    """Raise `RestRefusal` for a request of a page from elsewhere: secret keys are no matter for browsers."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.host:
+        message = "pages of other origins are not answered"
+        raise RestRefusal(HTTPStatus.FORBIDDEN, "action_not_permitted", message)
+
+
+def _size_problem() -> RestRefusal:
+    message = f"the body has more than {MAX_REST_BODY} bytes"
+    return RestRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid_request", message)
+
+
+async def _body(request: web.Request) -> bytes:
+    """Read a body, and never more of it than is allowed. Raises `RestRefusal`."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise invalid("a body is taken as it is, without a content encoding")
+    if (request.content_length or 0) > MAX_REST_BODY:
+        raise _size_problem()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_TIME):
+            while chunk := await request.content.readany():
+                body += chunk
+                if len(body) > MAX_REST_BODY:
+                    raise _size_problem()
+    except TimeoutError:
+        message = f"the body did not come within {_BODY_TIME:g} seconds"
+        raise RestRefusal(HTTPStatus.REQUEST_TIMEOUT, "invalid_request", message) from None
+    return bytes(body)

@@ -1,0 +1,137 @@
+"""`orchestrator hub serve` and `orchestrator keys`, as somebody types them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from orchestrator.cli.main import main
+from orchestrator.errors import ExitCode
+from orchestrator.hub import key_file
+from orchestrator.protocol.codes import Action
+from tests.interop.hub_process import hub_process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    """Return the exit code, standard output and standard error of one command."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main(words)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_a_new_key_is_printed_alone_and_is_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    code, pair, _ = run("keys", "new", "--keys", str(path))
+    key_id, _, secret = pair.strip().partition(":")
+    assert code == ExitCode.DONE
+    assert key_file.load(path).ring().secret[key_id].secret == secret
+    assert len(secret) >= 32
+    more = ("--channels", "a/*", "b", "--actions", "subscribe", "--origins", "https://x.example", "--app", "shop")
+    code, page, _ = run("keys", "new", "--keys", str(path), "--publishable", *more, "--rate", "5:10")
+    key = key_file.load(path).ring().publishable[page.strip()]
+    assert (key.app, set(key.channels), key.actions, set(key.origins)) == (
+        "shop",
+        {"a/*", "b"},
+        frozenset({Action.SUBSCRIBE}),
+        {"https://x.example"},
+    )
+
+
+def test_keys_are_listed_without_their_secrets_and_revoked_by_id(tmp_path: Path) -> None:
+    path = str(tmp_path / "keys.yaml")
+    _, pair, _ = run("keys", "new", "--keys", path)
+    _, page, _ = run("keys", "new", "--keys", path, "--publishable")
+    key_id, _, secret = pair.strip().partition(":")
+    code, listing, _ = run("keys", "list", "--keys", path)
+    assert code == ExitCode.DONE
+    assert key_id in listing
+    assert secret not in listing
+    assert page.strip() not in listing
+    assert run("keys", "revoke", key_id, "--keys", path)[0] == ExitCode.DONE
+    assert "revoked" in run("keys", "list", "--keys", path)[1]
+    code, _, error = run("keys", "revoke", key_id[:-1], "--keys", path)
+    assert code == ExitCode.FAILED
+    assert f"(did you mean {key_id!r}?)" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (("keys", "new", "--actions", "pubish"), 2, "there is no action 'pubish' (did you mean 'publish'?)"),
+        (("keys", "new", "--rate", "fast"), 2, "'fast' is not a rate; write N:BURST"),
+        (("keys", "new", "--origins", "https://a"), 2, "--origins is for publishable keys"),
+        (("keys", "list"), 1, "there is no such key file"),
+        (("hub", "serve"), 1, "there is no such key file"),
+        (("hub", "serve", "--listen", "nowhere"), 2, "'nowhere' is not an address to listen on"),
+        (("hub", "serve", "--listen", "0.0.0.0:0"), 2, "can be reached from other machines"),
+        (("hub", "serve", "--tls-key", "x"), 2, "--tls-key needs --tls-cert"),
+    ],
+)
+def test_mistakes_are_answered_with_a_sentence(
+    tmp_path: Path, words: tuple[str, ...], code: int, sentence: str
+) -> None:
+    found, out, error = run(*words, "--keys", str(tmp_path / "keys.yaml"))
+    assert (found, out) == (code, "")
+    assert sentence in error
+    assert error.startswith("orchestrator: ")
+    assert "Traceback" not in error
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "keys.yaml")
+    run("keys", "new", "--keys", path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, _, error = run("hub", "serve", "--keys", path, "--listen", address)
+    assert code == ExitCode.FAILED
+    assert error == (
+        f"orchestrator: cannot listen on {address}: another program is listening there; port 0 takes any free port\n"
+    )
+
+
+async def test_without_json_the_ready_line_is_for_people_and_a_signal_ends_it_with_0(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    run("keys", "new", "--keys", str(path))
+    words = [sys.executable, "-m", "orchestrator", "hub", "serve", "--keys", str(path), "--listen", "localhost:0"]
+    process = await asyncio.create_subprocess_exec(
+        *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(20):
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        url = line.split()[5]
+        assert line == f"the hub is ready at {url} (stop it with ctrl-c)\n"
+        assert url.startswith("ws://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        _, stderr = await process.communicate()
+    assert process.returncode == 0
+    assert b"Traceback" not in stderr
+
+
+async def test_35_a_key_that_is_revoked_while_the_hub_runs_closes_its_connections(tmp_path: Path) -> None:
+    async with asyncio.timeout(20), hub_process(tmp_path / "keys.yaml") as hub:
+        token = hub.token("a")
+        async with connect(f"{hub.url}/v1?token={token}") as client:
+            await client.recv()
+            assert run("keys", "revoke", "sk_id_test", "--keys", str(hub.keys))[0] == 0
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4001
+        assert await hub.stop() == 0
