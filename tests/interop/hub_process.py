@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from orchestrator.hub.key_file import PublishableEntry, SecretEntry
 from orchestrator.protocol.tokens import Claims, mint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 PAGE_KEY = "pk_live_" + "p" * 24
 
@@ -37,13 +38,32 @@ class HubProcess:
         self.process.send_signal(number)
         return await self.process.wait()
 
+    def assert_healthy(self) -> None:
+        """Check that the process still runs, and that neither it nor an earlier hub of this file has logged a fault."""
+        log = _log(self.keys).read_text()
+        assert self.process.returncode is None, f"the hub has ended: {log}"
+        assert "Traceback" not in log and " ERROR " not in log, log
+
+
+def _log(keys: Path) -> Path:
+    return keys.with_name(f"{keys.name}.log")
+
 
 def _provide_keys(path: Path) -> None:
     if path.exists():
         return
     with key_file.changed(path) as keys:
-        keys.secret_keys.append(SecretEntry("sk_id_test", "sk_secret_" + "k" * 32))
+        keys.secret_keys.append(SecretEntry("sk_id_test", "sk_secret_" + "k" * 32, rate="unlimited"))
         keys.publishable_keys.append(PublishableEntry("pk_id_test", PAGE_KEY))
+
+
+@contextmanager
+def reserved_address() -> Iterator[str]:
+    """Hold a port that hubs can be started on, one after another: between them nobody else is given it."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{holder.getsockname()[1]}"
 
 
 @asynccontextmanager
@@ -51,10 +71,12 @@ async def hub_process(keys: Path, listen: str = "127.0.0.1:0", *more: str) -> As
     """Start a hub and wait until it says that it is ready; it is killed if it is still there in the end."""
     _provide_keys(keys)
     command = [sys.executable, "-m", "orchestrator", "hub", "serve", "--keys", str(keys), "--listen", listen, "--json"]
-    process = await asyncio.create_subprocess_exec(*command, *more, stdout=asyncio.subprocess.PIPE)
+    with _log(keys).open("a") as log:
+        process = await asyncio.create_subprocess_exec(*command, *more, stdout=asyncio.subprocess.PIPE, stderr=log)
     try:
         assert process.stdout is not None
-        ready = json.loads(await process.stdout.readline())
+        ready = json.loads(await process.stdout.readline() or "null")
+        assert ready, f"the hub did not start: {_log(keys).read_text()}"
         assert ready["pid"] == process.pid
         yield HubProcess(ready["url"], ready["http"], keys, process)
     finally:

@@ -1,0 +1,21 @@
+"""One hub process for the tests of a module; their peers come and go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+
+from tests.interop.hub_process import HubProcess, hub_process
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HubProcess]:
+    async with hub_process(tmp_path_factory.mktemp("hub") / "keys.yaml") as running:
+        yield running
+        running.assert_healthy()
