@@ -1,13 +1,15 @@
 # Needs Python 3.11 or newer and make, and nothing else: everything goes into a .venv of its own.
 PYTHON ?= python3
 REVIEW ?= asyncio
+FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 # One stamp for what runs the project and one for what develops it, so that the first `make run` waits for less.
 RUN := $(VENV)/.can-run
 DEV := $(VENV)/.can-develop
+FUZZ := $(VENV)/.can-fuzz
 
-.PHONY: setup run test check format clean
+.PHONY: setup run test bars fuzz check format clean
 .NOTPARALLEL:
 
 setup: $(DEV) ## everything installed; the default
@@ -18,6 +20,15 @@ run: $(RUN) ## the tour: a code desk of eight processes reviews real source; REV
 
 test: $(DEV) ## every test that this machine can run
 	@$(BIN)/python -m pytest -q -n auto
+
+bars: $(DEV) ## the tests that take minutes: the same facts over very many cases
+	@$(BIN)/python -m pytest -q -n auto -m bars
+
+fuzz: $(FUZZ) ## look for bytes that frames, tokens and patterns do not stand; FUZZ_SECONDS for each of them
+	@for target in frames tokens globs; do \
+	  echo "fuzzing $$target for $(FUZZ_SECONDS) s ..." >&2; \
+	  $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 check: $(DEV) ## formatting, lint, strict types, import floors
 	@$(BIN)/ruff format --check .
@@ -36,6 +47,10 @@ $(RUN): pyproject.toml
 $(DEV): pyproject.toml
 	@$(call install,-e . --group dev)
 	@touch $(RUN) $(DEV)
+
+$(FUZZ): pyproject.toml
+	@$(call install,-e . --group dev --group fuzz)
+	@touch $(RUN) $(DEV) $(FUZZ)
 
 # uv is quick; where it cannot be had, or does not reach the packages, pip does the same (groups need a recent one).
 define install

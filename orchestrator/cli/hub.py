@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ACTIONS: Final = ("publish", "subscribe", "presence", "send")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?):(\d+)")
+_SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _REREAD: Final = 0.5
 """Seconds between two looks at the key file: a key that is revoked closes its connections within a second."""
 
@@ -44,7 +45,33 @@ def _hub_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
     serve.add_argument("--tls-cert", metavar="FILE", help="a certificate with its chain, in PEM")
     serve.add_argument("--tls-key", metavar="FILE", help="its key, unless it is in the same file")
+    for name, kind, metavar, help_text in _LIMITS:
+        serve.add_argument(f"--{name}", type=kind, metavar=metavar, help=help_text)
     serve.set_defaults(execute=_serve)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not _SECONDS.fullmatch(text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds, more than 0")
+    return float(text)
+
+
+_LIMITS: Final = (
+    ("max-connections", _count, "N", "of one app at a time; default: 0, no limit"),
+    ("max-messages", _count, "N", "publishes and sends that one app may attempt; default: 0, no limit"),
+    ("connects-per-minute", _count, "N", "WebSockets that one address may ask for; default: 60; 0: no limit"),
+    ("ping-interval", _seconds, "SECONDS", "of silence before a connection is asked for a sign of life; default: 25"),
+    ("ping-timeout", _seconds, "SECONDS", "that it has to give one; default: 10"),
+    ("drain-window", _seconds, "SECONDS", "over which a shutdown spreads its closes at most; default: 10"),
+    ("drain-grace", _seconds, "SECONDS", "that clients have to answer them; default: 5"),
+)
+"""Options that are fields of `Settings`; each has that one's default."""
 
 
 def _keys_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +113,9 @@ def _serve(args: argparse.Namespace) -> int:
         )
     path: Path = args.keys
     ring = key_file.load(path).ring()
-    settings = Settings(tls_certificate=args.tls_cert, tls_key=args.tls_key)
+    given = {field: getattr(args, field) for field in (name.replace("-", "_") for name, *_ in _LIMITS)}
+    limits = {field: value for field, value in given.items() if value is not None}
+    settings = Settings(tls_certificate=args.tls_cert, tls_key=args.tls_key, **limits)
 
     def ready(server: Server) -> None:
         if args.json:
