@@ -240,7 +240,11 @@ async def test_one_that_speaks_nonsense_on_its_control_socket_is_killed() -> Non
 
 
 async def test_readiness_follows_the_connection() -> None:
-    result = await ran(odd("flicker"))
+    def when_back(record: dict[str, Any]) -> None:
+        if record["event"] == "is back at the hub":
+            interrupt(record)
+
+    result = await ran(odd("flicker"), when_back)
     assert result.events("odd")[1:3] == ["has lost the hub", "is back at the hub"]
     assert result.code == ExitCode.DONE
 
