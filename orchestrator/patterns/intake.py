@@ -113,6 +113,7 @@ class Intake:
         self._outcomes: OrderedDict[_Key, Outcome] = OrderedDict()
         self._unheard: dict[_Key, _Unheard] = {}
         self.draining = False
+        self._over = False
 
     @property
     def load(self) -> Load:
@@ -204,6 +205,16 @@ class Intake:
             if outcome is not None:
                 effects.append(self._tell(key, outcome))
         return [*effects, *self._start()]
+
+    def unheard(self) -> list[Effect]:
+        """Wait for no caller any more: none will hear anything again."""
+        self._over = True
+        dropped = list(self._unheard)
+        self._unheard.clear()
+        return [
+            Note("warning", "the outcome of a task was not heard", {"task_id": task_id, "peer": caller})
+            for caller, task_id, _ in dropped
+        ]
 
     def asked_about(self, task_id: str, sender: str) -> list[Effect]:
         """Answer a caller that wants to know whether a task is still known here."""
@@ -323,7 +334,8 @@ class Intake:
         return self._start()
 
     def _tell(self, key: _Key, outcome: TaskResult | TaskError) -> Send:
-        self._unheard[key] = _Unheard(key[0], outcome)
+        if not self._over:
+            self._unheard[key] = _Unheard(key[0], outcome)
         return Send(key[0], outcome, ref=("outcome", *key))
 
     def _refused_outcome(self, unheard: _Unheard) -> list[Effect]:

@@ -97,12 +97,12 @@ class Host:
             log=self._log,
         )
         try:
-            if not await self._or_drain(client.connect()):
+            if not await self._unless(client.connect(), self._draining):
                 return ExitCode.DONE
             following = asyncio.create_task(replica.run(self._announce), name="replica")
             try:
-                if not await self._or_drain(self._start(replica)):
-                    return ExitCode.DONE
+                if not await self._unless(self._start(replica), self._draining, following):
+                    return self._verdict(client)
                 self._channel.send(Ready(time.monotonic() - self._began))
                 await _first(following, self._draining)
                 clean = await replica.drain(self._draining.result() if self._draining.done() else spec.grace)
@@ -133,11 +133,11 @@ class Host:
         self._end(str(failure), failure.code if isinstance(failure, TerminalDisconnect) else None)
         return failure.exit_code
 
-    async def _or_drain(self, work: Any) -> bool:
-        """Do `work`, unless the process is told to drain before it is done; returns whether it was done."""
+    async def _unless(self, work: Any, *ends: asyncio.Future[Any]) -> bool:
+        """Do `work`, unless one of `ends` comes before it is done; returns whether it was done."""
         task = asyncio.ensure_future(work)
         try:
-            await _first(task, self._draining)
+            await _first(task, *ends)
             if task.done():
                 await task
                 return True

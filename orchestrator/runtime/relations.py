@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Raw
 
@@ -114,9 +114,9 @@ class HubTeam(Team):
 class HubPresence(Presence):
     """A lobby over its channel."""
 
-    def __init__(self, name: str, channel: str, heard: Callable[[Change], None]) -> None:
+    def __init__(self, name: str, channel: str, heard: Callable[[Change], None], log: Any) -> None:
         """`heard` is called with each join and leave."""
-        self.name, self.channel = name, channel
+        self.name, self.channel, self._log = name, channel, log
         self._heard = heard
         self._roster = Roster("agent")
         self._watchers: set[asyncio.Queue[Change]] = set()
@@ -140,6 +140,7 @@ class HubPresence(Presence):
             for queue in self._watchers:
                 if queue.full():
                     queue.get_nowait()
+                    self._log.warning("a slow iterator missed a change of presence", lobby=self.name)
                 queue.put_nowait(change)
 
     def disconnected(self) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.agents.context import Disconnected
 from orchestrator.agents.describe import AgentCode, Handler
 from orchestrator.client import events
-from orchestrator.errors import ConnectionProblem, HandlerError, NotConnected
+from orchestrator.errors import AckTimeout, ConnectionLost, ConnectionProblem, HandlerError, NotConnected
 from orchestrator.patterns.dispatch import Dispatcher
 from orchestrator.patterns.roster import Change
 from orchestrator.patterns.workforce import Pool, Workforce
@@ -67,7 +67,7 @@ class Replica:
             for seat in planned.teams
         }
         self._lobbies = {
-            seat.name: HubPresence(seat.name, seat.channel, self._presence_changed) for seat in planned.lobbies
+            seat.name: HubPresence(seat.name, seat.channel, self._presence_changed, log) for seat in planned.lobbies
         }
         self._desk = _desk(planned, self._courier, wall_offset, log, changed) if planned.pools else None
         workers = HubWorkers(self._desk, _timeouts(planned), new_id) if self._desk else None
@@ -89,8 +89,9 @@ class Replica:
             self._ticker.add(self._desk.dispatcher.next_tick, self._desk.tick)
         self._handlers = Owned()
         self._target: Any = code.target
-        self._prepared = asyncio.Event()
+        self._prepared = self.workload.prepared
         """Set once `setup` is over: no handler runs before."""
+        self._online = asyncio.Event()
         self._closing = False
 
     # -- its life
@@ -102,13 +103,24 @@ class Replica:
         opening = [channel for channel in (planned.inbox, planned.pool) if channel is not None]
         for channel in dict.fromkeys((*planned.observe, *planned.subscribe)):
             if channel not in opening:
-                await self._connection.subscribe(channel)
+                await self._hold(channel)
         await self._lifecycle("setup")
         self._prepared.set()
         for handler in self._code.timers:
             self._handlers.start(self._repeat(handler), handler.where)
         for channel in opening:
-            await self._connection.subscribe(channel)
+            await self._hold(channel)
+
+    async def _hold(self, channel: str) -> None:
+        """Subscribe, however often the connection ends meanwhile. `run` has to follow it while this waits."""
+        while True:
+            await self._online.wait()
+            try:
+                await self._connection.subscribe(channel)
+            except (NotConnected, ConnectionLost, AckTimeout):
+                await asyncio.sleep(0)  # the connection is about to say so itself
+            else:
+                return
 
     async def run(self, heard: Callable[[events.ClientEvent], None] = lambda _event: None) -> None:
         """Follow the connection to its end; `heard` is told of each event first."""
@@ -194,6 +206,7 @@ class Replica:
             self._desk.present(event.channel, event.joined, event.left, whole=event.snapshot)
 
     def _connected(self, *, again: bool) -> None:
+        self._online.set()
         for team in self._teams.values():
             team.connected(again=again)
         if self._desk is not None:
@@ -201,6 +214,9 @@ class Replica:
         self.workload.connected()
 
     def _disconnected(self, event: events.Disconnected) -> None:
+        self._online.clear()
+        if not event.will_reconnect:
+            self.workload.unheard()
         for team in self._teams.values():
             team.disconnected()
         for lobby in self._lobbies.values():

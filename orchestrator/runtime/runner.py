@@ -248,6 +248,8 @@ class _Run:
         return max(self._deadline - now, LEAST_GRACE)
 
     def _later(self, delay: float, fact: s.Fact) -> None:
+        now = self._clock()
+        self._timers = [timer for timer in self._timers if timer.when() > now]
         self._timers.append(asyncio.get_running_loop().call_later(delay, self._facts.put_nowait, fact))
 
     # -- the questions

@@ -64,6 +64,8 @@ class Workload:
         self.invoker = Invoker(max(capacity, 4))
         self.target: Any = code.target
         """The object whose methods are the handlers: an instance once `setup` has run, or the module itself."""
+        self.prepared = asyncio.Event()
+        """Set once the agent is ready for its first message: what is sent to it before waits."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._flows: dict[str, Outflow] = {}
         self._asked: set[str] = set()
@@ -108,6 +110,12 @@ class Workload:
             self._flows.pop(stream_id).close()
 
     # -- the end
+
+    def unheard(self) -> None:
+        """The connection is over for good: whatever comes of what still runs, nobody will hear of it."""
+        self._apply(self.intake.unheard())
+        for flow in self._flows.values():
+            flow.abandon()
 
     async def drained(self) -> None:
         """Take nothing new, and wait until all that was taken has ended and been heard of."""
@@ -217,6 +225,7 @@ class Workload:
         reply: Raw | None = None
         error: Failure | None = STOPPED
         try:
+            await self.prepared.wait()
             message = _read(handler, offer)
             method = getattr(self.target, handler.name)
             if handler.streams and flow is not None:

@@ -634,6 +634,22 @@ class TestLobbies:
 # -- the life of one agent
 
 
+@agent
+class Patient:
+    """Yields each word after the first once its gate is open."""
+
+    def __post_init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    @task
+    async def trickle(self, ask: Trickle) -> AsyncIterator[str]:
+        first, *others = ask.prompt.split()
+        yield first
+        await self.gate.wait()
+        for word in others:
+            yield word
+
+
 class TestLife:
     @skipping
     async def test_an_agent_whose_constructor_fails_is_not_torn_down(self) -> None:
@@ -662,6 +678,81 @@ class TestLife:
             broken = around.running["broken"]
             await broken.close()
             assert broken.log.said("teardown failed")[0]["error"] == "ValueError: already closed"
+
+    @skipping
+    async def test_what_is_asked_before_setup_is_over_waits_for_it(self) -> None:
+        gate, order = asyncio.Event(), list[str]()
+
+        @agent
+        class Slow:
+            async def setup(self) -> None:
+                await gate.wait()
+                order.append("set up")
+
+            @task
+            async def trickle(self, ask: Trickle) -> AsyncIterator[str]:
+                order.append("asked")
+                yield ask.prompt
+
+        around = Neighbourhood('{version: 1, agents: {slow: {handler: "app:Slow"}}}', Slow=Slow)
+        slow = around.prepare("slow")
+        starting = asyncio.create_task(slow.replica.start())
+        async with around.user() as user:
+            answer = asyncio.create_task(user.ask("slow", "hello"))
+            await around.hub.heard("ask")
+            gate.set()
+            assert await answer == "hello"
+        await starting
+        assert order == ["set up", "asked"]
+        await around.close()
+
+    @skipping
+    async def test_a_start_waits_for_a_connection_that_is_lost_meanwhile(self) -> None:
+        gate, begun = asyncio.Event(), asyncio.Event()
+
+        @agent
+        class Slow:
+            async def setup(self) -> None:
+                begun.set()
+                await gate.wait()
+
+            @task
+            async def double(self, job: Double) -> int:
+                return 2 * job.number
+
+        text = """
+version: 1
+coordinators: {boss: {handler: "app:Boss", workers: [slow]}}
+workers: {slow: {handler: "app:Slow"}}
+"""
+        around = Neighbourhood(text, Boss=Boss, Slow=Slow)
+        slow = around.prepare("slow")
+        starting = asyncio.create_task(slow.replica.start())
+        await begun.wait()
+        slow.link.cut()
+        gate.set()
+        await quiet()
+        assert not starting.done()
+        slow.link.restore()
+        await starting
+        assert set(slow.link.channels) >= {"tasks/slow", "pools/slow"}
+        await around.close()
+
+    @skipping
+    async def test_an_end_does_not_wait_for_callers_once_the_connection_is_over_for_good(self) -> None:
+        async with (
+            Neighbourhood.of('{version: 1, agents: {slow: {handler: "app:Patient"}}}', Patient=Patient) as around,
+            around.user() as user,
+        ):
+            slow = around.running["slow"]
+            async with aclosing(cast("Any", user.stream("slow", "one two"))) as answer:
+                assert await anext(answer) == "one"
+                slow.link.end()
+                await quiet()
+                slow.agent.gate.set()
+                began = asyncio.get_running_loop().time()
+                assert await slow.replica.drain(10.0)
+                assert asyncio.get_running_loop().time() - began < 1.0
 
     @skipping
     async def test_a_timer_whose_handler_was_cancelled_from_within_goes_on(self) -> None:
