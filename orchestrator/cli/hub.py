@@ -7,7 +7,7 @@ import re
 import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
 
@@ -112,6 +112,7 @@ def _serve(args: argparse.Namespace) -> int:
             f"{address} can be reached from other machines: give --tls-cert, or --insecure to do without TLS"
         )
     path: Path = args.keys
+    seen = _stamp(path)
     ring = key_file.load(path).ring()
     given = {field: getattr(args, field) for field in (name.replace("-", "_") for name, *_ in _LIMITS)}
     limits = {field: value for field, value in given.items() if value is not None}
@@ -124,13 +125,16 @@ def _serve(args: argparse.Namespace) -> int:
             print(f"the hub is ready at {server.url} (stop it with ctrl-c)", flush=True)
 
     async def reread(server: Server, _stop: asyncio.Event) -> None:
-        await _follow(path, server)
+        await _follow(path, seen, server)
 
     return serve(listen(address), ring, settings, on_ready=ready, beside=reread)
 
 
-async def _follow(path: Path, server: Server) -> None:
-    """Give the server the keys of the file whenever it changes; one that cannot be read changes nothing."""
+async def _follow(path: Path, seen: _Stamp | None, server: Server) -> None:
+    """Give the server the keys of the file whenever it is not what was `seen`; one that cannot be read changes nothing.
+
+    Nor does one that is empty, or changes while it is read: somebody is writing it just now.
+    """
     import asyncio
     import logging
 
@@ -138,26 +142,37 @@ async def _follow(path: Path, server: Server) -> None:
     from orchestrator.hub.keys import KeyProblem
 
     log = logging.getLogger("orchestrator.hub")
-    seen = _stamp(path)
     while True:
         await asyncio.sleep(_REREAD)
-        if (now := _stamp(path)) == seen:
+        now = _stamp(path)
+        if now == seen or (now is not None and not now.size):
             continue
-        seen = now
         try:
-            server.rekey(key_file.load(path).ring())
+            ring = key_file.load(path).ring()
         except KeyProblem as problem:
             log.error("%s; the keys stay what they were", problem)
         else:
+            if _stamp(path) != now:
+                continue
+            server.rekey(ring)
             log.info("%s: the keys were read again", path)
+        seen = now
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+class _Stamp(NamedTuple):
+    """What tells one state of a file from another."""
+
+    inode: int
+    changed: int
+    size: int
+
+
+def _stamp(path: Path) -> _Stamp | None:
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    return _Stamp(status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def _new(args: argparse.Namespace) -> int:

@@ -57,8 +57,9 @@ def main(descriptor: int) -> ExitCode:
         threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
         # A C thread of the interpreter's own: it ends this process even while an import holds on to the GIL.
         faulthandler.dump_traceback_later(request.limit, exit=True, file=parent.fileno())
-        for handler, added in request.handlers.items():
+        for number, (handler, added) in enumerate(request.handlers.items()):
             _say(parent, Began(handler))
+            _mark(number)
             with _environment(added):
                 finding = _examine(handler, Path(request.directory))
             _flush()
@@ -76,6 +77,19 @@ def _leave_with_parent(parent: socket.socket) -> None:
 
 def _say(parent: socket.socket, what: Began | Reported | Faulted) -> None:
     parent.sendall(msgspec.json.encode(what) + b"\n")
+
+
+def output_mark(number: int) -> bytes:
+    """Return what stands in the output before all that the import of handler `number`, from 0, prints.
+
+    Output and reports come over different pipes, so nothing else tells which import printed what.
+    """
+    return b"\0import %d\0" % number
+
+
+def _mark(number: int) -> None:
+    with contextlib.suppress(OSError):  # user code may have closed it
+        os.write(1, output_mark(number))
 
 
 def _flush() -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from orchestrator.runtime.importing import Began, Faulted, Finding, Reported, Request, is_users
+from orchestrator.runtime.importing import Began, Faulted, Finding, Reported, Request, is_users, output_mark
 from orchestrator.runtime.process import child_environment
 from orchestrator.topology.handlers import HandlerFault, HandlerReport
 
@@ -101,6 +101,8 @@ class _Hearing:
     found: dict[str, Finding] = field(default_factory=dict)
     current: str | None = None
     """The handler that is being imported."""
+    number: int = -1
+    """Which one that is, or was last, from 0."""
     hung_at: list[str] = field(default_factory=list)
     """Where the child stood when its time was over, the innermost frame first."""
     output: bytearray = field(default_factory=bytearray)
@@ -155,7 +157,7 @@ class _Hearing:
 
     def take(self, said: Began | Reported | Faulted, printed: int) -> None:
         if isinstance(said, Began):
-            self.current = said.handler
+            self.current, self.number = said.handler, self.number + 1
             if not self.has_begun:
                 self.has_begun, self.deadline = True, time.monotonic() + self.limit + GRACE
             return
@@ -167,7 +169,6 @@ class _Hearing:
             fault = said.fault
             frames = (*fault.frames, *self.printed())
             self.found[fault.handler] = HandlerFault(fault.handler, fault.sentence, frames, fault.others)
-        self.output.clear()
 
     def findings(self, handlers: list[str], directory: Path, code: int, *, timed_out: bool) -> dict[str, Finding]:
         """Return a finding for each handler, also for those that the child did not come to."""
@@ -186,7 +187,9 @@ class _Hearing:
         return {name: self.found.get(name) or HandlerFault(name, why, frames) for name in handlers}
 
     def printed(self) -> tuple[str, ...]:
-        lines = [line for line in self.output.decode(errors="replace").splitlines() if line.strip()]
+        """Return the last of what the import of the present handler printed, as far as it has been heard."""
+        theirs = bytes(self.output).partition(output_mark(self.number + 1))[0].rpartition(output_mark(self.number))[2]
+        lines = [line for line in theirs.decode(errors="replace").splitlines() if line.strip()]
         return ("it printed:", *(f"  {line}" for line in lines[-MAX_OUTPUT_LINES:])) if lines else ()
 
 

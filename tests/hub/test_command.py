@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import sys
@@ -11,6 +12,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import ClientSession
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -18,6 +20,7 @@ from orchestrator.cli.main import main
 from orchestrator.errors import ExitCode
 from orchestrator.hub import key_file
 from orchestrator.protocol.codes import Action
+from tests.hub.sockets import PING, raw, upgrade
 from tests.interop.hub_process import hub_process
 
 if TYPE_CHECKING:
@@ -80,6 +83,8 @@ def test_keys_are_listed_without_their_secrets_and_revoked_by_id(tmp_path: Path)
         (("hub", "serve"), 1, "there is no such key file"),
         (("hub", "serve", "--listen", "nowhere"), 2, "'nowhere' is not an address to listen on"),
         (("hub", "serve", "--listen", "0.0.0.0:0"), 2, "can be reached from other machines"),
+        (("hub", "serve", "--listen", "[::]:0"), 2, "give --tls-cert, or --insecure to do without TLS"),
+        (("hub", "serve", "--listen", "hub.example:0"), 2, "can be reached from other machines"),
         (("hub", "serve", "--tls-key", "x"), 2, "--tls-key needs --tls-cert"),
     ],
 )
@@ -124,14 +129,94 @@ async def test_without_json_the_ready_line_is_for_people_and_a_signal_ends_it_wi
     assert b"Traceback" not in stderr
 
 
-async def test_35_a_key_that_is_revoked_while_the_hub_runs_closes_its_connections(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("--max-connections=-1", "'-1' is not a whole number of at least 0"),
+        ("--max-messages=many", "'many' is not a whole number of at least 0"),
+        ("--connects-per-minute=1.5", "'1.5' is not a whole number of at least 0"),
+        ("--ping-interval=0", "'0' is not a time in seconds, more than 0"),
+        ("--ping-timeout=-1", "'-1' is not a time in seconds, more than 0"),
+        ("--drain-window=nan", "'nan' is not a time in seconds, more than 0"),
+        ("--drain-grace=soon", "'soon' is not a time in seconds, more than 0"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_with_its_flag(tmp_path: Path, flag: str, sentence: str) -> None:
+    code, out, error = run("hub", "serve", "--keys", str(tmp_path / "keys.yaml"), flag)
+    assert (code, out) == (2, "")
+    assert f"argument {flag.partition('=')[0]}: {sentence}" in error
+
+
+async def test_limits_and_times_of_the_command_line_are_those_of_the_hub(tmp_path: Path) -> None:
+    flags = (
+        *("--max-connections=1", "--max-messages=7", "--connects-per-minute=9"),
+        *("--ping-interval=0.2", "--ping-timeout=0.2", "--drain-window=0.1", "--drain-grace=0.1"),
+    )
+    async with asyncio.timeout(20), hub_process(tmp_path / "keys.yaml", "127.0.0.1:0", *flags) as hub:
+        async with raw(hub.url) as silent, raw(hub.url) as late, ClientSession() as session:
+            silent.send(upgrade(f"/v1?token={hub.token('a')}"))
+            assert (await silent.head())[0] == 101
+            assert (await silent.message())["type"] == "welcome"
+            late.send(upgrade(f"/v1?token={hub.token('b')}"))
+            assert (await late.head())[0] == 101
+            assert await late.close_code() == 4010
+            pair = key_file.load(hub.keys).secret_keys[0]
+            async with session.get(
+                f"{hub.http}/v1/usage", headers={"Authorization": f"Bearer {pair.id}:{pair.secret}"}
+            ) as answer:
+                plan = (await answer.json())["plan"]
+            assert (plan["maxConcurrentConnections"], plan["maxMessagesPerPeriod"]) == (1, 7)
+            assert (await silent.read())[0] == PING
+            await silent.ended()
+        assert await hub.stop() == 0
+
+
+async def test_hazard_35_a_key_that_is_revoked_in_its_file_closes_its_connections_within_a_second(
+    tmp_path: Path,
+) -> None:
     async with asyncio.timeout(20), hub_process(tmp_path / "keys.yaml") as hub:
         token = hub.token("a")
         async with connect(f"{hub.url}/v1?token={token}") as client:
             await client.recv()
             assert run("keys", "revoke", "sk_id_test", "--keys", str(hub.keys))[0] == 0
-            with pytest.raises(ConnectionClosed) as closed:
-                await client.recv()
+            async with asyncio.timeout(1.0):
+                with pytest.raises(ConnectionClosed) as closed:
+                    await client.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4001
         assert await hub.stop() == 0
+
+
+async def test_a_key_file_that_cannot_be_read_changes_nothing_and_a_new_key_opens_connections(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    _, old, _ = run("keys", "new", "--keys", str(path))
+    words = [sys.executable, "-m", "orchestrator", "hub", "serve", "--keys", str(path), "--listen", "127.0.0.1:0"]
+    process = await asyncio.create_subprocess_exec(
+        *words, "--json", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+
+    async def said(words: bytes, log: asyncio.StreamReader = process.stderr) -> None:
+        while words not in (line := await log.readline()):
+            assert line, "the hub has ended"
+
+    async def status(pair: str) -> int:
+        headers = {"Authorization": f"Bearer {pair.strip()}"}
+        async with session.get(f"{http}/v1/usage", headers=headers) as answer:
+            return answer.status
+
+    async with asyncio.timeout(20), ClientSession() as session:
+        http = json.loads(await process.stdout.readline())["http"]
+        whole = path.read_text(encoding="utf-8")
+        path.write_text("[", encoding="utf-8")
+        await said(b"the keys stay what they were")
+        assert await status(old) == 200
+        path.write_text(whole, encoding="utf-8")
+        await said(b"the keys were read again")
+        _, new, _ = run("keys", "new", "--keys", str(path))
+        await said(b"the keys were read again")
+        assert (await status(old), await status(new)) == (200, 200)
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    assert process.returncode == 0

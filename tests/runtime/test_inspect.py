@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.runtime.inspect import inspect_handlers, inspect_topology
+from orchestrator.runtime.importing import Began, Faulted, Reported, output_mark
+from orchestrator.runtime.inspect import _Hearing, inspect_handlers, inspect_topology
 from orchestrator.topology.handlers import HandledTask, HandlerFault, HandlerReport, Relation
 from orchestrator.topology.load import load_topology
 
@@ -142,6 +143,20 @@ def test_what_a_failing_module_printed_is_shown_and_what_others_printed_is_not(w
     assert isinstance(found, HandlerFault)
     assert found.frames[-2:] == ("it printed:", "  reading the model")
     assert not any("fine" in frame for frame in found.frames)
+
+
+def test_what_is_printed_belongs_to_the_import_that_printed_it_whenever_it_is_heard() -> None:
+    """Output and reports travel separately: here all output is there before the first report is read."""
+    ours, theirs = os.pipe()
+    os.write(theirs, output_mark(0) + b"fine\n" + output_mark(1) + b"reading\n" + output_mark(2) + b"later\n")
+    os.close(theirs)
+    hearing = _Hearing(limit=1.0)
+    hearing.take(Began("good:A"), ours)
+    hearing.take(Reported(HandlerReport("good:A")), ours)
+    hearing.take(Began("bad:B"), ours)
+    hearing.take(Faulted(HandlerFault("bad:B", "it failed")), ours)
+    os.close(ours)
+    assert hearing.found["bad:B"] == HandlerFault("bad:B", "it failed", ("it printed:", "  reading"))
 
 
 def test_of_endless_output_the_end_is_kept(write: Write) -> None:
