@@ -39,7 +39,12 @@ def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
 def _hub_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     serve = commands.add_parser("serve", help="run a hub until SIGTERM or SIGINT", description="Run a hub by itself.")
-    serve.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:7700", help="port 0 takes any free one")
+    serve.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default="127.0.0.1:7700",
+        help="port 0 takes any free one; or fd:N, a socket that is inherited and listens",
+    )
     serve.add_argument("--keys", metavar="FILE", type=Path, required=True, help="made by `orchestrator keys new`")
     serve.add_argument("--json", action="store_true", help="print one line of JSON when ready: url, http, pid")
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
@@ -179,6 +184,7 @@ def _new(args: argparse.Namespace) -> int:
     from orchestrator.hub import key_file
     from orchestrator.hub.keys import PUBLISHABLE_ACTIONS
     from orchestrator.protocol.codes import ALL_ACTIONS, Action
+    from orchestrator.protocol.names import is_channel
 
     unknown = [name for name in args.actions or () if name not in _ACTIONS]
     if unknown:
@@ -187,6 +193,9 @@ def _new(args: argparse.Namespace) -> int:
         raise _Usage("--origins is for publishable keys")
     if not args.app or not args.app.isprintable():
         raise _Usage("--app is the name of an app")
+    for pattern in args.channels:
+        if not is_channel(pattern):
+            raise _Usage(f"--channels: {pattern!r} is no pattern of channels: 1 to 256 bytes, no control characters")
     chosen = sorted({Action(name) for name in args.actions}) if args.actions else None
     rate = _rate(args.rate)
     with key_file.changed(args.keys) as keys:
@@ -224,11 +233,12 @@ def _revoke(args: argparse.Namespace) -> int:
     from orchestrator.hub import key_file
     from orchestrator.hub.keys import KeyProblem
 
+    wanted = args.id.partition(":")[0]  # of a whole pair the secret is not repeated
     with key_file.changed(args.keys) as keys:
-        found = [entry for entry in keys.entries() if entry.id == args.id]
+        found = [entry for entry in keys.entries() if entry.id == wanted]
         if not found:
             known = [entry.id for entry in keys.entries()]
-            raise KeyProblem(f"{args.keys}: there is no key {args.id!r}{did_you_mean(args.id, known)}")
+            raise KeyProblem(f"{args.keys}: there is no key {wanted!r}{did_you_mean(wanted, known)}")
         for entry in found:
             entry.revoked = True
     return ExitCode.DONE

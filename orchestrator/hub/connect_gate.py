@@ -39,6 +39,9 @@ class ConnectGate:
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        known = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:  # a Unix socket has no address
         return True
+    if isinstance(known, ipaddress.IPv6Address):  # a socket of both families shows the one within the other
+        known = known.ipv4_mapped or known
+    return known.is_loopback

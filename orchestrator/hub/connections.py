@@ -20,6 +20,7 @@ class Connection:
     __slots__ = (
         "_budget",
         "_refilled",
+        "age_watched",
         "app",
         "entry",
         "expires",
@@ -51,6 +52,8 @@ class Connection:
         """When anything last came from the other side."""
         self.pinged: float | None = None
         """When it was last asked for a sign of life, while it has not given one."""
+        self.age_watched = False
+        """A timer looks at the age of its outbox already."""
         self._refilled = now
         self._budget = float(identity.rate.burst) if identity.rate else 0.0
 

@@ -98,10 +98,10 @@ class Hub:
         if not self._take_in(connection, now):
             return
         if len(text) > self.settings.max_frame:
-            self._close(connection, CloseCode.MESSAGE_TOO_BIG)
+            self.violation(connection, CloseCode.MESSAGE_TOO_BIG, now)
             return
         if not connection.spend(now):
-            self._close(connection, CloseCode.OVER_MESSAGE_RATE)
+            self.violation(connection, CloseCode.OVER_MESSAGE_RATE, now)
             return
         request_id: str | None = None
         try:
@@ -140,7 +140,7 @@ class Hub:
         return self._counts(connection, now)
 
     def violation(self, connection: Connection, code: CloseCode, now: float) -> None:
-        """Close a connection that broke the rules of WebSocket itself."""
+        """Close a connection that broke the rules of WebSocket, or the limits of the hub."""
         self.turn.now = now
         if connection.open:
             self._close(connection, code)
@@ -153,7 +153,8 @@ class Hub:
         self.turn.now = now
         outbox = connection.outbox
         outbox.stall(unsent)
-        if connection.open:
+        if connection.open and not connection.age_watched:
+            connection.age_watched = True
             self._timers.at(outbox.oldest + self.settings.outbox_age, partial(self._check_age, connection))
         self._drop_slow()
 
@@ -273,8 +274,7 @@ class Hub:
         if not self._take_in(connection, now):
             return False
         if not connection.spend(now):
-            self._close(connection, CloseCode.OVER_MESSAGE_RATE)
-            self._drop_slow()
+            self.violation(connection, CloseCode.OVER_MESSAGE_RATE, now)
             return False
         return True
 
@@ -308,6 +308,7 @@ class Hub:
     def _check_age(self, connection: Connection, now: float) -> None:
         outbox = connection.outbox
         if not connection.open or not outbox.stalled:
+            connection.age_watched = False
             return
         due = outbox.oldest + self.settings.outbox_age
         if due <= now:

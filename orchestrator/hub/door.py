@@ -73,7 +73,7 @@ class Door(asyncio.Protocol):
         self._waiting.add(self)
 
     def data_received(self, data: bytes) -> None:
-        self._head += data
+        self._head += data if self._head else data.lstrip(b"\r\n")  # empty lines before a request say nothing
         end = self._head.find(_END)
         try:
             if end < 0:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import asyncio
 
     from orchestrator.hub.core import Hub
+
+_log: Final = logging.getLogger("orchestrator.hub")
 
 
 class Driver:
@@ -58,6 +61,11 @@ class Driver:
         now = self.clock()
         for outbox in dirty:
             outbox.cleaned()
-            if outbox.owner is not None:
+            if outbox.owner is None:
+                continue
+            try:
                 outbox.owner.flush(now)
+            except Exception:  # noqa: BLE001  # a fault with one socket ends it, and keeps nothing from the others
+                _log.exception("an outbox could not be written")
+                outbox.abort()
         self.settle()

@@ -7,7 +7,7 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from orchestrator.hub.request_head import HttpRefusal, Upgrade, check_upgrade
 from orchestrator.hub.rest import Control, error_answer, rest_routes
@@ -45,7 +45,14 @@ def make_app(host: Host) -> web.Application:
         return _take_over(host, request)
 
     app.on_response_prepare.append(_say_little)
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/v1", v1), *rest_routes(host)])
+    app.add_routes(
+        [
+            web.get("/healthz", healthz),
+            web.get("/readyz", readyz),
+            web.get("/v1", v1, allow_head=False),
+            *rest_routes(host),
+        ]
+    )
     return app
 
 
@@ -128,7 +135,8 @@ def _take_over(host: Host, request: web.Request) -> web.StreamResponse:
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers]
     upgrade = check_upgrade(request.raw_path, fields)
     protocol, transport = request.protocol, request.transport
-    if transport is None or protocol._message_tail:  # gone, or sending frames before the handshake
+    if request.version != HttpVersion11 or transport is None or protocol._message_tail:
+        # of an older HTTP, gone, or sending frames before the handshake
         raise HttpRefusal(HTTPStatus.BAD_REQUEST)
     host.accept(transport, upgrade)
     protocol.transport = None  # so that aiohttp lets go without closing it

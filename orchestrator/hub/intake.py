@@ -105,12 +105,11 @@ def _read_slowly(text: bytes) -> ClientFrame:
     except _UNREADABLE:
         why = "the message is not a JSON object that can be relayed"
         raise Refused(ErrorCode.MALFORMED_MESSAGE, why, _request_id(text)) from None
-    kind = _text(fields, "type")
-    if kind is None:
-        raise Refused(ErrorCode.MALFORMED_MESSAGE, "the message has no `type`, or one that is not a text")
-    request_id = _text(fields, "requestId")
+    kind, request_id = _text(fields, "type"), _text(fields, "requestId")
     if "requestId" in fields and (request_id is None or not 0 < len(request_id) <= MAX_REQUEST_ID):
         raise _bad_request_id()
+    if kind is None:
+        raise Refused(ErrorCode.MALFORMED_MESSAGE, "the message has no `type`, or one that is not a text", request_id)
     if kind == "ping":
         return Ping(request_id)
     if kind == "send":
@@ -147,7 +146,8 @@ def _request_id(text: bytes) -> str | None:
         request_id = _text(_decode_object(text), "requestId")
     except _UNREADABLE:
         try:
-            fields = json.loads(text)  # reads halves of surrogate pairs, which nothing else does
+            # reads halves of surrogate pairs, which nothing else does; integers may have any number of digits
+            fields = json.loads(text.decode(), parse_int=str)
         except (ValueError, RecursionError):  # it is no object, or nested more deeply than anything reads
             return None
         request_id = fields.get("requestId") if isinstance(fields, dict) else None

@@ -117,7 +117,7 @@ def parse(text: bytes, source: str) -> KeyFile:
     """Read the text of a key file. Raises `KeyProblem`."""
     try:
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no such date or number is a `ValueError`
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark is not None else source
         raise KeyProblem(f"{where}: the key file is neither YAML nor JSON") from None
@@ -128,6 +128,8 @@ def parse(text: bytes, source: str) -> KeyFile:
         raise KeyProblem(f"{source}: {error}") from None
     except KeyProblem as problem:
         raise KeyProblem(f"{source}: {problem}") from None
+    except UnicodeEncodeError:
+        raise KeyProblem(f"{source}: a key or secret holds half a character, which is no text") from None
     return keys
 
 

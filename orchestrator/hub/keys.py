@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.protocol.codes import Action, CloseCode
-from orchestrator.protocol.limits import MIN_SECRET_BYTES
+from orchestrator.protocol.limits import MAX_TOKEN_LIFE, MIN_SECRET_BYTES
 from orchestrator.protocol.tokens import Rate, SecretKey
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class PublishableKey:
 class KeyRing:
     """Every key that is live, by what finds it. Immutable: a change of keys is another ring.
 
-    Raises `KeyProblem` for a secret of fewer than 32 bytes, for two keys that could be confused, and for more than
-    50 keys of one app.
+    Raises `KeyProblem` for a secret of fewer than 32 bytes, for limits that make no sense, for two keys that could be
+    confused, and for more than 50 keys of one app.
     """
 
     def __init__(
@@ -69,6 +70,12 @@ class KeyRing:
                     f"the secret of {key.id!r} has {len(key.secret.encode())} bytes; "
                     f"at least {MIN_SECRET_BYTES} are needed (`orchestrator keys new` makes good ones)"
                 )
+            if not 1 <= key.max_token_life <= MAX_TOKEN_LIFE:
+                raise KeyProblem(
+                    f"max_token_life of {key.id!r} is {key.max_token_life}; it is a number of seconds from 1 to "
+                    f"{MAX_TOKEN_LIFE}"
+                )
+            _check_rate(key.rate, f"the rate of {key.id!r}")
             signing[key.id] = key
         open_keys: dict[str, PublishableKey] = {}
         for page_key in publishable:
@@ -79,6 +86,7 @@ class KeyRing:
             for origin in page_key.origins:
                 if not _ORIGIN.fullmatch(origin):
                     raise KeyProblem(f"the origin {origin!r} is not of the form 'https://host' or 'https://host:port'")
+            _check_rate(page_key.rate, "the rate of a publishable key")
             open_keys[page_key.key] = page_key
         apps = [key.app for key in signing.values()] + [page_key.app for page_key in open_keys.values()]
         for app, count in Counter(apps).items():
@@ -114,3 +122,11 @@ class KeyRing:
 def _same(one: str, other: str) -> bool:
     """Compare secrets in a time that does not tell how much of them is equal."""
     return hmac.compare_digest(one.encode(), other.encode(errors="surrogatepass"))
+
+
+def _check_rate(rate: Rate | Literal["unlimited"] | None, what: str) -> None:
+    if isinstance(rate, Rate) and not (math.isfinite(rate.per_second) and rate.per_second > 0 and rate.burst >= 1):
+        raise KeyProblem(
+            f"{what} is {rate.per_second:g} a second and {rate.burst} at once; it needs more than 0 a second and at "
+            "least 1 at once"
+        )

@@ -29,6 +29,8 @@ class ListenUsage(ListenProblem):
 class Address:
     host: str
     port: int
+    descriptor: int | None = None
+    """Of a socket that listens there already."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -44,7 +46,9 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read ``HOST:PORT``, where an IPv6 host is in brackets. Raises `ListenUsage`."""
+    """Read ``HOST:PORT``, where an IPv6 host is in brackets, or ``fd:N``. Raises `ListenUsage`."""
+    if text.startswith("fd:"):
+        return _inherited(text[3:])
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -55,8 +59,28 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def _inherited(number: str) -> Address:
+    if not number.isascii() or not number.isdigit():
+        raise ListenUsage(f"'fd:{number}' is no inherited socket; write fd:N, as in fd:3")
+    try:
+        given = socket.socket(fileno=int(number))
+    except (OSError, OverflowError):
+        raise ListenUsage(f"fd:{number}: this process was given no socket under that number") from None
+    try:
+        if not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or given.family == socket.AF_UNIX:
+            raise ListenUsage(f"fd:{number}: the socket under that number does not listen on an address of TCP")
+        host, port = given.getsockname()[:2]
+        return Address(host, port, int(number))
+    finally:
+        given.detach()
+
+
 def listen(address: Address) -> socket.socket:
     """Return a socket that listens. Raises `ListenProblem`."""
+    if address.descriptor is not None:
+        given = socket.socket(fileno=address.descriptor)
+        given.setblocking(False)
+        return given
     host = "127.0.0.1" if address.host == "localhost" else address.host
     try:
         family, kind, number, _, where = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0]

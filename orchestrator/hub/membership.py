@@ -35,6 +35,9 @@ class Membership:
         subscription = Subscription(
             stamped, sees=connection.rights.sees_presence(text), listed=listing is Listing.LISTED
         )
+        replaced = connection.subscriptions.get(text)
+        if replaced is not None:
+            _owe_nothing(replaced)
         connection.subscriptions[text] = subscription
         channel = connection.app.channels.add(connection, text, subscription)
         if channel is not None and subscription.listed and channel.roster.add(connection):
@@ -63,7 +66,7 @@ class Membership:
     def leave(self, connection: Connection, text: str, reason: Reason) -> None:
         """Unsubscribe; the others hear of a peer that is gone."""
         subscription = connection.subscriptions.pop(text)
-        subscription.pending = None
+        _owe_nothing(subscription)
         channel = connection.app.channels.remove(connection, text)
         if channel is not None and subscription.listed and channel.roster.remove(connection):
             frame = rosters.left(channel.json, connection.peer_json, reason)
@@ -80,6 +83,12 @@ class Membership:
                 self.join(new, text, held.stamped, listing)
                 self.owe_roster(new, text)
             self.leave(old, text, Reason.LEFT)
+
+
+def _owe_nothing(subscription: Subscription) -> None:
+    if subscription.pending is not None:
+        subscription.pending.forget()
+        subscription.pending = None
 
 
 def _announce(channel: Channel, peer_id: str, frame: bytes) -> None:

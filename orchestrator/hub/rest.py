@@ -93,4 +93,6 @@ async def _body(request: web.Request) -> bytes:
     except TimeoutError:
         message = f"the body did not come within {_BODY_TIME:g} seconds"
         raise RestRefusal(HTTPStatus.REQUEST_TIMEOUT, "invalid_request", message) from None
+    except ConnectionError:  # whoever sent it is gone: nobody reads the answer
+        raise invalid("the body ended before its time") from None
     return bytes(body)

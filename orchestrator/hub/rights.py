@@ -6,16 +6,18 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from orchestrator.protocol.codes import Action
-from orchestrator.protocol.globs import compiled, has_star
+from orchestrator.protocol.globs import compiled, has_star, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from orchestrator.protocol.globs import Pattern
+    from orchestrator.protocol.globs import Automaton, Pattern
     from orchestrator.protocol.tokens import Grants
 
 _REMEMBERED: Final = 512
 """Answers that are kept per question; a connection that asks about more names than that starts over."""
+_ONE_BY_ONE: Final = 4
+"""Patterns that are asked one after the other; more of them are asked together."""
 _T = TypeVar("_T")
 
 
@@ -31,20 +33,30 @@ class Listing(Enum):
 class Scope:
     """A list of patterns that answers whether it takes in a name, or all that a pattern takes in."""
 
-    __slots__ = ("_patterns",)
+    __slots__ = ("_all", "_patterns")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns: tuple[Pattern, ...] = tuple(map(compiled, patterns))
+        self._all: Automaton | None = None
 
     def has(self, name: str) -> bool:
+        if len(self._patterns) > _ONE_BY_ONE:
+            return self._automaton().matches(name)
         return any(pattern.matches(name) for pattern in self._patterns)
 
     def covers(self, channel: str) -> bool:
         """Tell whether `channel` is in scope; a text with a star is a pattern and has to be covered whole."""
-        if has_star(channel):
-            wanted = compiled(channel)
-            return any(pattern.covers(wanted) for pattern in self._patterns)
-        return self.has(channel)
+        if not has_star(channel):
+            return self.has(channel)
+        if len(self._patterns) > _ONE_BY_ONE:
+            return self._automaton().covers(channel)
+        wanted = compiled(channel)
+        return any(pattern.covers(wanted) for pattern in self._patterns)
+
+    def _automaton(self) -> Automaton:
+        if self._all is None:
+            self._all = side_by_side(self._patterns)
+        return self._all
 
 
 class Rights:

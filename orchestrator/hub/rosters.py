@@ -39,6 +39,11 @@ class Pending:
     snapshot: bytes
     held: list[bytes] = field(default_factory=list)
 
+    def forget(self) -> None:
+        """Let go of everything: nobody is owed it any more, though its time may be far off while a socket stalls."""
+        self.snapshot = b""
+        self.held.clear()
+
 
 class Roster:
     """The peers of one channel, each with its listed connections."""

@@ -78,7 +78,10 @@ class Server:
         self._runner = web.AppRunner(make_app(self), access_log=None, logger=_SILENT, shutdown_timeout=1.0)
         await self._runner.setup()
         self.url, self.http_url = _urls(listening, tls is not None)
-        self._server = await loop.create_server(self._door, sock=listening, ssl=tls, backlog=_BACKLOG)
+        patience = None if tls is None else self.settings.handshake_timeout
+        self._server = await loop.create_server(
+            self._door, sock=listening, ssl=tls, backlog=_BACKLOG, ssl_handshake_timeout=patience
+        )
 
     async def drain(self) -> None:
         """Say goodbye to everybody, wait until they are gone or the grace is over, and stop."""

@@ -58,6 +58,8 @@ class SocketPeer(WSListener):
         """The frames of the other side make no sense any more."""
         self._closing = False
         """Our close frame is written, or there is nobody to write one to."""
+        self._answered = False
+        """The other side's close frame came while ours was on its way."""
         self._lingering: Lingering | None = None
         self._gone = False
         self._ignored = 0
@@ -137,7 +139,11 @@ class SocketPeer(WSListener):
                 self._driver.hub.stalled(self._connection, self._transport.get_write_buffer_size(), now)
             else:
                 outbox.sent(now)
-        if outbox.closing is not None:
+        if outbox.closing is None:
+            return
+        if outbox.stalled and outbox.frames:  # they come before the close, once the socket takes more
+            self._cut_after(self._settings.close_wait)
+        else:
             self._close(*outbox.closing)
 
     def cut(self) -> None:
@@ -209,16 +215,25 @@ class SocketPeer(WSListener):
         self._closing = True
         self._transport.write(wire.close_frame(code, reason))
         wait = self._settings.close_wait
-        if self._faulty:
+        if self._answered:
+            self._transport.close()
+        elif self._faulty:
             self._linger()
             return
         if code == CloseCode.POLICY_VIOLATION:
             wait = min(wait, _SLOW_WAIT)
+        self._cut_after(wait)
+
+    def _cut_after(self, wait: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._deadline = self._driver.loop.call_later(wait, self._transport.abort)
 
     def _ignore(self, frame: WSFrame) -> None:
-        if frame.msg_type == WSMsgType.CLOSE and self._closing:
-            self._transport.close()
+        if frame.msg_type == WSMsgType.CLOSE:
+            self._answered = True
+            if self._closing:
+                self._transport.close()
             return
         self._ignored += frame.payload_size + 16
         if self._ignored > UNREAD:

@@ -2,7 +2,7 @@
 
 Both questions, does a pattern match a name and does it cover another pattern, run the pattern as a
 nondeterministic automaton whose states are the bits of one integer: a step is a few machine operations
-whatever the pattern holds, so no input can make it slow.
+whatever the pattern holds, so no input can make it slow. Several patterns side by side are one such automaton.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Star(Enum):
@@ -28,6 +31,7 @@ def has_star(name: str) -> bool:
     return "*" in name
 
 
+@lru_cache(maxsize=1024)
 def tokens(pattern: str) -> tuple[Token, ...]:
     """Return the pattern as literal characters and stars, escapes resolved, runs of stars merged."""
     found: list[Token] = []
@@ -50,28 +54,21 @@ def tokens(pattern: str) -> tuple[Token, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
-    """A compiled pattern. State *n* of its automaton means that its first *n* tokens are used up."""
+class Automaton:
+    """Patterns side by side. State *n* of one that begins at bit *b* is bit *b + n*: its first *n* tokens are used up."""
 
-    text: str
-    kind: Literal["exact", "prefix", "automaton"]
-    literal: str
-    """The whole name of an exact pattern, or what comes before a sole trailing ``**``."""
     steps: dict[str, int]
     """For each literal character, the states that consume it."""
     ones: int
     manys: int
     """The states that wait at a ``*`` and at a ``**``."""
+    first: int
     final: int
 
     def matches(self, name: str) -> bool:
-        """Tell whether the whole of `name` matches."""
-        if self.kind == "exact":
-            return name == self.literal
-        if self.kind == "prefix":
-            return name.startswith(self.literal)
+        """Tell whether one of the patterns matches the whole of `name`."""
         stars, manys, steps = self.ones | self.manys, self.manys, self.steps
-        states = self._closed(1)
+        states = self._closed(self.first)
         for char in name:
             stay = states & (manys if char == "/" else stars)
             states = stay | ((states & steps.get(char, 0)) << 1)
@@ -80,10 +77,10 @@ class Pattern:
             states |= (states & stars) << 1
         return bool(states & self.final)
 
-    def covers(self, requested: Pattern) -> bool:
-        """Tell whether every name that `requested` matches is matched by this pattern too."""
-        states = self._closed(1)
-        for token in tokens(requested.text):
+    def covers(self, requested: str) -> bool:
+        """Tell whether one of the patterns matches every name that the pattern `requested` matches."""
+        states = self._closed(self.first)
+        for token in tokens(requested):
             if token is Star.MANY:
                 states &= self.manys
             elif token is Star.ONE:
@@ -101,26 +98,68 @@ class Pattern:
         return states | ((states & (self.ones | self.manys)) << 1)
 
 
+def _automaton(parts: Iterable[Token]) -> Automaton:
+    steps: dict[str, int] = {}
+    ones = manys = state = 0
+    for state, token in enumerate(parts, 1):
+        bit = 1 << state - 1
+        if token is Star.ONE:
+            ones |= bit
+        elif token is Star.MANY:
+            manys |= bit
+        else:
+            steps[str(token)] = steps.get(str(token), 0) | bit
+    return Automaton(steps, ones, manys, 1, 1 << state)
+
+
+def side_by_side(patterns: Iterable[Pattern]) -> Automaton:
+    """Return one automaton for all: a question costs about the same for a hundred patterns as for one."""
+    steps: dict[str, int] = {}
+    ones = manys = first = final = at = 0
+    for one in (pattern.automaton for pattern in patterns):
+        for char, states in one.steps.items():
+            steps[char] = steps.get(char, 0) | states << at
+        ones |= one.ones << at
+        manys |= one.manys << at
+        first |= one.first << at
+        final |= one.final << at
+        at += one.final.bit_length()
+    return Automaton(steps, ones, manys, first, final)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A compiled pattern."""
+
+    text: str
+    kind: Literal["exact", "prefix", "automaton"]
+    literal: str
+    """The whole name of an exact pattern, or what comes before a sole trailing ``**``."""
+    automaton: Automaton
+
+    def matches(self, name: str) -> bool:
+        """Tell whether the whole of `name` matches."""
+        if self.kind == "exact":
+            return name == self.literal
+        if self.kind == "prefix":
+            return name.startswith(self.literal)
+        return self.automaton.matches(name)
+
+    def covers(self, requested: Pattern) -> bool:
+        """Tell whether every name that `requested` matches is matched by this pattern too."""
+        return self.automaton.covers(requested.text)
+
+
 @lru_cache(maxsize=8192)
 def compiled(pattern: str) -> Pattern:
     parts = tokens(pattern)
-    steps: dict[str, int] = {}
-    ones = manys = 0
-    for state, token in enumerate(parts):
-        if token is Star.ONE:
-            ones |= 1 << state
-        elif token is Star.MANY:
-            manys |= 1 << state
-        else:
-            char = str(token)
-            steps[char] = steps.get(char, 0) | 1 << state
     literals = [token for token in parts if isinstance(token, str)]
     kind: Literal["exact", "prefix", "automaton"] = "automaton"
     if len(literals) == len(parts):
         kind = "exact"
     elif parts[-1] is Star.MANY and len(literals) == len(parts) - 1:
         kind = "prefix"
-    return Pattern(pattern, kind, "".join(literals), steps, ones, manys, 1 << len(parts))
+    return Pattern(pattern, kind, "".join(literals), _automaton(parts))
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -34,13 +34,29 @@ def reading(text: bytes) -> Request | Fault | NotUtf8:
     except UnicodeDecodeError:
         return NotUtf8()
     except (ValueError, RecursionError):
-        return Fault("malformed_message")
-    if not isinstance(fields, dict) or depth(fields) > 64 or not isinstance(fields.get("type"), str):
+        return Fault("malformed_message", _salvaged(text))
+    if depth(fields) > 64:
+        return Fault("malformed_message", _salvaged(text))
+    if not isinstance(fields, dict):
         return Fault("malformed_message")
     request_id = fields.get("requestId")
     if "requestId" in fields and not (isinstance(request_id, str) and 1 <= len(request_id) <= 128):
         return Fault("malformed_message")
+    if not isinstance(fields.get("type"), str):
+        return Fault("malformed_message", request_id)
     return _request(fields["type"], fields, request_id)
+
+
+def _salvaged(text: bytes) -> str | None:
+    """Return the id of a message that cannot be relayed, but that a lenient reader makes an object of."""
+    try:
+        fields = json.loads(text.decode(), parse_int=_number, parse_float=_number)
+    except (ValueError, RecursionError):
+        return None
+    request_id = fields.get("requestId") if isinstance(fields, dict) else None
+    return (
+        request_id if isinstance(request_id, str) and request_id.isprintable() and 1 <= len(request_id) <= 128 else None
+    )
 
 
 def _request(kind: str, fields: dict[str, Any], request_id: str | None) -> Request | Fault:

@@ -71,6 +71,8 @@ def test_keys_are_listed_without_their_secrets_and_revoked_by_id(tmp_path: Path)
     code, _, error = run("keys", "revoke", key_id[:-1], "--keys", path)
     assert code == ExitCode.FAILED
     assert f"(did you mean {key_id!r}?)" in error
+    assert secret not in run("keys", "revoke", f"sk_id_other:{secret}", "--keys", path)[2]
+    assert run("keys", "revoke", pair.strip(), "--keys", path)[0] == ExitCode.DONE
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,9 @@ def test_keys_are_listed_without_their_secrets_and_revoked_by_id(tmp_path: Path)
         (("hub", "serve", "--listen", "0.0.0.0:0"), 2, "can be reached from other machines"),
         (("hub", "serve", "--listen", "[::]:0"), 2, "give --tls-cert, or --insecure to do without TLS"),
         (("hub", "serve", "--listen", "hub.example:0"), 2, "can be reached from other machines"),
+        (("hub", "serve", "--listen", "fd:x"), 2, "'fd:x' is no inherited socket; write fd:N"),
+        (("hub", "serve", "--listen", "fd:987654"), 2, "was given no socket under that number"),
+        (("keys", "new", "--channels", ""), 2, "'' is no pattern of channels"),
         (("hub", "serve", "--tls-key", "x"), 2, "--tls-key needs --tls-cert"),
     ],
 )
@@ -108,6 +113,35 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert error == (
         f"orchestrator: cannot listen on {address}: another program is listening there; port 0 takes any free port\n"
     )
+
+
+async def test_a_hub_serves_the_socket_that_it_inherits(tmp_path: Path) -> None:
+    """One after the other, with connections that wait in between; the caution about public addresses is the same."""
+    path = tmp_path / "keys.yaml"
+    _, page, _ = run("keys", "new", "--keys", str(path), "--publishable")
+    words = [sys.executable, "-m", "orchestrator", "hub", "serve", "--keys", str(path), "--json"]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        number = listening.fileno()
+        for _ in range(2):
+            waiting = asyncio.ensure_future(
+                connect(f"ws://127.0.0.1:{listening.getsockname()[1]}/v1?key={page.strip()}").__aenter__()
+            )
+            process = await asyncio.create_subprocess_exec(
+                *words, "--listen", f"fd:{number}", stdout=asyncio.subprocess.PIPE, pass_fds=[number]
+            )
+            async with asyncio.timeout(20):
+                client = await waiting
+                assert '"welcome"' in str(await client.recv())
+                process.send_signal(signal.SIGTERM)
+                await client.wait_closed()
+                assert client.close_code == 1001
+                assert await process.wait() == 0
+    with socket.create_server(("0.0.0.0", 0)) as public:
+        code, _, error = run("hub", "serve", "--keys", str(path), "--listen", f"fd:{public.fileno()}")
+        assert (code, "can be reached from other machines" in error) == (2, True)
+    with socket.socket() as deaf:
+        code, _, error = run("hub", "serve", "--keys", str(path), "--listen", f"fd:{deaf.fileno()}")
+        assert (code, "does not listen" in error) == (2, True)
 
 
 async def test_without_json_the_ready_line_is_for_people_and_a_signal_ends_it_with_0(tmp_path: Path) -> None:

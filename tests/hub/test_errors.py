@@ -177,3 +177,15 @@ def test_52_data_that_cannot_be_relayed_is_refused_under_the_id_of_its_request(d
     """Hazard 24: what other parsers refuse is not passed on, and its sender does not wait for nothing."""
     refused = answer(b'{"type":"publish","requestId":"r1","channel":"ok","data":' + data + b"}")
     assert (refused["code"], refused.get("requestId")) == ("malformed_message", "r1")
+
+
+@pytest.mark.parametrize("text", [b'{"requestId":"r"}', b'{"type":7,"requestId":"r"}', b'{"type":[],"requestId":"r"}'])
+def test_52_a_message_without_a_type_is_refused_under_its_id(text: bytes) -> None:
+    frame = answer(text)
+    assert (frame["code"], frame["requestId"]) == ("malformed_message", "r")
+
+
+@pytest.mark.parametrize("data", [b"9" * 5_000 + b',"x":NaN', b'"\\udfff","x":' + b"9" * 5_000])
+def test_52_an_id_is_found_beside_numbers_of_any_length(data: bytes) -> None:
+    frame = answer(b'{"type":"publish","channel":"ok","requestId":"r","data":%b}' % data)
+    assert (frame["code"], frame["requestId"]) == ("malformed_message", "r")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,6 +103,9 @@ def test_a_change_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     [
         ("[", ":1:2: the key file is neither YAML nor JSON"),
         ("a: !!python/object:os.system x", ":1:4: the key file is neither YAML nor JSON"),
+        ("suspended_apps: [2024-13-45]", ": the key file is neither YAML nor JSON"),
+        ("suspended_apps: [0x_]", ": the key file is neither YAML nor JSON"),
+        ('secret_keys: [{id: a, secret: "\\ud800' + "s" * 40 + '"}]', "half a character"),
         ("keys: []", "unknown field `keys`"),
         ("secret_keys: 7", "Expected `array`, got `int` - at `$.secret_keys`"),
         ("secret_keys: [{id: sk_id_1}]", "missing required field `secret` - at `$.secret_keys[0]`"),
@@ -127,3 +131,20 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named_with_what_makes_one(tmp_path: Path) -> None:
     with pytest.raises(KeyProblem, match="orchestrator keys new --keys"):
         key_file.load(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        SecretKey("sk_id_a", "s" * 40, rate=Rate(-1.0, 5)),
+        SecretKey("sk_id_a", "s" * 40, rate=Rate(math.nan, 5)),
+        SecretKey("sk_id_a", "s" * 40, rate=Rate(math.inf, 5)),
+        SecretKey("sk_id_a", "s" * 40, rate=Rate(5.0, 0)),
+        SecretKey("sk_id_a", "s" * 40, max_token_life=0),
+        SecretKey("sk_id_a", "s" * 40, max_token_life=-5),
+        SecretKey("sk_id_a", "s" * 40, max_token_life=86_401),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(key: SecretKey) -> None:
+    with pytest.raises(KeyProblem, match="'sk_id_a' is"):
+        KeyRing([key])

@@ -31,7 +31,9 @@ def frames(draw: st.DrawFn) -> Sent:
 
 
 def breaks(payload: bytes) -> bool:
-    """Tell whether nothing that follows can make a text of it."""
+    """Tell whether nothing that follows can make a text of it; half a pair of UTF-16 is seen at its third byte."""
+    if len(payload) > 1 and payload[-2] == 0xED and payload[-1] >= 0xA0:
+        payload = payload[:-2]
     try:
         payload.decode()
     except UnicodeDecodeError as error:

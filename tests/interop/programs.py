@@ -155,7 +155,7 @@ class Program:
 
 
 @asynccontextmanager
-async def running(client: str) -> AsyncIterator[Program]:
+async def running(client: str, safety: float = SAFETY) -> AsyncIterator[Program]:
     """Run a program on one of `CLIENTS`; its peers close their connections when the block ends."""
     process = await asyncio.create_subprocess_exec(
         *command(client),
@@ -168,7 +168,7 @@ async def running(client: str) -> AsyncIterator[Program]:
     program = Program(process)
     listening = asyncio.create_task(program.listen())
     try:
-        async with asyncio.timeout(SAFETY):
+        async with asyncio.timeout(safety):
             yield program
             assert process.stdin is not None
             process.stdin.close()
