@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.protocol.codes import Action, CloseCode
 from orchestrator.protocol.limits import MAX_TOKEN_LIFE, MIN_SECRET_BYTES
-from orchestrator.protocol.tokens import Rate, SecretKey
+from orchestrator.protocol.tokens import Rate, SecretKey, allows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -107,13 +107,19 @@ class KeyRing:
         """Return the code that connections made with `key` are closed with; `None` = they may go on."""
         if key.app in self.suspended:
             return CloseCode.ACCOUNT_SUSPENDED
+        present: SecretKey | PublishableKey | None
         if isinstance(key, PublishableKey):
-            page_key = self.publishable.get(key.key)
-            known = page_key is not None and page_key.app == key.app
+            present = self.publishable.get(key.key)
         else:
             signing = self.secret.get(key.id)
-            known = signing is not None and signing.app == key.app and _same(signing.secret, key.secret)
-        return None if known else CloseCode.INVALID_TOKEN
+            present = signing if signing is not None and _same(signing.secret, key.secret) else None
+        if present is None or present.app != key.app:
+            return CloseCode.INVALID_TOKEN
+        # Some of these connections may not use what was taken away; all of them may come back with what is left.
+        narrowed = not key.actions <= present.actions or not all(
+            pattern in present.channels or allows(present.channels, pattern) for pattern in key.channels
+        )
+        return CloseCode.CHANNEL_NOT_AUTHORIZED if narrowed else None
 
     def __repr__(self) -> str:
         return f"KeyRing({list(self.secret)}, {len(self.publishable)} publishable)"

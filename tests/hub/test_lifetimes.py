@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from orchestrator.hub.keys import KeyRing
 from orchestrator.hub.settings import Settings
 from orchestrator.hub.wire import PING
-from orchestrator.protocol.codes import CloseCode, closing
+from orchestrator.protocol.codes import Action, CloseCode, closing
 from orchestrator.protocol.tokens import SecretKey, TokenRefused
 from tests.hub.rig import KEY, PAGE_KEY, Rig
 
@@ -114,6 +117,27 @@ def test_a_revoked_key_closes_its_connections_4001_and_no_others() -> None:
     rig.hub.rekey(KeyRing([other]), rig.now)
     rig.flush()
     assert [peer.closed and peer.closed[0] for peer in (revoked, kept, page)] == [4001, None, 4001]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({}, None),
+        ({"channels": ("**",)}, None),
+        ({"channels": ("team/**", "tasks/**")}, None),
+        ({"channels": ("team/*", "tasks/**")}, 4003),
+        ({"channels": ("team/**",)}, 4003),
+        ({"actions": frozenset({Action.SUBSCRIBE})}, 4003),
+    ],
+)
+def test_connections_of_a_key_whose_scope_is_narrowed_are_closed_4003(change: dict[str, Any], code: int | None) -> None:
+    """A connection goes on while its key allows at least what it did when the connection was made."""
+    wide = SecretKey("sk_id_wide", "w" * 40, channels=("team/**", "tasks/*"))
+    rig = Rig(None, KEY, wide)
+    peer, other = rig.connect("a", key=wide, channels=("team/1",)), rig.connect("b")
+    rig.hub.rekey(KeyRing([KEY, replace(wide, **change)]), rig.now)
+    rig.flush()
+    assert [one.closed and one.closed[0] for one in (peer, other)] == [code, None]
 
 
 def test_a_suspended_app_is_closed_4012_and_admits_nobody_and_another_app_goes_on() -> None:
