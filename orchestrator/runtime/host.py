@@ -102,6 +102,8 @@ class Host:
             following = asyncio.create_task(replica.run(self._announce), name="replica")
             try:
                 if not await self._unless(self._start(replica), self._draining, following):
+                    if following.done():
+                        await following  # if it failed, so has this process
                     return self._verdict(client)
                 self._channel.send(Ready(time.monotonic() - self._began))
                 await _first(following, self._draining)
