@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from types import TracebackType
 
+    from orchestrator.client.effects import Request
     from orchestrator.client.events import ClientEvent
     from orchestrator.errors import ConnectionProblem
 
@@ -49,6 +50,7 @@ class Client:
         self,
         url: str,
         *,
+        token: str | None = None,
         token_provider: Callable[[], Awaitable[str]] | None = None,
         api_key: str | None = None,
         reconnect: ReconnectPolicy | None = None,
@@ -60,12 +62,13 @@ class Client:
     ) -> None:
         """Prepare a connection; nothing is opened yet.
 
-        `token_provider` is awaited before every attempt, so it decides how fresh a token is. `daemon` retries the
-        first connect like every other. `tls` replaces the system's certificates for ``wss://``.
+        `token_provider` is awaited before every attempt, and once more before its token expires, when the connection is
+        continued under a fresh one; a `token` that is given as a text is used until it expires, and then the client
+        ends. `daemon` retries the first connect like every other. `tls` replaces the system's certificates for ``wss://``.
         Raises `ValueError` for an address or credentials that cannot be used.
         """
         self._origin = parse_origin(url)
-        self._credentials = Credentials(token_provider, api_key)
+        self._credentials = Credentials(token_provider, api_key, token)
         if inbox < 1:
             raise ValueError(f"inbox is a number of events of at least 1, not {inbox!r}")
         self._tls = tls
@@ -74,6 +77,7 @@ class Client:
             reconnect or ReconnectPolicy(),
             rng or random.SystemRandom(),
             daemon=daemon,
+            renews=self._credentials.renewable,
             timeouts=timeouts,
             inbox_limit=inbox,
         )
@@ -178,7 +182,7 @@ class Client:
         _check_channel(channel)
         payload = _payload(data)
         if when_disconnected == "wait":
-            await self._connection(deadline)
+            return await self._when_connected(lambda now: self._session.publish(channel, payload, now), deadline)
         return await self._driver.answer(self._session.publish(channel, payload, self._driver.now))
 
     async def send(
@@ -194,8 +198,9 @@ class Client:
             raise ValueError(f"a peer id has 1 to 128 characters and no control characters, unlike {to!r}")
         payload = _payload(data)
         if when_disconnected == "wait":
-            await self._connection(deadline)
-        await self._driver.answer(self._session.send(to, payload, self._driver.now))
+            await self._when_connected(lambda now: self._session.send(to, payload, now), deadline)
+        else:
+            await self._driver.answer(self._session.send(to, payload, self._driver.now))
 
     async def events(self) -> AsyncIterator[ClientEvent]:
         """Yield what happens, in order, to one consumer.
@@ -206,14 +211,21 @@ class Client:
         while (event := await self._driver.event()) is not None:
             yield event
 
-    async def _connection(self, deadline: float | None) -> None:
-        """Wait until there is a connection, or none is to be hoped for. Raises `NotConnected` when neither is in time."""
-        try:
-            async with asyncio.timeout(deadline):
-                await self._driver.settled()
-        except TimeoutError:
-            why = self._session.why_not_connected()
-            raise NotConnected(f"nothing was sent within {deadline:g} s: {why}") from None
+    async def _when_connected(self, make: Callable[[float], Request], deadline: float | None) -> int | None:
+        """Make a request on the first connection there is, unless none is to be hoped for, or in time."""
+        ends = None if deadline is None else self._driver.now + deadline
+        while True:
+            try:
+                async with asyncio.timeout_at(ends):
+                    await self._driver.settled()
+            except TimeoutError:
+                why = self._session.why_not_connected()
+                raise NotConnected(f"nothing was sent within {deadline:g} s: {why}") from None
+            try:
+                return await self._driver.answer(make(self._driver.now))
+            except NotConnected:  # it waited to be written, and the connection ended first: nothing was sent
+                if self.state in (State.IDLE, State.CLOSED):
+                    raise
 
 
 def _check_channel(name: str) -> None:

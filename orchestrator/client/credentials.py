@@ -9,17 +9,24 @@ if TYPE_CHECKING:
 
 
 class Credentials:
-    """Where the credential of each attempt comes from. A key is kept where no attribute shows it."""
+    """Where the credential of each attempt comes from. A key or token is kept where no attribute shows it."""
 
-    def __init__(self, token_provider: Callable[[], Awaitable[str]] | None, api_key: str | None) -> None:
-        if (token_provider is None) == (api_key is None):
-            raise ValueError("a client connects with either a token_provider or an api_key, and not with both")
+    def __init__(
+        self, token_provider: Callable[[], Awaitable[str]] | None, api_key: str | None, token: str | None = None
+    ) -> None:
+        if sum(given is not None for given in (token_provider, api_key, token)) != 1:
+            raise ValueError("a client connects with exactly one of token, token_provider and api_key")
+        self.renewable = token is None
+        """Whether what expires can be replaced by something fresh."""
         if token_provider is not None:
             self._parameter, self._source = "token", token_provider
-        elif is_credential(api_key):
+        elif api_key is not None and is_credential(api_key):
             self._parameter, self._source = "key", _constant(api_key)
+        elif is_credential(token):
+            self._parameter, self._source = "token", _constant(token)
         else:
-            raise ValueError("api_key is not a publishable key: it is a text without spaces, like pk_live_…")
+            form = "api_key is not a publishable key: it is a text without spaces, like pk_live_…"
+            raise ValueError(form if token is None else "token is no token: it is a text without spaces, like eyJ….….…")
 
     async def fetch(self) -> tuple[str, str, str | None]:
         """Return the query parameter, the credential, and what is wrong with it: a sentence without secrets, or `None`."""

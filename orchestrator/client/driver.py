@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from orchestrator.client.effects import Attempt, Drop, Effect, Noted, Request, Settled, State, Write
+from orchestrator.client.effects import Ask, Attempt, Drop, Effect, Noted, Request, Settled, State, Write
 from orchestrator.client.wire import Wire, sentence
 from orchestrator.errors import ConnectionProblem
 from orchestrator.protocol.codes import CloseCode
@@ -65,7 +65,8 @@ class Driver:
         """Write a request, within the caller's turn of the event loop, and wait for what the hub says."""
         answer: asyncio.Future[int | None] = self._loop.create_future()
         self._answers[request.id] = answer
-        self._wires[request.epoch].send(request.frame)
+        if request.frame:
+            self._wires[request.epoch].send(request.frame)
         self._set_timer()
         try:
             return await answer
@@ -109,6 +110,8 @@ class Driver:
                     self._settle(request, receivers, error)
                 case Write(epoch, frame):
                     self._wires[epoch].send(frame)
+                case Ask(epoch):
+                    self._wires[epoch].ask()
                 case Attempt(epoch):
                     task = self._attempts[epoch] = self._loop.create_task(self._attempt(epoch))
                     task.add_done_callback(partial(self._attempted, epoch))
@@ -179,6 +182,7 @@ class Driver:
         wire = self._wires[epoch] = Wire(
             self._origin.endpoint(parameter, credential),
             close_timeout=self._session.timeouts.close,
+            on_open=partial(self._opened, epoch),
             on_text=partial(self._heard, epoch),
             on_end=partial(self._lost, epoch),
         )
@@ -197,6 +201,9 @@ class Driver:
         del self._attempts[epoch]
         if not task.cancelled():
             task.result()  # an unforeseen error reaches the event loop's handler; the welcome deadline ends the attempt
+
+    def _opened(self, epoch: int) -> None:
+        self.apply(self._session.opened(epoch, self.now))
 
     def _lost(self, epoch: int, code: int, reason: str) -> None:
         self.apply(self._session.lost(epoch, code, reason, self.now))

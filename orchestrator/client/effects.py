@@ -52,7 +52,14 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Fetch a credential, then dial; report both under this epoch."""
+    """Fetch a credential, then open a socket; report both under this epoch, and ask for nothing on it yet."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the hub for a WebSocket on the socket of this epoch, which is open."""
 
     epoch: int
 
@@ -92,7 +99,7 @@ class Noted:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-Effect: TypeAlias = Attempt | Write | Drop | Settled | Noted
+Effect: TypeAlias = Attempt | Ask | Write | Drop | Settled | Noted
 
 
 class Request(NamedTuple):
@@ -101,3 +108,4 @@ class Request(NamedTuple):
     id: str
     epoch: int
     frame: bytes
+    """Empty: the session itself has it written, as soon as a continued connection takes it."""

@@ -28,6 +28,14 @@ class Connected(Event, frozen=True):
     """The private `metadata` of the token."""
 
 
+class Renewed(Event, frozen=True):
+    """The connection goes on under a fresh token: nothing was lost, doubled or reordered, and nobody saw it."""
+
+    expires_at: float | None
+    metadata: JsonObject | None
+    """The private `metadata` of the new token."""
+
+
 class Disconnected(Event, frozen=True):
     """The connection ended. What others published until the next `Connected` is lost to this client."""
 
@@ -85,5 +93,5 @@ class TokenFailed(Event, frozen=True):
 
 
 ClientEvent: TypeAlias = (
-    Connected | Disconnected | MessageReceived | DirectReceived | PresenceReceived | GoingAway | TokenFailed
+    Connected | Renewed | Disconnected | MessageReceived | DirectReceived | PresenceReceived | GoingAway | TokenFailed
 )

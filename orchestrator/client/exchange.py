@@ -8,13 +8,13 @@ from orchestrator.client.effects import Effect, Noted, Request, Settled, Timeout
 from orchestrator.client.requests import Pending, Requests, refusal
 from orchestrator.client.subscriptions import REPLAYS, Subscriptions
 from orchestrator.client.url import redact
-from orchestrator.errors import ConnectionLost, ConnectionProblem, PayloadTooLarge
+from orchestrator.errors import ConnectionLost, ConnectionProblem, NotConnected, PayloadTooLarge
 from orchestrator.protocol import frames
 from orchestrator.protocol.codes import ErrorCode
 from orchestrator.protocol.limits import MAX_MESSAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from msgspec import Raw
 
@@ -109,6 +109,20 @@ class Exchange:
 
     def _replay(self, epoch: int, channel: str, tries_left: int, now: float) -> Write:
         return Write(epoch, self._subscribe(epoch, channel, now, tries_left).frame)
+
+    @property
+    def open(self) -> int:
+        """How many requests the hub has not answered yet."""
+        return len(self._requests)
+
+    def continued(self) -> None:
+        """Note that the hub has moved every subscription to another connection, and sends each roster on it anew."""
+        self._subscriptions.continued()
+
+    def withdraw(self, request_ids: Iterable[str], why: str) -> list[Settled]:
+        """Fail requests that were never written."""
+        withdrawn = [request_id for request_id in request_ids if self._requests.answered(request_id) is not None]
+        return [Settled(request_id, error=NotConnected(f"nothing was sent: {why}")) for request_id in withdrawn]
 
     def ended(self, why: str) -> list[Settled]:
         """Fail every open request; what was subscribed to stays remembered."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET, Raw
 
-from orchestrator.client.effects import Attempt, Drop, Effect, Noted, Request, State, Timeouts, Write
+from orchestrator.client.effects import Ask, Attempt, Drop, Effect, Noted, Request, State, Timeouts, Write
 from orchestrator.client.events import (
     ClientEvent,
     Connected,
@@ -25,6 +25,7 @@ from orchestrator.client.events import (
     TokenFailed,
 )
 from orchestrator.client.exchange import Exchange
+from orchestrator.client.renewal import Renewal
 from orchestrator.client.url import redact
 from orchestrator.errors import (
     ConnectionProblem,
@@ -53,7 +54,7 @@ _NOTHING: Final[tuple[Effect, ...]] = ()
 
 
 @dataclass(slots=True)
-class _Link:
+class Link:
     """One attempt to connect and, if it succeeds, the connection. What arrives under another epoch is not for it."""
 
     epoch: int
@@ -80,9 +81,11 @@ class Session:
         rng: random.Random,
         *,
         daemon: bool = False,
+        renews: bool = True,
         timeouts: Timeouts | None = None,
         inbox_limit: int = 10_000,
     ) -> None:
+        """`renews`: a credential that expires can be replaced by a fresh one."""
         self.state = State.IDLE
         self.inbox: deque[ClientEvent] = deque()
         self.failure: ConnectionProblem | None = None
@@ -92,10 +95,13 @@ class Session:
         self.choked = False
         """The inbox was full: `taken` is to be called once half of it is free."""
         self.inbox_limit = inbox_limit
-        self._hub, self._policy, self._rng, self._daemon = hub, policy, rng, daemon
-        self._exchange = Exchange(hub, self.timeouts)
+        self.hub = hub
+        self.link: Link | None = None
+        """The connection, or the attempt to make one. For the parts of the session, like the names up to `_policy`."""
+        self.exchange = Exchange(hub, self.timeouts)
+        self._policy, self._rng, self._daemon, self._renews = policy, rng, daemon, renews
         self._epoch = 0
-        self._link: _Link | None = None
+        self._renewal = Renewal(self, rng)
         self._begin_again()
 
     def _begin_again(self) -> None:
@@ -108,7 +114,7 @@ class Session:
     @property
     def max_message_size(self) -> int:
         """Bytes of `data` that the hub accepts, as its latest welcome says."""
-        return self._exchange.max_message_size
+        return self.exchange.max_message_size
 
     # -- connecting
 
@@ -117,7 +123,7 @@ class Session:
         if self.state not in (State.IDLE, State.CLOSED):
             raise RuntimeError(f"connect() was called on a client that is {self.state.value} already")
         self._begin_again()
-        self._exchange = Exchange(self._hub, self.timeouts)
+        self.exchange = Exchange(self.hub, self.timeouts)
         self.inbox.clear()
         self.choked, self.failure, self.peer_id = False, None, None
         self.state = State.CONNECTING
@@ -125,54 +131,90 @@ class Session:
 
     def _begin_attempt(self, now: float) -> Sequence[Effect]:
         self._next_attempt = None
-        self._epoch += 1
         self._attempt += 1
-        self._link = _Link(self._epoch, deadline=now + self.timeouts.token)
-        return (Attempt(self._epoch),)
+        self.link = Link(self.next_epoch(), deadline=now + self.timeouts.token)
+        return (Attempt(self.link.epoch),)
+
+    def next_epoch(self) -> int:
+        self._epoch += 1
+        return self._epoch
+
+    def replaced(self, epoch: int, now: float, *, welcomed: bool = False, stable: bool = False) -> Drop:
+        """Put another connection in the place of the one that there is, and return what ends that.
+
+        `stable`: it counts as the same one, so that its age goes on.
+        """
+        before = self.link
+        assert before is not None
+        self.link = Link(epoch, deadline=now + self.timeouts.welcome, dialing=True, heard=now, pinged=now)
+        if welcomed:
+            self.link.welcomed = before.welcomed if stable else now
+        else:
+            self._attempt = 1
+        return Drop(before.epoch, CloseCode.NORMAL, "")
 
     def dialing(self, epoch: int, now: float) -> bool:
         """Note that this attempt has its credential and wants a socket; tell whether it is still wanted itself."""
         link = self._current(epoch)
-        if link is None:
+        if link is not None:
+            link.dialing, link.deadline = True, now + self.timeouts.welcome
+        elif not self._renewal.dialing(epoch, now):
             return False
         self._token_failures = 0
-        link.dialing, link.deadline = True, now + self.timeouts.welcome
         return True
+
+    def opened(self, epoch: int, now: float) -> Sequence[Effect]:
+        """Note that the socket of this epoch is open."""
+        if self._renewal.has(epoch):
+            return self._renewal.opened(now)
+        return _NOTHING if self._current(epoch) is None else (Ask(epoch),)
 
     def token_failed(self, epoch: int, reason: str, now: float) -> Sequence[Effect]:
         """Give up an attempt for want of a token. `reason` holds no secret."""
-        if self._current(epoch) is None:
+        renewing = self._renewal.has(epoch)
+        if not renewing and self._current(epoch) is None:
             return _NOTHING
         self._token_failures += 1
         if self._token_failures >= TOKEN_FAILURES_REPORTED:
             self.inbox.append(TokenFailed(self._token_failures, reason))
-        return self._ended(CloseCode.ABNORMAL, reason, now, TokenUnavailable(f"no token to connect with: {reason}"))
+        if renewing:
+            return self._renewal.failed(reason, now)
+        return self.ended(CloseCode.ABNORMAL, reason, now, TokenUnavailable(f"no token to connect with: {reason}"))
 
     def lost(self, epoch: int, code: int, reason: str, now: float) -> Sequence[Effect]:
         """Note that the socket of this epoch is closed, or never opened."""
-        return _NOTHING if self._current(epoch) is None else self._ended(code, reason, now)
+        if self._renewal.has(epoch):
+            return self._renewal.lost(code, reason, now)
+        if self._current(epoch) is None:
+            return _NOTHING
+        effects = self._renewal.predecessor_lost(code, reason)
+        return self.ended(code, reason, now) if effects is None else effects
 
-    def _current(self, epoch: int) -> _Link | None:
-        link = self._link
+    def _current(self, epoch: int) -> Link | None:
+        link = self.link
         return link if link is not None and link.epoch == epoch else None
 
-    def _ended(
+    def ended(
         self, code: int, reason: str, now: float, first_failure: ConnectionProblem | None = None
     ) -> Sequence[Effect]:
         """Leave the current link and decide whether, and when, to come back."""
-        link, self._link = self._link, None
+        link, self.link = self.link, None
         code, fate = int(code), closing(code)
         reason = redact(reason) or fate.meaning
-        effects: list[Effect] = [*self._exchange.ended(f"the connection ended first ({reason})")]
+        effects: list[Effect] = self._renewal.abandoned(reason)
+        effects += self.exchange.ended(f"the connection ended first ({reason})")
         connected_since = link.welcomed if link else None
         if connected_since is not None and now - connected_since >= self._policy.stable_after:
             self._attempt = 0
         if fate.terminal:
             return [*effects, *self._finish(TerminalDisconnect(code, fate.meaning), code, reason, noted=True)]
+        if code == CloseCode.TOKEN_EXPIRED and not self._renews:
+            expired = TokenUnavailable("the token has expired, and there is no token_provider to ask for another one")
+            return [*effects, *self._finish(expired, code, reason, noted=connected_since is not None)]
         returns = self._was_connected or self._daemon  # else `connect` fails, and whoever called it decides
         if not returns or self._policy.exhausted(self._attempt):
             told = reason if code == CloseCode.ABNORMAL else f"{code} {reason}"
-            failure: ConnectionProblem = HubUnreachable(self._hub, self._attempt, told)
+            failure: ConnectionProblem = HubUnreachable(self.hub, self._attempt, told)
             if not returns:
                 failure = first_failure or failure
             return [*effects, *self._finish(failure, code, reason, noted=returns)]
@@ -181,7 +223,7 @@ class Session:
         )
         self._retry_after = 0.0
         self._next_attempt = now + delay
-        what = {"hub": self._hub, "code": code, "reason": reason, "retry_in": round(delay, 3)}
+        what = {"hub": self.hub, "code": code, "reason": reason, "retry_in": round(delay, 3)}
         if connected_since is None:
             effects.append(Noted("info", "attempt to connect failed", {**what, "attempt": self._attempt}))
         else:
@@ -199,7 +241,7 @@ class Session:
             return _NOTHING
         fate = closing(code)
         advice = fate.advice or "check that the hub runs and can be reached from here"
-        what = {"hub": self._hub, "code": code, "meaning": fate.meaning, "reason": reason, "advice": advice}
+        what = {"hub": self.hub, "code": code, "meaning": fate.meaning, "reason": reason, "advice": advice}
         return (Noted("error", "disconnected for good", what),)
 
     def close(self) -> Sequence[Effect]:
@@ -209,9 +251,10 @@ class Session:
         """
         if self.state is State.CLOSED:
             return _NOTHING
-        link, self._link = self._link, None
+        effects = self._renewal.abandoned("the client was closed")
+        link, self.link = self.link, None
         self._next_attempt = None
-        effects: list[Effect] = [*self._exchange.ended("the client was closed first")]
+        effects += self.exchange.ended("the client was closed first")
         self.inbox.clear()
         self.state = State.CLOSED
         if link is not None:
@@ -222,32 +265,37 @@ class Session:
 
     def deadline(self) -> float | None:
         """Return when `tick` is due at the latest; `None` = nothing is waited for."""
-        link = self._link
+        link = self.link
         if link is None:
             return None if self.choked else self._next_attempt
         if link.welcomed is None:
             return link.deadline
+        if self._renewal.between:
+            return self._renewal.deadline
         due = max(link.heard, link.pinged) + self.timeouts.ping
         if self.timeouts.inactivity is not None:
             due = min(due, link.heard + self.timeouts.inactivity)
-        waiting = self._exchange.deadline()
-        if waiting is not None:
-            due = min(due, waiting)
+        for other in (self.exchange.deadline(), self._renewal.deadline):
+            if other is not None:
+                due = min(due, other)
         return due if due < math.inf else None
 
     def tick(self, now: float) -> Sequence[Effect]:
         """Do what is due by now; called too early, it does nothing."""
-        link = self._link
+        link = self.link
         if link is None:
             due = self._next_attempt is not None and self._next_attempt <= now and not self.choked
             return self._begin_attempt(now) if due else _NOTHING
         if link.welcomed is None:
             return self._late(link, now) if link.deadline <= now else _NOTHING
+        effects: list[Effect] = [*self._renewal.tick(now)]
+        if self._renewal.between or self.link is not link:
+            return effects
         inactivity = self.timeouts.inactivity
         if inactivity is not None and link.heard + inactivity <= now:
             reason = f"nothing was heard from the hub for {inactivity:g} s"
-            return self._drop(link, CloseCode.CLIENT_INACTIVITY, reason, now)
-        effects = self._exchange.tick(link.epoch, now)
+            return [*effects, *self.drop(link, CloseCode.CLIENT_INACTIVITY, reason, now)]
+        effects += self.exchange.tick(link.epoch, now)
         if max(link.heard, link.pinged) + self.timeouts.ping <= now:
             link.pinged = now
             effects.append(Write(link.epoch, _PING))
@@ -260,47 +308,50 @@ class Session:
             return self.tick(now)
         return _NOTHING
 
-    def _late(self, link: _Link, now: float) -> Sequence[Effect]:
+    def _late(self, link: Link, now: float) -> Sequence[Effect]:
         if not link.dialing:
             reason = f"the token provider gave no answer within {self.timeouts.token:g} s"
             return [Drop(link.epoch, CloseCode.NORMAL, ""), *self.token_failed(link.epoch, reason, now)]
-        return self._drop(link, CloseCode.CLIENT_INACTIVITY, f"no welcome within {self.timeouts.welcome:g} s", now)
+        return self.drop(link, CloseCode.CLIENT_INACTIVITY, f"no welcome within {self.timeouts.welcome:g} s", now)
 
-    def _drop(self, link: _Link, code: CloseCode, reason: str, now: float) -> Sequence[Effect]:
+    def drop(self, link: Link, code: CloseCode, reason: str, now: float) -> Sequence[Effect]:
         """Close the connection from this side, without waiting for the hub to agree."""
-        return [Drop(link.epoch, code, reason), *self._ended(code, reason, now)]
+        return [Drop(link.epoch, code, reason), *self.ended(code, reason, now)]
 
     # -- requests
 
     def subscribe(self, channel: str, include_sender_metadata: bool, now: float) -> Request:
         """Remember a subscription, then ask for it. Raises `NotConnected`, and then remembers nothing."""
-        return self._exchange.subscribe(self._connected(), channel, include_sender_metadata, now)
+        return self._made(self.exchange.subscribe(self._connected(), channel, include_sender_metadata, now))
 
     def unsubscribe(self, channel: str, now: float) -> Request:
         """Forget a subscription, also when not connected, then tell the hub. Raises `NotConnected`."""
-        self._exchange.forget(channel)
-        return self._exchange.unsubscribe(self._connected(), channel, now)
+        self.exchange.forget(channel)
+        return self._made(self.exchange.unsubscribe(self._connected(), channel, now))
 
     def publish(self, channel: str, data: Raw, now: float) -> Request:
         """Raises `NotConnected` or `PayloadTooLarge`."""
-        return self._exchange.publish(self._connected(), channel, data, now)
+        return self._made(self.exchange.publish(self._connected(), channel, data, now))
 
     def send(self, to: str, data: Raw, now: float) -> Request:
         """Raises `NotConnected` or `PayloadTooLarge`."""
-        return self._exchange.send(self._connected(), to, data, now)
+        return self._made(self.exchange.send(self._connected(), to, data, now))
 
     def _connected(self) -> int:
-        if self.state is State.CONNECTED and self._link is not None:
-            return self._link.epoch
+        if self.state is State.CONNECTED and self.link is not None:
+            return self._renewal.writes_on or self.link.epoch
         raise NotConnected(f"nothing was sent: {self.why_not_connected()}")
+
+    def _made(self, request: Request) -> Request:
+        return self._renewal.held(request) if self._renewal.holds_requests else request
 
     def why_not_connected(self) -> str:
         if self.failure is not None:
             return f"the client has ended ({self.failure})"
         return {
             State.IDLE: "the client has not been connected yet",
-            State.CONNECTING: f"the client has not reached {self._hub} yet",
-            State.RECONNECTING: f"the connection to {self._hub} is down and will be tried again",
+            State.CONNECTING: f"the client has not reached {self.hub} yet",
+            State.RECONNECTING: f"the connection to {self.hub} is down and will be tried again",
             State.CLOSED: "the client was closed",
         }.get(self.state, "the client is connected")
 
@@ -308,24 +359,32 @@ class Session:
 
     def received(self, epoch: int, text: str, now: float) -> Sequence[Effect]:
         """Take one text frame. What a replaced socket still says, and what cannot be understood, changes nothing."""
-        link = self._link
+        link = self.link
         if link is None or link.epoch != epoch:
-            return _NOTHING
+            return self._renewal.received(text, now) if self._renewal.has(epoch) else _NOTHING
         link.heard = now
         frame = frames.decode_hub_frame(text)
         if link.welcomed is None:
             return self._welcome(link, frame, now) if isinstance(frame, frames.Welcome) else _NOTHING
         if isinstance(frame, frames.Ack):
-            return self._exchange.acknowledged(frame)
+            return self._answered(self.exchange.acknowledged(frame), now)
         if isinstance(frame, frames.Error):
-            return self._exchange.refused(frame, now)
+            return self._answered(self.exchange.refused(frame, now), now)
         event = self._event(frame)
         if event is None:
             return _NOTHING
-        if len(self.inbox) >= self.inbox_limit:
-            return self._overflow(link, now)
+        if self.full:
+            return self.overflow(link, now)
         self.inbox.append(event)
         return _NOTHING
+
+    def _answered(self, effects: Sequence[Effect], now: float) -> Sequence[Effect]:
+        return [*effects, *self._renewal.once_quiet(now)] if self._renewal.holds_requests else effects
+
+    @property
+    def full(self) -> bool:
+        """Whether one event more would be too many."""
+        return len(self.inbox) + self._renewal.unheard >= self.inbox_limit
 
     def _event(self, frame: frames.HubFrame | None) -> ClientEvent | None:
         match frame:
@@ -336,7 +395,7 @@ class Session:
                 metadata = None if frame.from_metadata is UNSET else frame.from_metadata
                 return DirectReceived(frame.sender, frame.data, metadata)
             case frames.Presence():
-                snapshot = self._exchange.is_snapshot(frame.channel)
+                snapshot = self.exchange.is_snapshot(frame.channel)
                 return PresenceReceived(frame.channel, frame.joined, frame.left, snapshot)
             case frames.GoingAway():
                 asked = GOING_AWAY_RETRY_MS if frame.retry_after_ms is None else frame.retry_after_ms
@@ -344,25 +403,35 @@ class Session:
                 return GoingAway(self._retry_after)
         return None
 
-    def _welcome(self, link: _Link, frame: frames.Welcome, now: float) -> Sequence[Effect]:
+    def _welcome(self, link: Link, frame: frames.Welcome, now: float) -> Sequence[Effect]:
         link.welcomed = link.pinged = now
-        resumed, self._was_connected = self._was_connected, True
-        self.state = State.CONNECTED
-        self.peer_id, self._exchange.max_message_size = frame.peer_id, frame.max_message_size
-        metadata = None if frame.metadata is UNSET else frame.metadata
-        self.inbox.append(Connected(frame.peer_id, resumed, frame.expires_at, frame.max_message_size, metadata))
-        effects: list[Effect] = [
-            Noted(
-                "info" if resumed else "debug",
-                "connected",
-                {"hub": self._hub, "peer": frame.peer_id, "resumed": resumed},
-            )
-        ]
+        resumed = self._was_connected
+        effects: list[Effect] = [self.greeted(frame)]
+        if self._renews:
+            self._renewal.welcomed(frame, now)
         if resumed:
-            effects += self._exchange.resume(link.epoch, now)
+            effects += self.exchange.resume(link.epoch, now)
         return effects
 
-    def _overflow(self, link: _Link, now: float) -> Sequence[Effect]:
+    def greeted(self, frame: frames.Welcome) -> Noted:
+        """Take what a welcome says, and tell of a new connection."""
+        resumed, self._was_connected = self._was_connected, True
+        self.state = State.CONNECTED
+        self.know(frame)
+        self.inbox.append(
+            Connected(frame.peer_id, resumed, frame.expires_at, frame.max_message_size, self.private_metadata(frame))
+        )
+        what = {"hub": self.hub, "peer": frame.peer_id, "resumed": resumed}
+        return Noted("info" if resumed else "debug", "connected", what)
+
+    def know(self, frame: frames.Welcome) -> None:
+        self.peer_id, self.exchange.max_message_size = frame.peer_id, frame.max_message_size
+
+    def overflow(self, link: Link, now: float) -> Sequence[Effect]:
         self.choked = True
         reason = f"the inbox is full: {self.inbox_limit} events wait to be taken by the program"
-        return self._drop(link, CloseCode.POLICY_VIOLATION, reason, now)
+        return self.drop(link, CloseCode.POLICY_VIOLATION, reason, now)
+
+    @staticmethod
+    def private_metadata(frame: frames.Welcome) -> frames.JsonObject | None:
+        return None if frame.metadata is UNSET else frame.metadata

@@ -52,6 +52,11 @@ class Subscriptions:
                 ready.append((channel, tries_left))
         return ready
 
+    def continued(self) -> None:
+        """Expect every roster anew, on the connection that continues the one before."""
+        self._retries.clear()
+        self._roster_due = set(self.wanted)
+
     def disconnected(self) -> None:
         self._roster_due.clear()
         self._retries.clear()

@@ -28,8 +28,9 @@ _SILENT: Final = logging.Logger("orchestrator.client.wire", level=logging.CRITIC
 class Wire(asyncio.Protocol):
     """A client's side of one WebSocket.
 
-    `on_text` gets every text message; binary ones are passed over. `on_end` is called once, as soon as nothing more
-    will come, unless this side asked for the end.
+    `on_open` is called when the socket is open; the opening handshake waits for `ask`. `on_text` gets every text
+    message; binary ones are passed over. `on_end` is called once, as soon as nothing more will come, unless this side
+    asked for the end.
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class Wire(asyncio.Protocol):
         endpoint: str,
         *,
         close_timeout: float,
+        on_open: Callable[[], None],
         on_text: Callable[[str], None],
         on_end: Callable[[int, str], None],
     ) -> None:
         self._protocol = ClientProtocol(parse_uri(endpoint), max_size=MAX_OUTBOUND_FRAME, logger=_SILENT)
         self._close_timeout = close_timeout
-        self._on_text, self._on_end = on_text, on_end
+        self._on_open, self._on_text, self._on_end = on_open, on_text, on_end
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._partial: bytearray | None = None
@@ -54,6 +56,12 @@ class Wire(asyncio.Protocol):
         """Done when the socket is closed, or will never be opened."""
 
     # -- what the client does
+
+    def ask(self) -> None:
+        """Begin the opening handshake, on the socket that is open."""
+        if self._transport is not None and not self._ended:
+            self._protocol.send_request(self._protocol.connect())
+            self._flush()
 
     def send(self, frame: bytes) -> None:
         """Write one text message. After the end it goes nowhere, like everything that a dead socket took before."""
@@ -93,8 +101,7 @@ class Wire(asyncio.Protocol):
         if self._ended:
             self._transport.abort()
             return
-        self._protocol.send_request(self._protocol.connect())
-        self._flush()
+        self._on_open()
 
     def data_received(self, data: bytes) -> None:
         self._protocol.receive_data(data)

@@ -72,7 +72,14 @@ class Hub:
         connection = outbox.connection = Connection(identity, app, outbox, now, expires)
         app.add(connection)
         outbox.put(
-            wire.welcome(connection.peer_json, identity.expires_at, wall, limits.MAX_MESSAGE_SIZE, identity.metadata)
+            wire.welcome(
+                connection.peer_json,
+                identity.expires_at,
+                wall,
+                limits.MAX_MESSAGE_SIZE,
+                identity.metadata,
+                identity.instance,
+            )
         )
         for old in previous:
             if old.identity.instance == identity.instance:

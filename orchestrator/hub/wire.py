@@ -57,17 +57,23 @@ def going_away(retry_after_ms: int) -> bytes:
 
 
 def welcome(
-    peer_id: bytes, expires_at: int | None, server_time: float, max_message: int, metadata: bytes | None
+    peer_id: bytes,
+    expires_at: int | None,
+    server_time: float,
+    max_message: int,
+    metadata: bytes | None,
+    instance: str | None,
 ) -> bytes:
     """Return the first frame of a connection; `peer_id` and `metadata` come as JSON."""
     return text_frame(
-        b'{"type":"welcome","peerId":%b,"expiresAt":%b,"serverTime":%d,"maxMessageSize":%d%b}'
+        b'{"type":"welcome","peerId":%b,"expiresAt":%b,"serverTime":%d,"maxMessageSize":%d%b%b}'
         % (
             peer_id,
             b"null" if expires_at is None else b"%d" % expires_at,
             int(server_time),
             max_message,
             b"" if metadata is None else b',"metadata":' + metadata,
+            b"" if instance is None else b',"instance":' + encode_json(instance),
         )
     )
 

@@ -56,7 +56,9 @@ CLOSINGS: Final[dict[int, Closing]] = {
         terminal=True,
         advice="check that the token is signed with a key that the hub knows and that the key was not revoked",
     ),
-    CloseCode.TOKEN_EXPIRED: Closing("token expired"),
+    CloseCode.TOKEN_EXPIRED: Closing(
+        "token expired", advice="connect with a fresh token, or with a token_provider that is asked for one in time"
+    ),
     CloseCode.CHANNEL_NOT_AUTHORIZED: Closing(
         "channel not authorised",
         terminal=True,

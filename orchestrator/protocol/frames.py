@@ -63,6 +63,8 @@ class Welcome(Frame, tag="welcome", frozen=True, omit_defaults=False):
     expires_at: float | None = None
     """Unix seconds; `None` = the credential does not expire. On the wire the key is always there."""
     metadata: JsonObject | UnsetType = UNSET
+    instance: str | UnsetType = UNSET
+    """The `instance` of the token, from a hub that lets another connection of it continue this one."""
 
 
 class Ack(Frame, tag="ack", frozen=True):

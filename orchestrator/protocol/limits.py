@@ -8,6 +8,8 @@ MAX_MESSAGE_SIZE: Final = 65_536
 """Bytes of serialised `data` that a hub advertises in `welcome`."""
 MAX_FRAME_SIZE: Final = MAX_MESSAGE_SIZE + 4_096
 """Bytes of an inbound frame: the payload and room for its envelope."""
+MAX_JOINED_SIZE: Final = 8 * 1024 * 1024
+"""Bytes of a `data` that travels in parts, between peers that know of them."""
 MAX_OUTBOUND_FRAME: Final = 1_048_576
 """Bytes of a frame toward a client; both stock clients close on more."""
 MAX_DEPTH: Final = 64

@@ -148,6 +148,19 @@ class ReleaseNotice(Payload, tag="release", frozen=True):
     origin: str = field(name="from", default="")
 
 
+class Part(Payload, tag="part", frozen=True):
+    """A piece of the JSON text of another payload, one that is larger than the hub takes; `seq` counts from 0.
+
+    Not among the payloads below: whoever handles those gets the whole, and never sees a part.
+    """
+
+    id: str
+    """Shared by the parts of one payload, and by no other of the same sender."""
+    seq: int
+    of: int
+    text: str
+
+
 AnyPayload: TypeAlias = (
     TaskOffer
     | TaskAccepted

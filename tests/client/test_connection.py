@@ -92,9 +92,12 @@ class Watch:
 # -- construction
 
 
-@pytest.mark.parametrize("credentials", [{}, {"api_key": "pk_live_a", "token_provider": lambda: None}])
+@pytest.mark.parametrize(
+    "credentials",
+    [{}, {"api_key": "pk_live_a", "token_provider": lambda: None}, {"token": "a.b.c", "token_provider": lambda: None}],
+)
 def test_79_exactly_one_credential_is_needed(credentials: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="either a token_provider or an api_key"):
+    with pytest.raises(ValueError, match="exactly one of token, token_provider and api_key"):
         Client("ws://localhost:1", **credentials)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import Raw
@@ -21,7 +21,6 @@ from orchestrator.client.events import (
     TokenFailed,
 )
 from orchestrator.client.policy import ReconnectPolicy
-from orchestrator.client.session import Session
 from orchestrator.errors import (
     AckTimeout,
     ConnectionLost,
@@ -34,101 +33,10 @@ from orchestrator.errors import (
     TerminalDisconnect,
     TokenUnavailable,
 )
+from tests.client.rig import Rig, connected
 
 if TYPE_CHECKING:
-    from orchestrator.client.effects import Effect, Request
-    from orchestrator.client.events import ClientEvent
-
-
-class Longest(random.Random):
-    """Always draws the upper end, so that delays are known."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return b
-
-
-class Rig:
-    """A session, its clock, and everything that came out of it."""
-
-    def __init__(self, policy: ReconnectPolicy | None = None, rng: random.Random | None = None, **options: Any) -> None:
-        self.now = 100.0
-        self.session = Session("ws://hub:1", policy or ReconnectPolicy(), rng or Longest(), **options)
-        self.effects: list[Effect] = []
-        self.epoch = 0
-
-    def take(self, effects: Any) -> list[Effect]:
-        self.effects += effects
-        for effect in effects:
-            if isinstance(effect, Attempt):
-                self.epoch = effect.epoch
-        return list(effects)
-
-    def start(self) -> Rig:
-        self.take(self.session.start(self.now))
-        return self
-
-    def dial(self) -> None:
-        self.session.dialing(self.epoch, self.now)
-
-    def welcome(self, **fields: Any) -> Rig:
-        self.dial()
-        self.hear("welcome", **{"peerId": "me", "expiresAt": None, "serverTime": 1, "maxMessageSize": 1000, **fields})
-        return self
-
-    def hear(self, kind: str, /, **fields: Any) -> list[Effect]:
-        return self.hear_on(self.epoch, kind, **fields)
-
-    def hear_on(self, epoch: int, kind: str, /, **fields: Any) -> list[Effect]:
-        text = json.dumps({"type": kind, **fields})
-        return self.take(self.session.received(epoch, text, self.now))
-
-    def state(self) -> State:
-        return self.session.state
-
-    def ack(self, request: Request, **fields: Any) -> list[Effect]:
-        return self.hear("ack", requestId=request.id, **fields)
-
-    def lose(self, code: int = 1006, reason: str = "gone") -> list[Effect]:
-        return self.take(self.session.lost(self.epoch, code, reason, self.now))
-
-    def pass_time(self, seconds: float) -> list[Effect]:
-        """Move the clock, ticking whenever the session wants it."""
-        end = self.now + seconds
-        out: list[Effect] = []
-        while (due := self.session.deadline()) is not None and due <= end:
-            self.now = max(due, self.now)
-            out += self.take(self.session.tick(self.now))
-        self.now = end
-        return out
-
-    def next_attempt(self) -> float:
-        """Let time pass until an attempt begins; return the seconds that it took."""
-        before, epoch = self.now, self.epoch
-        due = self.session.deadline()
-        assert due is not None
-        self.now = due
-        self.take(self.session.tick(self.now))
-        assert self.epoch == epoch + 1
-        return self.now - before
-
-    def reconnect(self) -> Rig:
-        self.next_attempt()
-        return self.welcome()
-
-    def events(self) -> list[ClientEvent]:
-        seen = list(self.session.inbox)
-        self.session.inbox.clear()
-        return seen
-
-    def written(self) -> list[dict[str, Any]]:
-        return [json.loads(effect.frame) for effect in self.effects if isinstance(effect, Write)]
-
-
-def connected(policy: ReconnectPolicy | None = None, **options: Any) -> Rig:
-    rig = Rig(policy, **options).start().welcome()
-    rig.events()
-    rig.effects.clear()
-    return rig
+    pass
 
 
 # -- connecting

@@ -26,8 +26,6 @@ from orchestrator.client.events import (
 )
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.errors import (
-    ConnectionLost,
-    ConnectionProblem,
     HubUnreachable,
     NotAuthorized,
     PayloadTooLarge,
@@ -41,7 +39,7 @@ from orchestrator.protocol.tokens import Claims, Grants, SecretKey, mint
 from tests.client.scripted import SAFETY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 KEY = SecretKey("sk_id_test", "sk_secret_" + "t" * 40, rate="unlimited")
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
@@ -274,95 +272,3 @@ def test_the_client_runs_on_uvloop_too() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert len(runner.run(converse())) == 60_002
-
-
-class Cutter:
-    """A TCP relay that resets every connection once it has let a given number of bytes through to the client."""
-
-    def __init__(self, target: str) -> None:
-        self._target = int(target.rpartition(":")[2])
-        self.budget: int | None = None
-        self.url = ""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server
-
-    async def __aenter__(self) -> Cutter:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        self.url = f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        left, self.budget = self.budget, None
-        upstream, up = await asyncio.open_connection("127.0.0.1", self._target)
-        onward = asyncio.create_task(_pump(reader, up))
-        try:
-            while (left is None or left > 0) and (data := await upstream.read(65_536 if left is None else left)):
-                writer.write(data)
-                await writer.drain()
-                left = None if left is None else left - len(data)
-        except ConnectionError:
-            pass
-        finally:
-            onward.cancel()
-            await asyncio.gather(onward, return_exceptions=True)
-            writer.transport.abort()
-            up.transport.abort()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65_536):
-        writer.write(data)
-        await writer.drain()
-
-
-async def persistently(client: Client) -> None:
-    """Send until the hub says that it took it."""
-    while True:
-        try:
-            await client.send("b", "back", when_disconnected="wait")
-        except ConnectionLost:
-            continue
-        return
-
-
-def offsets() -> Iterator[int]:
-    """Byte offsets of the hub's side of the exchange below: the handshake coarsely, the frames at every third byte."""
-    yield from range(1, 130, 20)
-    yield from range(130, 700, 9)
-
-
-async def test_a_reset_at_any_byte_of_an_exchange_ends_in_answers_and_a_whole_connection(hubs: Hubs) -> None:
-    """Each request ends in its ack or in an error, and the subscription is back in the end."""
-    async with Cutter(hubs.url) as cutter, Peer(hubs, "b") as other:
-        hubs_url = Hubs.__new__(Hubs)
-        hubs_url.url = cutter.url
-        for offset in offsets():
-            peer = Peer(hubs_url, "a", instance=f"run-{offset}")
-            cutter.budget = offset
-            outcomes: list[object] = []
-            async with asyncio.timeout(SAFETY):
-                try:
-                    await peer.client.connect()
-                except ConnectionProblem:
-                    continue
-                outcomes += await asyncio.gather(
-                    peer.client.subscribe("x"),
-                    peer.client.publish("x", 1),
-                    peer.client.send("b", 1),
-                    return_exceptions=True,
-                )
-                assert all(isinstance(outcome, ConnectionProblem | int | None) for outcome in outcomes), outcomes
-                await persistently(peer.client)
-                while bytes((await other.until(DirectReceived)).data) != b'"back"':
-                    pass
-                await peer.client.close()

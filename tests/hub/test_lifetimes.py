@@ -175,6 +175,12 @@ def test_the_same_instance_continues_its_connection_without_a_trace() -> None:
     assert watcher.join("x")[0]["joined"] == [{"peerId": "a", "metadata": {"n": 1}}]
 
 
+def test_a_hub_that_continues_connections_says_so_in_the_welcome_of_a_token_with_an_instance() -> None:
+    rig = Rig()
+    assert rig.connect("a", instance="i1").all()[0]["instance"] == "i1"
+    assert "instance" not in rig.connect("b").all()[0]
+
+
 def test_a_continuation_gets_its_rosters_before_any_change_of_them() -> None:
     rig = Rig()
     old = rig.connect("a", instance="i1")
