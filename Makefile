@@ -9,7 +9,7 @@ RUN := $(VENV)/.can-run
 DEV := $(VENV)/.can-develop
 FUZZ := $(VENV)/.can-fuzz
 
-.PHONY: setup run test bars fuzz check format clean
+.PHONY: setup run test bars fuzz bench check format clean
 .NOTPARALLEL:
 
 setup: $(DEV) ## everything installed; the default
@@ -29,6 +29,12 @@ fuzz: $(FUZZ) ## look for bytes that frames, tokens and patterns do not stand; F
 	  echo "fuzzing $$target for $(FUZZ_SECONDS) s ..." >&2; \
 	  $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
+
+bench: $(RUN) ## what the client stands and how fast it is, with short settings; bench/README.md has the long ones
+	@$(BIN)/python -m bench.reconnect_storm --clients 300 --age 0
+	@$(BIN)/python -m bench.flapping --seconds 10
+	@$(BIN)/python -m bench.client_throughput --rounds 2 --messages 50000 --publishes 10000
+	@$(BIN)/python -m bench.renewal --seconds 15
 
 check: $(DEV) ## formatting, lint, strict types, import floors
 	@$(BIN)/ruff format --check .

@@ -27,23 +27,33 @@ if TYPE_CHECKING:
         on_presence,
         task,
     )
-    from orchestrator.errors import Declined
-    from orchestrator.runtime.user import User, connect
+    from orchestrator.errors import Declined, SubscriberTooSlow
+    from orchestrator.runtime.subscription import Message
+    from orchestrator.runtime.user import ReconnectPolicy, User, connect
+    from orchestrator.runtime.user_events import Connected, GoingAway, Missed, Reconnecting, TokenFailed
 
 __all__ = [
     "Claim",
+    "Connected",
     "Context",
     "Declined",
     "Disconnected",
     "Event",
+    "GoingAway",
     "Handle",
     "Joined",
     "Left",
+    "Message",
+    "Missed",
     "Peer",
     "Presence",
+    "ReconnectPolicy",
+    "Reconnecting",
     "StreamTask",
+    "SubscriberTooSlow",
     "Task",
     "Team",
+    "TokenFailed",
     "User",
     "Workers",
     "agent",
@@ -56,7 +66,15 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "Connected": "orchestrator.runtime.user_events",
     "Declined": "orchestrator.errors",
+    "GoingAway": "orchestrator.runtime.user_events",
+    "Message": "orchestrator.runtime.subscription",
+    "Missed": "orchestrator.runtime.user_events",
+    "ReconnectPolicy": "orchestrator.runtime.user",
+    "Reconnecting": "orchestrator.runtime.user_events",
+    "SubscriberTooSlow": "orchestrator.errors",
+    "TokenFailed": "orchestrator.runtime.user_events",
     "User": "orchestrator.runtime.user",
     "connect": "orchestrator.runtime.user",
 }

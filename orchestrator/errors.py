@@ -168,18 +168,36 @@ class NotAuthorized(RequestRefused):
 
 
 class PayloadTooLarge(ConnectionProblem):
-    """A payload exceeds what the hub accepts; nothing was sent."""
+    """A payload exceeds what can be sent; nothing was."""
 
     def __init__(self, size: int, limit: int) -> None:
         self.size, self.limit = size, limit
         super().__init__(size, limit)
 
     def __str__(self) -> str:
-        return f"the payload has {self.size} bytes, and the hub accepts at most {self.limit}; nothing was sent"
+        return f"the payload has {self.size} bytes, and at most {self.limit} can be sent; nothing was"
 
 
 class TokenUnavailable(ConnectionProblem):
     """The token provider raised, answered too late, or answered with something that is no token."""
+
+
+class SubscriberTooSlow(OrchestratorError):
+    """More arrived than a reader took: `missed` items came while `limit` of them waited, and were not kept.
+
+    Everything that came before has been read by then; reading on begins with what came after.
+    """
+
+    def __init__(self, subject: str, missed: int, limit: int) -> None:
+        self.subject, self.missed, self.limit = subject, missed, limit
+        super().__init__(subject, missed, limit)
+
+    def __str__(self) -> str:
+        were = "1 arrived and was" if self.missed == 1 else f"{self.missed} arrived and were"
+        return (
+            f"{self.subject} was read too slowly: {were} not kept, because {self.limit} waited to be read already; "
+            "hand long work to a task of its own, or ask for a larger buffer"
+        )
 
 
 # -- tasks, streams and claims

@@ -17,7 +17,8 @@ PUBLIC = {
     "relations": {"Workers", "Handle", "Team", "Claim", "Presence", "Peer"},
     "what handlers are told": {"Context", "Joined", "Left", "Disconnected"},
     "what handlers raise": {"Declined"},
-    "from outside a topology": {"connect", "User"},
+    "from outside a topology": {"connect", "User", "Message", "SubscriberTooSlow", "ReconnectPolicy"}
+    | {"Connected", "Reconnecting", "GoingAway", "TokenFailed", "Missed"},
 }
 
 

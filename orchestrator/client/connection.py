@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeAlias
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, Self, TypeAlias
 
 from msgspec import Raw
 
@@ -15,7 +17,8 @@ from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.client.session import Session
 from orchestrator.client.url import parse_origin
 from orchestrator.errors import NotConnected
-from orchestrator.protocol.frames import encode_json
+from orchestrator.patterns.parts import cut
+from orchestrator.protocol.frames import encode_data
 from orchestrator.protocol.names import is_channel, is_peer_id, is_reserved
 
 if TYPE_CHECKING:
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
     from orchestrator.errors import ConnectionProblem
 
 WhenDisconnected: TypeAlias = Literal["fail", "wait"]
+Ask: TypeAlias = "Callable[[Raw, float], Request]"
+"""Makes a request of a payload, at a time."""
+
+PARTS_AT_ONCE: Final = 4
+"""Parts of one payload that may wait for the hub's acks: 256 KiB, where a receiver that lags may queue 1 MiB."""
 
 
 class Client:
@@ -82,6 +90,7 @@ class Client:
             inbox_limit=inbox,
         )
         self._lazy_driver: Driver | None = None
+        self._one_in_parts = asyncio.Lock()
 
     @property
     def _driver(self) -> Driver:
@@ -171,19 +180,22 @@ class Client:
         *,
         when_disconnected: WhenDisconnected = "fail",
         deadline: float | None = None,
+        in_parts: bool = False,
     ) -> int | None:
-        """Return when the hub has taken the message: the number of connections that it was queued to, if it says so.
+        """Return when the hub has taken the message: the number of connections it was queued to, if the hub tells.
 
-        `data` is a JSON value, a msgspec struct, or `Raw` JSON, which goes out as it is. With `when_disconnected="wait"`
-        a call without a connection waits up to `deadline` seconds (`None`: for ever) for one. Raises `ValueError` or
-        `TypeError` for what cannot be sent, `PayloadTooLarge`, `NotConnected`, `ConnectionLost`, `AckTimeout`,
-        `NotAuthorized` or `RequestRefused`.
+        `data` is anything that becomes JSON; a `msgspec.Raw` goes out as it is. With `when_disconnected="wait"`
+        a call without a connection waits up to `deadline` seconds (`None`: for ever) for one. `in_parts`: what is too
+        large for one message, up to 8 MiB, goes in several, which clients of this package join again and others do
+        not; one such payload is under way at a time. Raises `ValueError` or `TypeError` for what cannot be sent,
+        `PayloadTooLarge`, `NotConnected`, `ConnectionLost`, `AckTimeout`, `NotAuthorized` or `RequestRefused`.
         """
         _check_channel(channel)
-        payload = _payload(data)
-        if when_disconnected == "wait":
-            return await self._when_connected(lambda now: self._session.publish(channel, payload, now), deadline)
-        return await self._driver.answer(self._session.publish(channel, payload, self._driver.now))
+        payload = payload_of(data)
+        if when_disconnected == "fail" and not in_parts:
+            return await self._driver.answer(self._session.publish(channel, payload, self._driver.now))
+        ask = partial(self._session.publish, channel)
+        return await self._delivered(ask, payload, when_disconnected, deadline, in_parts)
 
     async def send(
         self,
@@ -192,15 +204,16 @@ class Client:
         *,
         when_disconnected: WhenDisconnected = "fail",
         deadline: float | None = None,
+        in_parts: bool = False,
     ) -> None:
         """Return when the hub has taken the message for peer `to`. Like `publish`, and raises `PeerNotFound` too."""
         if not is_peer_id(to):
             raise ValueError(f"a peer id has 1 to 128 characters and no control characters, unlike {to!r}")
-        payload = _payload(data)
-        if when_disconnected == "wait":
-            await self._when_connected(lambda now: self._session.send(to, payload, now), deadline)
-        else:
+        payload = payload_of(data)
+        if when_disconnected == "fail" and not in_parts:
             await self._driver.answer(self._session.send(to, payload, self._driver.now))
+        else:
+            await self._delivered(partial(self._session.send, to), payload, when_disconnected, deadline, in_parts)
 
     async def events(self) -> AsyncIterator[ClientEvent]:
         """Yield what happens, in order, to one consumer.
@@ -211,7 +224,31 @@ class Client:
         while (event := await self._driver.event()) is not None:
             yield event
 
-    async def _when_connected(self, make: Callable[[float], Request], deadline: float | None) -> int | None:
+    async def _delivered(
+        self, ask: Ask, data: Raw, when_disconnected: WhenDisconnected, deadline: float | None, in_parts: bool
+    ) -> int | None:
+        async def deliver() -> int | None:
+            if in_parts and memoryview(data).nbytes > self.max_message_size:
+                return await self._in_parts(ask, data)
+            return await self._driver.answer(ask(data, self._driver.now))
+
+        return await (deliver() if when_disconnected == "fail" else self._when_connected(deliver, deadline))
+
+    async def _in_parts(self, ask: Ask, data: Raw) -> int | None:
+        """Have the hub take a few parts at a time, so that they fit into the queues of those who receive them."""
+        parts = cut(data, self.max_message_size, secrets.token_hex(8))
+        reached: list[int | None] = []
+        async with self._one_in_parts:
+            for few in (parts[n : n + PARTS_AT_ONCE] for n in range(0, len(parts), PARTS_AT_ONCE)):
+                now = self._driver.now
+                asked = [self._driver.answer(request) for request in [ask(part, now) for part in few]]
+                for answer in await asyncio.gather(*asked, return_exceptions=True):
+                    if isinstance(answer, BaseException):
+                        raise answer
+                    reached.append(answer)
+        return min((count for count in reached if count is not None), default=None)
+
+    async def _when_connected(self, deliver: Callable[[], Awaitable[int | None]], deadline: float | None) -> int | None:
         """Make a request on the first connection there is, unless none is to be hoped for, or in time."""
         ends = None if deadline is None else self._driver.now + deadline
         while True:
@@ -222,7 +259,7 @@ class Client:
                 why = self._session.why_not_connected()
                 raise NotConnected(f"nothing was sent within {deadline:g} s: {why}") from None
             try:
-                return await self._driver.answer(make(self._driver.now))
+                return await deliver()
             except NotConnected:  # it waited to be written, and the connection ended first: nothing was sent
                 if self.state in (State.IDLE, State.CLOSED):
                     raise
@@ -235,5 +272,5 @@ def _check_channel(name: str) -> None:
         raise ValueError(f"channel names that begin like {name[:11]!r} are reserved")
 
 
-def _payload(data: object) -> Raw:
-    return data if isinstance(data, Raw) else Raw(encode_json(data))
+def payload_of(data: object) -> Raw:
+    return data if isinstance(data, Raw) else encode_data(data)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from orchestrator.client.session import Session
     from orchestrator.client.url import Origin
 
+TURN_SHARE: Final = 4
+"""A quarter of the inbox may come in before the program has a turn: one that keeps up never finds it full."""
+
 log: Final = structlog.get_logger(__name__)
 
 
@@ -33,6 +36,7 @@ class Driver:
         self._session, self._origin, self._credentials, self._tls = session, origin, credentials, tls
         self._loop = asyncio.get_running_loop()
         self._told = session.state
+        self._turn = max(session.inbox_limit // TURN_SHARE, 1)
         self._attempts: dict[int, asyncio.Task[None]] = {}
         self._wires: dict[int, Wire] = {}
         self._answers: dict[str, asyncio.Future[int | None]] = {}
@@ -67,7 +71,8 @@ class Driver:
         self._answers[request.id] = answer
         if request.frame:
             self._wires[request.epoch].send(request.frame)
-        self._set_timer()
+        if self._timer is None or self._timer.when() > self._loop.time() + self._session.timeouts.ack:
+            self._set_timer()
         try:
             return await answer
         finally:
@@ -208,9 +213,15 @@ class Driver:
     def _lost(self, epoch: int, code: int, reason: str) -> None:
         self.apply(self._session.lost(epoch, code, reason, self.now))
 
-    def _heard(self, epoch: int, text: str) -> None:
+    def _heard(self, epoch: int, text: str) -> bool:
+        """Take a frame; tell whether so many events wait by now that the program is to have a turn at them."""
         effects = self._session.received(epoch, text, self._loop.time())
-        if effects:
+        if len(effects) == 1 and isinstance(effects[0], Settled):  # an ack, of many: its timer may as well come early
+            self._settle(effects[0].request, effects[0].receivers, effects[0].error)
+        elif effects:
             self.apply(effects)
-        elif self._consumer is not None and self._session.inbox:
-            self._wake_consumer()
+        elif self._session.inbox:
+            if self._consumer is not None:
+                self._wake_consumer()
+            return len(self._session.inbox) >= self._turn
+        return False

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from msgspec import Raw, Struct
 
+from orchestrator.errors import ConnectionProblem
 from orchestrator.protocol.frames import JsonObject, Present
 
 
@@ -78,6 +79,13 @@ class PresenceReceived(Event, frozen=True):
     """The first presence frame after a subscribe was acknowledged on this connection: `joined` is the whole roster."""
 
 
+class SubscriptionLost(Event, frozen=True):
+    """A subscription could not be restored on this connection: nothing more comes on it until the next one."""
+
+    channel: str
+    error: ConnectionProblem
+
+
 class GoingAway(Event, frozen=True):
     """The hub is shutting down and will close this connection soon."""
 
@@ -93,5 +101,13 @@ class TokenFailed(Event, frozen=True):
 
 
 ClientEvent: TypeAlias = (
-    Connected | Renewed | Disconnected | MessageReceived | DirectReceived | PresenceReceived | GoingAway | TokenFailed
+    Connected
+    | Renewed
+    | Disconnected
+    | MessageReceived
+    | DirectReceived
+    | PresenceReceived
+    | SubscriptionLost
+    | GoingAway
+    | TokenFailed
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.client.effects import Effect, Noted, Request, Settled, Timeouts, Write
+from orchestrator.client.events import SubscriptionLost
 from orchestrator.client.requests import Pending, Requests, refusal
 from orchestrator.client.subscriptions import REPLAYS, Subscriptions
 from orchestrator.client.url import redact
@@ -14,7 +15,7 @@ from orchestrator.protocol.codes import ErrorCode
 from orchestrator.protocol.limits import MAX_MESSAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from msgspec import Raw
 
@@ -24,10 +25,12 @@ _NOTHING: Final[tuple[Effect, ...]] = ()
 class Exchange:
     """Makes requests on whichever connection there is, and settles them. The session says when there is one."""
 
-    def __init__(self, hub: str, timeouts: Timeouts) -> None:
+    def __init__(self, hub: str, timeouts: Timeouts, tell: Callable[[SubscriptionLost], None]) -> None:
+        """`tell` is called with what the program is to hear besides answers."""
         self.max_message_size = MAX_MESSAGE_SIZE
         self._hub, self._replay_delay = hub, timeouts.replay
         self._requests = Requests(timeouts.ack)
+        self._tell = tell
         self._subscriptions = Subscriptions()
 
     # -- asking
@@ -41,8 +44,7 @@ class Exchange:
         self._subscriptions.forget(channel)
 
     def unsubscribe(self, epoch: int, channel: str, now: float) -> Request:
-        request_id = self._requests.open("unsubscribe", channel, now)
-        return Request(request_id, epoch, frames.encode_json(frames.Unsubscribe(channel, request_id)))
+        return self._unsubscribe(epoch, channel, now)
 
     def publish(self, epoch: int, channel: str, data: Raw, now: float) -> Request:
         self._check_size(data)
@@ -59,6 +61,10 @@ class Exchange:
         frame = frames.Subscribe(channel, request_id, self._subscriptions.wanted[channel])
         return Request(request_id, epoch, frames.encode_json(frame))
 
+    def _unsubscribe(self, epoch: int, channel: str, now: float, tries_left: int | None = None) -> Request:
+        request_id = self._requests.open("unsubscribe", channel, now, tries_left)
+        return Request(request_id, epoch, frames.encode_json(frames.Unsubscribe(channel, request_id)))
+
     def _check_size(self, data: Raw) -> None:
         size = memoryview(data).nbytes
         if size > self.max_message_size:
@@ -72,6 +78,8 @@ class Exchange:
             return _NOTHING
         if pending.kind == "subscribe":
             self._subscriptions.acknowledged(pending.subject)
+        elif pending.kind == "unsubscribe":
+            self._subscriptions.released(pending.subject)
         return (Settled(frame.request_id, frame.receivers),) if pending.tries_left is None else _NOTHING
 
     def refused(self, frame: frames.Error, now: float) -> Sequence[Effect]:
@@ -95,17 +103,28 @@ class Exchange:
         """End a request in an error; a replayed subscription is tried again later instead, a few times."""
         if pending.tries_left is None:
             return (Settled(request_id, error=error),)
+        if pending.kind == "unsubscribe":
+            return _NOTHING  # asked for again on the next connection
         what = {"hub": self._hub, "channel": pending.subject, "error": str(error)}
         if pending.tries_left > 0:
             self._subscriptions.retry_at(now + self._replay_delay, pending.subject, pending.tries_left - 1)
             return (Noted("warning", "a subscription was not restored and will be tried again", what),)
+        self._tell(SubscriptionLost(pending.subject, error))
         return (Noted("error", "a subscription could not be restored on this connection", what),)
 
     # -- connections and time
 
     def resume(self, epoch: int, now: float) -> list[Write]:
-        """Ask for every remembered subscription again, on a new connection."""
-        return [self._replay(epoch, channel, REPLAYS, now) for channel in self._subscriptions.wanted]
+        """Ask for every remembered subscription again, on a new connection.
+
+        Also for an end to those that the hub may have moved there from a connection whose end it had not noticed,
+        with the last word on them unheard.
+        """
+        releases = [self._unsubscribe(epoch, channel, now, 0) for channel in self._subscriptions.forgotten]
+        return [
+            *(Write(epoch, release.frame) for release in releases),
+            *(self._replay(epoch, channel, REPLAYS, now) for channel in self._subscriptions.wanted),
+        ]
 
     def _replay(self, epoch: int, channel: str, tries_left: int, now: float) -> Write:
         return Write(epoch, self._subscribe(epoch, channel, now, tries_left).frame)

@@ -17,14 +17,11 @@ from orchestrator.client.effects import Ask, Attempt, Drop, Effect, Noted, Reque
 from orchestrator.client.events import (
     ClientEvent,
     Connected,
-    DirectReceived,
     Disconnected,
-    GoingAway,
-    MessageReceived,
-    PresenceReceived,
     TokenFailed,
 )
 from orchestrator.client.exchange import Exchange
+from orchestrator.client.intake import Intake
 from orchestrator.client.renewal import Renewal
 from orchestrator.client.url import redact
 from orchestrator.errors import (
@@ -36,7 +33,6 @@ from orchestrator.errors import (
 )
 from orchestrator.protocol import frames
 from orchestrator.protocol.codes import CloseCode, closing
-from orchestrator.protocol.limits import GOING_AWAY_RETRY_MS
 
 if TYPE_CHECKING:
     import random
@@ -44,8 +40,6 @@ if TYPE_CHECKING:
 
     from orchestrator.client.policy import ReconnectPolicy
 
-LONGEST_RETRY_AFTER: Final = 300.0
-"""Seconds: a hub that asks its clients to stay away longer is not believed."""
 TOKEN_FAILURES_REPORTED: Final = 3
 """Consecutive failures of the token provider from which on each is an event."""
 
@@ -87,18 +81,18 @@ class Session:
     ) -> None:
         """`renews`: a credential that expires can be replaced by a fresh one."""
         self.state = State.IDLE
-        self.inbox: deque[ClientEvent] = deque()
         self.failure: ConnectionProblem | None = None
         """Why the session ended for good; `None` when it did not, or was closed by its owner."""
         self.peer_id: str | None = None
         self.timeouts = timeouts or Timeouts()
         self.choked = False
         """The inbox was full: `taken` is to be called once half of it is free."""
-        self.inbox_limit = inbox_limit
         self.hub = hub
         self.link: Link | None = None
         """The connection, or the attempt to make one. For the parts of the session, like the names up to `_policy`."""
-        self.exchange = Exchange(hub, self.timeouts)
+        self._intake = Intake(hub, inbox_limit, lambda channel: self.exchange.is_snapshot(channel))
+        self.inbox: deque[ClientEvent] = self._intake.inbox
+        self.exchange = Exchange(hub, self.timeouts, self.inbox.append)
         self._policy, self._rng, self._daemon, self._renews = policy, rng, daemon, renews
         self._epoch = 0
         self._renewal = Renewal(self, rng)
@@ -107,9 +101,14 @@ class Session:
     def _begin_again(self) -> None:
         self._attempt = 0
         self._token_failures = 0
-        self._retry_after = 0.0
+        self._intake.retry_after = 0.0
         self._next_attempt: float | None = None
+        self._begun: deque[float] = deque(maxlen=self._policy.per_minute)
         self._was_connected = False
+
+    @property
+    def inbox_limit(self) -> int:
+        return self._intake.limit
 
     @property
     def max_message_size(self) -> int:
@@ -123,7 +122,7 @@ class Session:
         if self.state not in (State.IDLE, State.CLOSED):
             raise RuntimeError(f"connect() was called on a client that is {self.state.value} already")
         self._begin_again()
-        self.exchange = Exchange(self.hub, self.timeouts)
+        self.exchange = Exchange(self.hub, self.timeouts, self.inbox.append)
         self.inbox.clear()
         self.choked, self.failure, self.peer_id = False, None, None
         self.state = State.CONNECTING
@@ -132,6 +131,7 @@ class Session:
     def _begin_attempt(self, now: float) -> Sequence[Effect]:
         self._next_attempt = None
         self._attempt += 1
+        self._begun.append(now)
         self.link = Link(self.next_epoch(), deadline=now + self.timeouts.token)
         return (Attempt(self.link.epoch),)
 
@@ -219,9 +219,11 @@ class Session:
                 failure = first_failure or failure
             return [*effects, *self._finish(failure, code, reason, noted=returns)]
         delay = self._policy.delay(
-            self._attempt + 1, self._rng, retry_after=self._retry_after, slow_floor=fate.slow_floor
+            self._attempt + 1, self._rng, retry_after=self._intake.retry_after, slow_floor=fate.slow_floor
         )
-        self._retry_after = 0.0
+        if len(self._begun) == self._begun.maxlen:
+            delay = max(delay, self._begun[0] + 60.0 - now)
+        self._intake.retry_after = 0.0
         self._next_attempt = now + delay
         what = {"hub": self.hub, "code": code, "reason": reason, "retry_in": round(delay, 3)}
         if connected_since is None:
@@ -275,7 +277,7 @@ class Session:
         due = max(link.heard, link.pinged) + self.timeouts.ping
         if self.timeouts.inactivity is not None:
             due = min(due, link.heard + self.timeouts.inactivity)
-        for other in (self.exchange.deadline(), self._renewal.deadline):
+        for other in (self.exchange.deadline(), self._renewal.deadline, self._intake.deadline()):
             if other is not None:
                 due = min(due, other)
         return due if due < math.inf else None
@@ -296,6 +298,7 @@ class Session:
             reason = f"nothing was heard from the hub for {inactivity:g} s"
             return [*effects, *self.drop(link, CloseCode.CLIENT_INACTIVITY, reason, now)]
         effects += self.exchange.tick(link.epoch, now)
+        effects += self._intake.tick(now)
         if max(link.heard, link.pinged) + self.timeouts.ping <= now:
             link.pinged = now
             effects.append(Write(link.epoch, _PING))
@@ -303,7 +306,7 @@ class Session:
 
     def taken(self, now: float) -> Sequence[Effect]:
         """Note that events were taken out of the inbox after it was full."""
-        if self.choked and len(self.inbox) <= self.inbox_limit // 2:
+        if self.choked and len(self.inbox) <= self._intake.limit // 2:
             self.choked = False
             return self.tick(now)
         return _NOTHING
@@ -370,38 +373,16 @@ class Session:
             return self._answered(self.exchange.acknowledged(frame), now)
         if isinstance(frame, frames.Error):
             return self._answered(self.exchange.refused(frame, now), now)
-        event = self._event(frame)
-        if event is None:
-            return _NOTHING
-        if self.full:
-            return self.overflow(link, now)
-        self.inbox.append(event)
-        return _NOTHING
+        effects = self._intake.take(frame, now)
+        return self.overflow(link, now) if effects is None else effects
 
     def _answered(self, effects: Sequence[Effect], now: float) -> Sequence[Effect]:
         return [*effects, *self._renewal.once_quiet(now)] if self._renewal.holds_requests else effects
 
     @property
     def full(self) -> bool:
-        """Whether one event more would be too many."""
-        return len(self.inbox) + self._renewal.unheard >= self.inbox_limit
-
-    def _event(self, frame: frames.HubFrame | None) -> ClientEvent | None:
-        match frame:
-            case frames.Message():
-                metadata = None if frame.from_metadata is UNSET else frame.from_metadata
-                return MessageReceived(frame.channel, frame.sender, frame.data, metadata)
-            case frames.Direct():
-                metadata = None if frame.from_metadata is UNSET else frame.from_metadata
-                return DirectReceived(frame.sender, frame.data, metadata)
-            case frames.Presence():
-                snapshot = self.exchange.is_snapshot(frame.channel)
-                return PresenceReceived(frame.channel, frame.joined, frame.left, snapshot)
-            case frames.GoingAway():
-                asked = GOING_AWAY_RETRY_MS if frame.retry_after_ms is None else frame.retry_after_ms
-                self._retry_after = min(max(asked / 1000, 0.0), LONGEST_RETRY_AFTER)
-                return GoingAway(self._retry_after)
-        return None
+        """Whether one frame more would be too many, with those that wait for a renewal."""
+        return len(self.inbox) + self._renewal.unheard >= self._intake.limit
 
     def _welcome(self, link: Link, frame: frames.Welcome, now: float) -> Sequence[Effect]:
         link.welcomed = link.pinged = now
@@ -429,7 +410,7 @@ class Session:
 
     def overflow(self, link: Link, now: float) -> Sequence[Effect]:
         self.choked = True
-        reason = f"the inbox is full: {self.inbox_limit} events wait to be taken by the program"
+        reason = f"the inbox is full: {self._intake.limit} events wait to be taken by the program"
         return self.drop(link, CloseCode.POLICY_VIOLATION, reason, now)
 
     @staticmethod

@@ -15,19 +15,27 @@ class Subscriptions:
     def __init__(self) -> None:
         self.wanted: dict[str, bool] = {}
         """Channel → whether the senders' metadata is asked for."""
+        self.forgotten: dict[str, None] = {}
+        """Channels that the hub may still hold for us: it has not acknowledged that they are not wanted any more."""
         self._roster_due: set[str] = set()
         self._retries: deque[tuple[float, str, int]] = deque()
 
     def remember(self, channel: str, include_sender_metadata: bool) -> None:
         self.wanted[channel] = include_sender_metadata
+        self.forgotten.pop(channel, None)
 
     def forget(self, channel: str) -> None:
         self.wanted.pop(channel, None)
+        self.forgotten[channel] = None
         self._roster_due.discard(channel)
 
     def acknowledged(self, channel: str) -> None:
         if channel in self.wanted:
             self._roster_due.add(channel)
+
+    def released(self, channel: str) -> None:
+        """Note that the hub does not hold `channel` for us, as far as it has been asked."""
+        self.forgotten.pop(channel, None)
 
     def is_snapshot(self, channel: str) -> bool:
         """Tell whether a presence frame of `channel`, arriving now, is the first since a subscribe was acknowledged."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
+from websockets.protocol import Event, State
 from websockets.uri import parse_uri
 
 from orchestrator.protocol.codes import CloseCode
@@ -29,8 +30,9 @@ class Wire(asyncio.Protocol):
     """A client's side of one WebSocket.
 
     `on_open` is called when the socket is open; the opening handshake waits for `ask`. `on_text` gets every text
-    message; binary ones are passed over. `on_end` is called once, as soon as nothing more will come, unless this side
-    asked for the end.
+    message; binary ones are passed over. When it says that somebody is to have a turn first, what was read beyond
+    that message waits for the next turn of the event loop, and nothing more is read until then. `on_end` is called
+    once, as soon as nothing more will come, unless this side asked for the end.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Wire(asyncio.Protocol):
         *,
         close_timeout: float,
         on_open: Callable[[], None],
-        on_text: Callable[[str], None],
+        on_text: Callable[[str], bool],
         on_end: Callable[[int, str], None],
     ) -> None:
         self._protocol = ClientProtocol(parse_uri(endpoint), max_size=MAX_OUTBOUND_FRAME, logger=_SILENT)
@@ -50,6 +52,12 @@ class Wire(asyncio.Protocol):
         self._partial: bytearray | None = None
         self._partial_is_text = False
         self._flush_due = False
+        self._unread: deque[Event] = deque()
+        """What has arrived and waits for its turn: at most what one read holds."""
+        self._waiting = False
+        self._lost = False
+        """The socket is closed; what it had still said may wait."""
+        self._error: Exception | None = None
         self._ended = False
         self._cut: asyncio.TimerHandle | None = None
         self.gone: asyncio.Future[None] = self._loop.create_future()
@@ -105,52 +113,74 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._protocol.receive_data(data)
-        for event in self._protocol.events_received():
+        self._unread.extend(self._protocol.events_received())
+        if not self._waiting:
+            self._read()
+
+    def _read(self) -> None:
+        """Hand on what has arrived, until it is all or somebody is to have a turn."""
+        unread = self._unread
+        while unread:
+            event = unread.popleft()
             if not isinstance(event, Frame):
                 continue  # the answer to the opening handshake
             if event.opcode is Opcode.TEXT and event.fin:
-                self._text(event.data)
+                enough = self._text(event.data)
             elif event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-                self._fragment(event)
-        self._flush()
+                enough = self._fragment(event)
+            else:
+                continue
+            if enough and not self._ended:
+                self._wait()
+                return
+        if not self._lost:
+            self._flush()
         self._notice_end()
+
+    def _wait(self) -> None:
+        self._waiting = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._waiting = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._read()
 
     def eof_received(self) -> None:
         self._protocol.receive_eof()
-        self._flush()
-        self._notice_end()
+        if not self._waiting:
+            self._read()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._protocol.receive_eof()
-        if self._cut is not None:
-            self._cut.cancel()
-        if not self._ended:
-            self._ended = True
-            told = self._protocol.handshake_exc or error
-            self._on_end(CloseCode.ABNORMAL, "" if told is None else sentence(told))
-        if not self.gone.done():
-            self.gone.set_result(None)
+        self._lost, self._error = True, error
+        if not self._waiting:
+            self._read()
 
     # -- how
 
-    def _text(self, data: bytes | bytearray | memoryview) -> None:
+    def _text(self, data: bytes | bytearray | memoryview) -> bool:
         try:
             text = str(data, "utf-8")
         except UnicodeDecodeError:
             self._protocol.fail(CloseCode.INVALID_TEXT, "a text frame is not UTF-8")
-            return
-        self._on_text(text)
+            return False
+        return self._on_text(text)
 
-    def _fragment(self, frame: Frame) -> None:
+    def _fragment(self, frame: Frame) -> bool:
         """Collect a message that came in pieces; the protocol bounds their sum."""
         if frame.opcode is not Opcode.CONT:
             self._partial, self._partial_is_text = bytearray(), frame.opcode is Opcode.TEXT
         if self._partial is None or not self._partial_is_text:
-            return
+            return False
         self._partial += frame.data
-        if frame.fin:
-            whole, self._partial = self._partial, None
-            self._text(whole)
+        if not frame.fin:
+            return False
+        whole, self._partial = self._partial, None
+        return self._text(whole)
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -166,19 +196,30 @@ class Wire(asyncio.Protocol):
 
     def _notice_end(self) -> None:
         protocol = self._protocol
-        if protocol.state is State.OPEN or (protocol.state is State.CONNECTING and protocol.handshake_exc is None):
+        opening = protocol.state is State.CONNECTING and protocol.handshake_exc is None
+        if not self._lost and (opening or protocol.state is State.OPEN):
             return
-        self._cut_later()
+        if self._lost:
+            self._gone()
+        else:
+            self._cut_later()
         if self._ended:
             return
         self._ended = True
         closed = protocol.close_rcvd or protocol.close_sent
-        if protocol.handshake_exc is not None:
-            self._on_end(CloseCode.ABNORMAL, sentence(protocol.handshake_exc))
+        told = protocol.handshake_exc or (None if closed else self._error)
+        if told is not None:
+            self._on_end(CloseCode.ABNORMAL, sentence(told))
         elif closed is not None:
             self._on_end(closed.code, closed.reason)
         else:
             self._on_end(CloseCode.ABNORMAL, "")
+
+    def _gone(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def _cut_later(self) -> None:
         if self._cut is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -12,6 +14,30 @@ JsonObject: TypeAlias = dict[str, Any]
 
 encode_json: Final = msgspec.json.Encoder().encode
 """Compact UTF-8 JSON of any JSON value or frame; `Raw` values go in as they are."""
+
+
+def encode_data(data: object, encode: Callable[[object], bytes] = encode_json) -> Raw:
+    """Return the JSON of what a program wants to send. Raises `ValueError` for NaN and infinities, which JSON lacks.
+
+    An encoder writes them as `null`, so that what arrived would silently not be what was sent.
+    """
+    encoded = encode(data)
+    if b"null" in encoded:
+        _refuse_what_is_no_number(data)
+    return Raw(encoded)
+
+
+def _refuse_what_is_no_number(data: object) -> None:
+    waiting = [data]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                raise ValueError(f"{value} has no place in JSON: send a text, or None")
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting.extend(value)
 
 
 class Frame(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", rename="camel"):

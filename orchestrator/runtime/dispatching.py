@@ -268,7 +268,7 @@ def task_order(
     return Order(
         id=task_id,
         task=message_name(type(task)),
-        payload=Raw(task.model_dump_json().encode()),
+        payload=Raw(task.model_dump_json(by_alias=True).encode()),
         timeout=seconds,
         streams=streams,
         prompt=prompt if isinstance(prompt, str) else None,

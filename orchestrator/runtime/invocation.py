@@ -90,7 +90,7 @@ class Invoker:
         if adapter is None:
             adapter = self._adapters[handler.where] = TypeAdapter(handler.answer)
         try:
-            return Raw(adapter.dump_json(adapter.validate_python(value)))
+            return Raw(adapter.dump_json(adapter.validate_python(value), by_alias=True))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = f" at {'.'.join(map(str, first['loc']))}" if first["loc"] else ""

@@ -41,7 +41,7 @@ class HubTeam(Team):
         return MappingProxyType(self._roster.peers)
 
     async def publish(self, event: Event) -> None:
-        notice = EventNotice(message_name(type(event)), Raw(event.model_dump_json().encode()))
+        notice = EventNotice(message_name(type(event)), Raw(event.model_dump_json(by_alias=True).encode()))
         await self._courier.link.publish(self.channel, notice, when_disconnected="wait", deadline=RECONNECT_SECONDS)
 
     @asynccontextmanager

@@ -1,51 +1,75 @@
-"""`orchestrator.connect`: people and programs outside a topology, who ask its agents."""
+"""`orchestrator.connect`: people and programs outside a topology, who ask its agents and speak on its channels."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, TypeVar, overload
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from msgspec import Raw
-from pydantic import TypeAdapter
 
-from orchestrator.agents.messages import StreamTask, Task, answer_type, message_name
-from orchestrator.client import events
 from orchestrator.client.connection import Client
-from orchestrator.errors import ConnectionProblem, NotConnected
-from orchestrator.patterns.dispatch import Dispatcher
-from orchestrator.patterns.jobs import ASKED, Order
-from orchestrator.patterns.workforce import Pool, Workforce
-from orchestrator.protocol.payloads import AnyPayload, CompletionChunk, decode_payload, plain
-from orchestrator.runtime.courier import Courier, Ticker
-from orchestrator.runtime.dispatching import LEVELS, Desk, read_answer, task_order
+from orchestrator.client.events import (
+    Connected,
+    DirectReceived,
+    Disconnected,
+    MessageReceived,
+    PresenceReceived,
+    SubscriptionLost,
+)
+from orchestrator.client.policy import ReconnectPolicy
+from orchestrator.errors import NotConnected
+from orchestrator.protocol.payloads import decode_payload
+from orchestrator.runtime.dispatching import LEVELS
+from orchestrator.runtime.feed import Feed, Listeners
+from orchestrator.runtime.questions import Questions
+from orchestrator.runtime.roster_view import RosterView
+from orchestrator.runtime.subscription import Channels, Message, Subscription
+from orchestrator.runtime.user_events import Missed, UserEvent, told
+from orchestrator.runtime.user_link import UserLink
 
-R = TypeVar("R")
-C = TypeVar("C")
+if TYPE_CHECKING:
+    import ssl
+
+    from orchestrator.client.connection import WhenDisconnected
+    from orchestrator.client.effects import State
+
+__all__ = ["ReconnectPolicy", "User", "connect"]
 
 WARNING: Final = LEVELS["warning"]
 GOODBYE_SECONDS: Final = 1.0
 """How long leaving waits for the hub to take the cancellations of what is still under way."""
-ASK_TIMEOUT: Final = 3_600.0
-"""Seconds that an answer may take where the caller says nothing else."""
+BUFFER: Final = 1_000
+"""Messages or events that wait for a reader before it counts as too slow; of messages, 64 MiB at the very most."""
+CHANGES: Final = 10_000
+"""Joins and leaves that wait for a reader: after a reconnect many may come at once."""
 
 
-class User:
-    """A connection on which agents are asked. Every question ends: in its answer, or in an error that says why not."""
+class User(Questions):
+    """A connection to a hub on which agents are asked, and channels are spoken and listened to.
+
+    It comes back by itself after everything that coming back can heal. Whatever is begun after it was closed, or
+    after its connection ended for good, raises `NotConnected` with the reason, and questions raise the reason itself.
+    Messages are delivered at most once; a question ends in its answer or in an error.
+    """
 
     def __init__(self, client: Client) -> None:
-        self._client = client
-        self._courier, self._ticker = Courier(client), Ticker()
-        self._desks: dict[str, Desk] = {}
-        self._asks: Mapping[str, Any] = {}
+        self._client, self._link = client, UserLink(client)
+        super().__init__(self._link)
+        self._channels = Channels(self._link, self._check, self._too_slow)
+        self._events: Listeners[UserEvent] = Listeners(self._check)
+        self._directs: Listeners[Message] = Listeners(self._check)
+        self._log = structlog.get_logger("orchestrator.user")
+        self._unread_told = False
         self._welcomed = asyncio.Event()
-        self._failure: ConnectionProblem | None = None
-        """Why nothing can be asked any more."""
+        self._closing = asyncio.Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        who = f" {self._client.peer_id!r}" if self._client.peer_id else ""
+        return f"<User{who}{' closed' if self._closed else ''}>"
 
     @property
     def peer_id(self) -> str:
@@ -54,110 +78,164 @@ class User:
             raise NotConnected("there was no welcome from the hub yet")
         return self._client.peer_id
 
-    @overload
-    def stream(self, agent: str, asked: str, *, timeout: float = ASK_TIMEOUT) -> AsyncIterator[Any]: ...
-    @overload
-    def stream(self, agent: str, asked: StreamTask[C], *, timeout: float = ASK_TIMEOUT) -> AsyncIterator[C]: ...
-    async def stream(
-        self, agent: str, asked: str | StreamTask[Any], *, timeout: float = ASK_TIMEOUT
-    ) -> AsyncIterator[Any]:
-        """Ask an agent, in words or with a stream task, and yield its answer as it comes; leaving cancels it.
+    @property
+    def state(self) -> State:
+        """`connected`, `reconnecting` or `closed`; it compares equal to these texts."""
+        return self._client.state
 
-        An agent with replicas is asked at one of them. A question in words yields text, or JSON values where the
-        agent's chunks are no text. Raises the `DispatchError` that the answer ends with if it does not reach its end.
+    # -- speaking
+
+    async def publish(
+        self,
+        channel: str,
+        data: object,
+        *,
+        when_disconnected: WhenDisconnected = "fail",
+        deadline: float | None = None,
+        in_parts: bool = False,
+    ) -> int | None:
+        """Return when the hub has taken a message: how many connections it was queued to, `None` if the hub does not say.
+
+        `data` is any JSON value or a pydantic model, whose fields go by their aliases. Without a connection the call
+        fails at once, or waits up to `deadline` seconds (`None`: for ever) for one with `when_disconnected="wait"`.
+        `in_parts`: what is too large for one message, up to 8 MiB, goes in several, which agents and users of this
+        package get as one, and stock clients do not understand.
+        Raises `NotAuthorized`, which names the missing scope; `NotConnected`: nothing was sent; `ConnectionLost` or
+        `AckTimeout`: it may or may not have been; `PayloadTooLarge`, `RequestRefused`; `ValueError` or `TypeError` for
+        what cannot be sent at all.
         """
-        if isinstance(asked, str):
-            words = self._chunks(agent, Order(_new_id(), ASKED, Raw(b""), timeout, True, asked))
-            async with aclosing(words):
-                async for chunk in words:
-                    yield plain(chunk)
-            return
-        adapter: TypeAdapter[Any] = TypeAdapter(answer_type(type(asked)))
-        chunks = self._chunks(agent, task_order(_new_id(), asked, timeout, streams=True))
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                yield read_answer(adapter, chunk, message_name(type(asked)))
+        self._check()
+        return await self._link.publish(
+            channel, data, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts
+        )
 
-    async def ask(self, agent: str, prompt: str, *, timeout: float = ASK_TIMEOUT) -> str:
-        """Ask an agent in words and return the whole answer as text."""
-        parts = [chunk async for chunk in self.stream(agent, prompt, timeout=timeout)]
-        return "".join(part if isinstance(part, str) else str(part) for part in parts)
+    async def send(
+        self,
+        peer: str,
+        data: object,
+        *,
+        when_disconnected: WhenDisconnected = "fail",
+        deadline: float | None = None,
+        in_parts: bool = False,
+    ) -> None:
+        """Return when the hub has taken a message for one peer. Like `publish`, and raises `PeerNotFound` too."""
+        self._check()
+        await self._link.send(peer, data, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts)
 
-    async def run(self, agent: str, task: Task[R], *, timeout: float = ASK_TIMEOUT) -> R:
-        """Hand an agent a task and return its reply; cancelling the caller cancels the task."""
-        order = task_order(_new_id(), task, timeout)
-        desk = self._desk(agent)
-        try:
-            raw = await asyncio.shield(desk.submit(order))
-        finally:
-            desk.cancel(order.id)
-        adapter: TypeAdapter[R] = TypeAdapter(answer_type(type(task)))
-        return read_answer(adapter, raw if raw is not None else Raw(b"null"), message_name(type(task)))
+    # -- listening
 
-    async def _chunks(self, agent: str, order: Order) -> AsyncGenerator[Raw, None]:
-        chunks: Any = self._desk(agent).stream(order)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await chunks.aclose()
+    def subscribe(self, channel: str, *, include_sender_metadata: bool = False, buffer: int = BUFFER) -> Subscription:
+        """Return the messages of a channel, or of every channel that a pattern like ``fleet/*`` matches.
 
-    def _desk(self, agent: str) -> Desk:
-        """Return the engine for one agent: its peers are those that the token names, else the agent's own name."""
-        if agent not in self._desks:
-            peers = self._asks.get(agent) or (agent,)
-            pool = Pool(agent, None, peers=tuple(map(str, peers)), concurrency=ASKS_AT_ONCE, direct=True)
-            loop = asyncio.get_running_loop()
-            dispatcher = Dispatcher(self.peer_id, Workforce([pool]), wall_offset=time.time() - loop.time())
-            log = structlog.get_logger("orchestrator.user")
-            desk = self._desks[agent] = Desk(dispatcher, self._courier, log, self._ticker.rearm)
-            self._ticker.add(dispatcher.next_tick, desk.tick)
-            if self._failure is not None:
-                desk.fail(self._failure)
-        return self._desks[agent]
+        To be entered with `async with`, or iterated alone; entering returns when the hub has acknowledged, and leaving
+        unsubscribes, unless another subscription of this user is to the same name. `buffer` messages wait to be read;
+        when it is full nothing is kept until its reader has caught up, which then gets `SubscriberTooSlow` with the
+        number missed. Others are not held up. Entering raises what `publish` raises.
+        """
+        return Subscription(self._channels, channel, buffer, include_sender_metadata=include_sender_metadata)
 
-    async def _follow(self) -> None:
-        """Hand what the connection says to every engine, until it ends for good."""
-        async for event in self._client.events():
-            match event:
-                case events.DirectReceived(sender=sender, data=data):
-                    payload = decode_payload(data)
-                    if payload is not None:
-                        self._receive(sender, payload)
-                case events.Connected(metadata=metadata):
-                    asks = (metadata or {}).get("asks")
-                    self._asks = asks if isinstance(asks, dict) else {}
-                    self._welcomed.set()
-                    for desk in self._desks.values():
-                        desk.connected()
-                case events.Disconnected():
-                    for desk in self._desks.values():
-                        desk.disconnected()
-                case _:
-                    pass
-        self._failure = self._client.failure or NotConnected("the connection was closed")
-        for desk in self._desks.values():
-            desk.fail(self._failure)
+    def presence(self, channel: str, *, kind: str | None = None, buffer: int = CHANGES) -> RosterView:
+        """Return who is on a channel. To be entered with `async with`, which waits for the first roster.
 
-    def _receive(self, sender: str, payload: AnyPayload) -> None:
-        """Hand an answer to the engine that asked; to the others it would be an answer to nothing."""
-        task_id = payload.stream_id if isinstance(payload, CompletionChunk) else getattr(payload, "task_id", None)
-        asked = [desk for desk in self._desks.values() if task_id in desk.dispatcher]
-        for desk in asked or [desk for desk in self._desks.values() if sender in desk.dispatcher.workforce.seats][:1]:
-            desk.receive(sender, payload)
+        `kind` keeps only peers of that kind, like ``agent``; `None` keeps all. The user itself is listed to the others,
+        unless its token lets it only observe. Of joins and leaves, `buffer` wait to be read, if they are read at all.
+        Entering raises what `publish` raises, `NotAuthorized` also when the token does not let it see presence.
+        """
+        return RosterView(self._channels, channel, buffer, kind)
+
+    def directs(self, *, buffer: int = BUFFER) -> Feed[Message]:
+        """Return what is sent to this user from now on and is no answer to a question that it asked.
+
+        To be entered with `async with`, or iterated alone. Each of several readers gets all. What comes while nobody
+        reads is not kept; that is logged, once.
+        """
+        return Feed(self._directs, "the directs of this user", buffer)
+
+    def events(self, *, buffer: int = BUFFER) -> Feed[UserEvent]:
+        """Return what happens to the connection from now on: `Connected`, `Disconnected` (`code`, `will_reconnect`),
+        `Reconnecting`, `GoingAway`, `TokenFailed` and `Missed`.
+
+        To be entered with `async with`, or iterated alone. Each of several readers gets all.
+        """
+        return Feed(self._events, "the events of this user", buffer)
+
+    # -- life
+
+    async def close(self) -> None:
+        """End the connection, as leaving the block does; a second time it does nothing.
+
+        What is under way is cancelled (`TaskCancelled`), and whoever waits for a message, a change or an event reads
+        what had come before and then no more.
+        """
+        self._closed = True
+        await self._close()
 
     async def _close(self) -> None:
-        """Tell the agents that nobody waits any more, then go."""
-        for desk in self._desks.values():
-            desk.cancel_all()
-        await self._courier.settled(GOODBYE_SECONDS)
-        self._ticker.close()
-        await self._client.close()
-        await self._courier.close()
+        async with self._closing:
+            self._end_feeds()
+            await self._cancel_all(GOODBYE_SECONDS)
+            await self._client.close()
+            await self._courier.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotConnected("this user was closed, so nothing was sent: connect() makes another one")
 
-ASKS_AT_ONCE: Final = 1_000
-"""Questions of one user that one agent is handed at once; the agent's own concurrency decides how many it works on."""
+    def _check(self) -> None:
+        self._check_open()
+        if self._failure is not None and self._client.failure is not None:
+            raise NotConnected(f"the connection of this user has ended, so nothing was sent: {self._failure}")
+
+    # -- what the connection says
+
+    async def _follow(self) -> None:
+        """Hand what the connection says to whom it concerns, until it ends for good."""
+        async for event in self._client.events():
+            full = False
+            match event:
+                case MessageReceived():
+                    full = self._channels.message(event)
+                case DirectReceived():
+                    full = self._direct(event)
+                case PresenceReceived():
+                    self._channels.presence(event)
+                case Connected(metadata=metadata):
+                    self._answers_come((metadata or {}).get("asks"))
+                    self._welcomed.set()
+                case SubscriptionLost(channel=channel, error=error):
+                    self._channels.lost(channel, error)
+                case Disconnected():
+                    self._answers_stop()
+                    self._channels.disconnected()
+                case _:
+                    pass
+            for news in told(event):
+                self._events.tell(news)
+            if isinstance(event, Connected) and event.resumed:
+                for channel in self._channels.subscribed():
+                    self._events.tell(Missed(channel, "disconnected"))
+            if full:
+                await asyncio.sleep(0)  # many arrive in one read: a reader that keeps up misses none of them
+        self._end_feeds()
+        self._answers_end(self._client.failure or NotConnected("the connection was closed"))
+
+    def _direct(self, event: DirectReceived) -> bool:
+        payload = decode_payload(event.data)
+        if payload is not None and self._answer(event.sender, payload):
+            return False
+        if not self._directs and not self._unread_told:
+            self._unread_told = True
+            self._log.warning("a message came to a user that reads no directs, and was not kept", sender=event.sender)
+        return self._directs.tell(Message("", event.sender, event.data, event.metadata))
+
+    def _too_slow(self, channel: str) -> None:
+        self._log.warning("a subscription is read too slowly, and misses messages", channel=channel)
+        self._events.tell(Missed(channel, "slow"))
+
+    def _end_feeds(self) -> None:
+        failure = self._client.failure
+        for readers in (self._channels, self._directs, self._events):
+            readers.end(failure)
 
 
 @asynccontextmanager
@@ -167,27 +245,25 @@ async def connect(
     token: str | None = None,
     token_provider: Callable[[], Awaitable[str]] | None = None,
     api_key: str | None = None,
+    reconnect: ReconnectPolicy | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[User]:
     """Connect to a hub as a user, for as long as the block runs.
 
-    Exactly one of `token`, `token_provider` (asked before every attempt to connect) and `api_key` is given.
-    Raises what `Client.connect` raises if the first attempt fails. Where the program has not configured structlog,
-    warnings and errors of the connection go to standard error, and nothing else is logged.
+    Exactly one of `token`, `token_provider` (asked before every attempt to connect, and once more before a token
+    expires) and `api_key` (a publishable key) is given; when a `token` has expired, the connection ends for good with
+    `TokenUnavailable`. `reconnect` says how a lost connection
+    is tried again, `tls` which certificates are trusted for ``wss://`` instead of the system's.
+    Raises `ValueError` for an address or credentials that cannot be used, and `TerminalDisconnect`, `HubUnreachable` or
+    `TokenUnavailable` if the first attempt fails. Where the program has not configured structlog, warnings and errors
+    of the connection go to standard error, and nothing else is logged.
     """
     if not structlog.is_configured():
         structlog.configure(
             wrapper_class=structlog.make_filtering_bound_logger(WARNING),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         )
-    if token is not None:
-        if token_provider is not None:
-            raise ValueError("give one of token, token_provider and api_key")
-        fixed = token
-
-        async def token_provider() -> str:
-            return fixed
-
-    client = Client(url, token_provider=token_provider, api_key=api_key)
+    client = Client(url, token=token, token_provider=token_provider, api_key=api_key, reconnect=reconnect, tls=tls)
     await client.connect()
     user = User(client)
     following = asyncio.create_task(user._follow(), name="user")
@@ -195,9 +271,5 @@ async def connect(
         await user._welcomed.wait()
         yield user
     finally:
-        await user._close()
+        await user.close()
         await following
-
-
-def _new_id() -> str:
-    return secrets.token_hex(8)

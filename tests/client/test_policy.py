@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -19,18 +20,38 @@ class Floor(random.Random):
         return a
 
 
-def test_84_the_upper_end_of_delays_doubles_up_to_the_cap() -> None:
-    policy = ReconnectPolicy()
-    drawn = [policy.delay(attempt, Ceiling()) for attempt in (1, 2, 3, 4, 5, 6, 7, 8, 10_000)]
-    assert drawn == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+def test_84_the_upper_end_of_delays_grows_up_to_the_cap() -> None:
+    drawn = [ReconnectPolicy().delay(attempt, Ceiling()) for attempt in (1, 2, 3, 13, 14, 10_000)]
+    assert drawn == [1.0, 1.3, pytest.approx(1.69), pytest.approx(1.3**12), 30, 30]
+    assert ReconnectPolicy(initial=0.5, multiplier=2).delay(6, Ceiling()) == 16
 
 
-def test_84_delays_are_drawn_from_zero_on() -> None:
-    assert ReconnectPolicy().delay(6, Floor()) == 0.0
+def test_84_delays_are_drawn_from_a_third_of_the_upper_end_on() -> None:
+    policy = ReconnectPolicy(initial=1, multiplier=2)
+    assert policy.delay(3, Floor()) == pytest.approx(4 / 3)
     rng = random.Random(7)
-    drawn = [ReconnectPolicy().delay(6, rng) for _ in range(2_000)]
-    assert 0 <= min(drawn) < 1 and 15 < max(drawn) <= 16
-    assert sum(drawn) / len(drawn) == pytest.approx(8, rel=0.1)
+    drawn = [policy.delay(3, rng) for _ in range(2_000)]
+    assert sum(drawn) / len(drawn) == pytest.approx(8 / 3, rel=0.05)
+
+
+def test_hazard_4_a_storm_of_a_thousand_is_spread_and_short() -> None:
+    """All are cut at once, and whoever comes back within three seconds is refused."""
+    for seed in range(10):
+        rng = random.Random(seed)
+        attempts: list[float] = []
+        back: list[float] = []
+        for _ in range(1_000):
+            now, attempt = 0.0, 0
+            while now < 3.0:
+                attempt += 1
+                now += ReconnectPolicy().delay(attempt, rng)
+                attempts.append(now)
+            back.append(now)
+        first = min(attempts)
+        bins = Counter(int((when - first) * 10) for when in attempts)
+        mean = len(attempts) / (int((max(attempts) - first) * 10) + 1)
+        assert max(bins.values()) <= 3 * mean
+        assert max(back) <= 8
 
 
 def test_83_a_slow_floor_gives_24_to_36_seconds() -> None:
@@ -42,7 +63,7 @@ def test_83_a_slow_floor_gives_24_to_36_seconds() -> None:
 def test_96_what_the_hub_asked_for_is_a_floor_and_the_spread_comes_on_top() -> None:
     rng = random.Random(7)
     drawn = {ReconnectPolicy().delay(1, rng, retry_after=2.0) for _ in range(100)}
-    assert min(drawn) >= 2.0 and max(drawn) <= 2.5
+    assert min(drawn) >= 2.0 and max(drawn) <= 3.0
     assert len(drawn) == 100
 
 
@@ -58,6 +79,7 @@ def test_attempts_are_limited_or_not() -> None:
         ({"initial": -1.0}, "initial"),
         ({"multiplier": 0.5}, "multiplier"),
         ({"cap": float("nan")}, "cap"),
+        ({"per_minute": 0}, "per_minute"),
         ({"stable_after": float("inf")}, "stable_after"),
         ({"max_attempts": 0}, "max_attempts"),
     ],

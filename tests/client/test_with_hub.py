@@ -10,9 +10,10 @@ import ssl
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
+import structlog
 import uvloop
 
 from orchestrator.client.connection import Client
@@ -23,6 +24,7 @@ from orchestrator.client.events import (
     GoingAway,
     MessageReceived,
     PresenceReceived,
+    Renewed,
 )
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.errors import (
@@ -90,6 +92,15 @@ def provider(sub: str, **claims: Any) -> Callable[[], Awaitable[str]]:
         return mint(KEY, Claims(sub, int(time.time()) + 60, **claims))
 
     return fresh
+
+
+Two: TypeAlias = "tuple[Peer, Peer]"
+
+
+@pytest.fixture
+async def hub_of_two(hubs: Hubs) -> AsyncIterator[Two]:
+    async with Peer(hubs, "a") as a, Peer(hubs, "b") as b:
+        yield a, b
 
 
 class Peer:
@@ -180,6 +191,60 @@ async def test_95_a_payload_at_the_limit_passes_and_one_above_is_kept_back(hubs:
         assert len(bytes((await b.until(DirectReceived)).data)) == limit
         with pytest.raises(PayloadTooLarge):
             await a.client.send("b", "x" * (limit - 1))
+
+
+async def test_a_payload_above_the_limit_goes_in_parts_where_that_is_asked_for(hub_of_two: Two) -> None:
+    a, b = hub_of_two
+    await b.client.subscribe("x")
+    whole = {"text": 'é"\\' * 300_000}
+    assert await a.client.publish("x", whole, in_parts=True) == 1
+    got = await b.until(MessageReceived)
+    assert (got.channel, got.sender, json.loads(bytes(got.data))) == ("x", "a", whole)
+    sends = [a.client.send("b", [n] * 100_000, in_parts=True, when_disconnected="wait") for n in range(6)]
+    await asyncio.gather(*sends)
+    heard = [json.loads(bytes((await b.until(DirectReceived)).data)) for _ in range(6)]
+    assert [len(data) for data in heard] == [100_000] * 6
+    assert sorted(data[0] for data in heard) == list(range(6))
+    with pytest.raises(PayloadTooLarge, match="8388608"):
+        await a.client.send("b", "x" * 9_000_000, in_parts=True)
+    with pytest.raises(PeerNotFound):
+        await a.client.send("nobody", whole, in_parts=True)
+
+
+async def test_a_payload_of_which_parts_are_missing_is_given_up_and_that_is_logged(hub_of_two: Two) -> None:
+    a, b = hub_of_two
+    with structlog.testing.capture_logs() as logged:
+        await a.client.send("b", {"type": "part", "id": "1", "seq": 0, "of": 3, "text": "["})
+        await a.client.send("b", {"type": "part", "id": "1", "seq": 2, "of": 3, "text": "]"})
+        await a.client.send("b", "next")
+        assert bytes((await b.until(DirectReceived)).data) == b'"next"'
+    [note] = [entry for entry in logged if entry["event"] == "a payload in parts was given up"]
+    assert (note["sender"], note["why"], note["parts"], note["of"]) == ("a", "part 1 did not arrive", 1, 3)
+
+
+async def test_hazard_34_a_connection_goes_on_under_fresh_tokens(hubs: Hubs) -> None:
+    issued = 0
+
+    async def short_lived() -> str:
+        nonlocal issued
+        issued += 1
+        return mint(KEY, Claims("a", int(time.time()) + 4, instance="one", metadata={"n": issued}))
+
+    client = Client(hubs.url, token_provider=short_lived)
+    async with Peer(hubs, "b") as b, asyncio.timeout(20), client:
+        await b.client.subscribe("x")
+        await client.subscribe("x")
+        seen: list[Any] = []
+        async for event in client.events():
+            seen.append(event)
+            if isinstance(event, Renewed) and event.metadata == {"n": 3}:
+                break
+        assert await b.client.publish("x", 1) == 1
+        async for event in client.events():
+            if isinstance(event, MessageReceived):
+                break
+    assert not any(isinstance(event, Disconnected) for event in seen)
+    assert sum(isinstance(event, Connected) for event in seen) == 1
 
 
 async def test_95_a_publishable_key_connects_under_a_new_id_each_time(hubs: Hubs) -> None:

@@ -1,0 +1,1 @@
+"""Measurements of the client: storms, flapping, throughput and renewals, each with a bar."""

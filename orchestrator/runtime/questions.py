@@ -1,0 +1,156 @@
+"""What a user asks of agents: questions in words, tasks and stream tasks, each with an engine that sees to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, Final, TypeVar, overload
+
+import structlog
+from msgspec import Raw
+from pydantic import TypeAdapter
+
+from orchestrator.agents.messages import StreamTask, Task, answer_type, message_name
+from orchestrator.errors import ConnectionProblem
+from orchestrator.patterns.dispatch import Dispatcher
+from orchestrator.patterns.jobs import ASKED, Order
+from orchestrator.patterns.workforce import Pool, Workforce
+from orchestrator.protocol.payloads import AnyPayload, CompletionChunk, plain
+from orchestrator.runtime.courier import Courier, Link, Ticker
+from orchestrator.runtime.dispatching import Desk, read_answer, task_order
+
+R = TypeVar("R")
+C = TypeVar("C")
+
+ASK_TIMEOUT: Final = 3_600.0
+"""Seconds that an answer may take where the caller says nothing else."""
+ASKS_AT_ONCE: Final = 1_000
+"""Questions of one user that one agent is handed at once; the agent's own concurrency decides how many it works on."""
+
+
+class Questions(ABC):
+    """Asks agents. Every question ends: in its answer, or in an error that says why not."""
+
+    def __init__(self, link: Link) -> None:
+        self._courier, self._ticker = Courier(link), Ticker()
+        self._desks: dict[str, Desk] = {}
+        self._asks: Mapping[str, Any] = {}
+        self._mark = secrets.token_hex(4)
+        """What the ids of this user's questions begin with, so that an answer is known as one however late it comes."""
+        self._failure: ConnectionProblem | None = None
+        """Why nothing can be asked any more."""
+
+    @property
+    @abstractmethod
+    def peer_id(self) -> str: ...
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raise where this user was closed. One whose connection has ended gives each question that end for an answer."""
+
+    @overload
+    def stream(self, agent: str, asked: str, *, timeout: float = ASK_TIMEOUT) -> AsyncIterator[Any]: ...
+    @overload
+    def stream(self, agent: str, asked: StreamTask[C], *, timeout: float = ASK_TIMEOUT) -> AsyncIterator[C]: ...
+    async def stream(
+        self, agent: str, asked: str | StreamTask[Any], *, timeout: float = ASK_TIMEOUT
+    ) -> AsyncIterator[Any]:
+        """Ask an agent, in words or with a stream task, and yield its answer as it comes; leaving cancels it.
+
+        An agent with replicas is asked at one of them. A question in words yields text, or JSON values where the
+        agent's chunks are no text. `timeout` is in seconds, for the whole answer. Raises the `DispatchError` that the
+        answer ends with if it does not reach its end (`TaskCancelled` when the user is closed meanwhile),
+        `NotAuthorized`, or the `ConnectionProblem` that ended the connection for good.
+        """
+        self._check_open()
+        if isinstance(asked, str):
+            words = self._chunks(agent, Order(self._new_id(), ASKED, Raw(b""), timeout, True, asked))
+            async with aclosing(words):
+                async for chunk in words:
+                    yield plain(chunk)
+            return
+        adapter: TypeAdapter[Any] = TypeAdapter(answer_type(type(asked)))
+        chunks = self._chunks(agent, task_order(self._new_id(), asked, timeout, streams=True))
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield read_answer(adapter, chunk, message_name(type(asked)))
+
+    async def ask(self, agent: str, prompt: str, *, timeout: float = ASK_TIMEOUT) -> str:
+        """Ask an agent in words and return the whole answer as text. Raises like `stream`."""
+        parts = [chunk async for chunk in self.stream(agent, prompt, timeout=timeout)]
+        return "".join(part if isinstance(part, str) else str(part) for part in parts)
+
+    async def run(self, agent: str, task: Task[R], *, timeout: float = ASK_TIMEOUT) -> R:
+        """Hand an agent a task and return its reply; cancelling the caller cancels the task. Raises like `stream`."""
+        self._check_open()
+        order = task_order(self._new_id(), task, timeout)
+        desk = self._desk(agent)
+        try:
+            raw = await asyncio.shield(desk.submit(order))
+        finally:
+            desk.cancel(order.id)
+        adapter: TypeAdapter[R] = TypeAdapter(answer_type(type(task)))
+        return read_answer(adapter, raw if raw is not None else Raw(b"null"), message_name(type(task)))
+
+    async def _chunks(self, agent: str, order: Order) -> AsyncGenerator[Raw, None]:
+        chunks: Any = self._desk(agent).stream(order)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+
+    def _desk(self, agent: str) -> Desk:
+        """Return the engine for one agent: its peers are those that the token names, else the agent's own name."""
+        if agent not in self._desks:
+            peers = self._asks.get(agent) or (agent,)
+            pool = Pool(agent, None, peers=tuple(map(str, peers)), concurrency=ASKS_AT_ONCE, direct=True)
+            loop = asyncio.get_running_loop()
+            dispatcher = Dispatcher(self.peer_id, Workforce([pool]), wall_offset=time.time() - loop.time())
+            log = structlog.get_logger("orchestrator.user")
+            desk = self._desks[agent] = Desk(dispatcher, self._courier, log, self._ticker.rearm)
+            self._ticker.add(dispatcher.next_tick, desk.tick)
+            if self._failure is not None:
+                desk.fail(self._failure)
+        return self._desks[agent]
+
+    def _new_id(self) -> str:
+        return self._mark + secrets.token_hex(6)
+
+    # -- what the connection says
+
+    def _answer(self, sender: str, payload: AnyPayload) -> bool:
+        """Hand an answer to the engine that asked; tell whether it was one to a question of this user."""
+        task_id = payload.stream_id if isinstance(payload, CompletionChunk) else getattr(payload, "task_id", None)
+        if not isinstance(task_id, str) or not task_id.startswith(self._mark):
+            return False
+        asked = [desk for desk in self._desks.values() if task_id in desk.dispatcher]
+        for desk in asked or [desk for desk in self._desks.values() if sender in desk.dispatcher.workforce.seats][:1]:
+            desk.receive(sender, payload)
+        return True
+
+    def _answers_come(self, asks: object) -> None:
+        """Take up what is under way on a new connection. `asks` are the peers of each agent that the token names."""
+        self._asks = asks if isinstance(asks, dict) else {}
+        for desk in self._desks.values():
+            desk.connected()
+
+    def _answers_stop(self) -> None:
+        for desk in self._desks.values():
+            desk.disconnected()
+
+    def _answers_end(self, failure: ConnectionProblem) -> None:
+        self._failure = failure
+        for desk in self._desks.values():
+            desk.fail(failure)
+
+    async def _cancel_all(self, seconds: float) -> None:
+        """Tell the agents that nobody waits any more; the hub has `seconds` to take it."""
+        for desk in self._desks.values():
+            desk.cancel_all()
+        await self._courier.settled(seconds)
+        self._ticker.close()

@@ -1,0 +1,108 @@
+"""A user's requests to the hub: any JSON value or pydantic model goes, and a refusal names the scope that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Raw
+from pydantic import BaseModel
+
+from orchestrator.errors import NotAuthorized
+from orchestrator.protocol.codes import Action
+from orchestrator.protocol.frames import encode_data
+
+if TYPE_CHECKING:
+    from orchestrator.client.connection import Client, WhenDisconnected
+
+
+class UserLink:
+    """A client, as a user's questions, messages and subscriptions see it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @property
+    def max_message_size(self) -> int:
+        return self._client.max_message_size
+
+    async def publish(
+        self,
+        channel: str,
+        data: object,
+        *,
+        when_disconnected: WhenDisconnected = "fail",
+        deadline: float | None = None,
+        in_parts: bool = False,
+    ) -> int | None:
+        payload = as_json(data)
+        with _named(Action.PUBLISH, channel):
+            return await self._client.publish(
+                channel, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts
+            )
+
+    async def send(
+        self,
+        to: str,
+        data: object,
+        *,
+        when_disconnected: WhenDisconnected = "fail",
+        deadline: float | None = None,
+        in_parts: bool = False,
+    ) -> None:
+        payload = as_json(data)
+        with _named(Action.SEND, to):
+            await self._client.send(
+                to, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts
+            )
+
+    async def subscribe(self, channel: str, *, include_sender_metadata: bool) -> None:
+        with _named(Action.SUBSCRIBE, channel):
+            await self._client.subscribe(channel, include_sender_metadata=include_sender_metadata)
+
+    async def unsubscribe(self, channel: str) -> None:
+        await self._client.unsubscribe(channel)
+
+
+@contextmanager
+def _named(action: Action, subject: str) -> Iterator[None]:
+    try:
+        yield
+    except NotAuthorized as error:
+        raise lacks(action, subject, error.code) from None
+
+
+def lacks(action: Action, subject: str, code: str) -> NotAuthorized:
+    """Return the error for a request that `subject`, a channel or a peer, is out of scope for."""
+    return NotAuthorized(code, f"the credential lacks the scope to {_WORDS[action]} {subject!r}", subject)
+
+
+_WORDS: Final = {
+    Action.PUBLISH: "publish to",
+    Action.SEND: "send to",
+    Action.SUBSCRIBE: "subscribe to",
+    Action.PRESENCE: "see the presence on",
+}
+
+
+def as_json(data: object) -> Raw:
+    """Return the JSON of a value or a pydantic model, whose fields go by their aliases, within other values too.
+
+    Raises `TypeError` for anything else, `ValueError` for NaN, infinities and half a surrogate pair in a text.
+    """
+    if isinstance(data, Raw):
+        return data
+    if isinstance(data, BaseModel):
+        return Raw(data.model_dump_json(by_alias=True).encode())
+    return encode_data(data, _encoder.encode)
+
+
+def _model(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    raise TypeError(f"data is a JSON value or a pydantic model, and this holds a {type(value).__name__}")
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_model)
