@@ -98,7 +98,7 @@ async def measure(options: argparse.Namespace) -> None:
             shown = {"cuts": cut} if cut else shown
             faster = None if cut else compared(found, who, what, "per_s")
             if who != "stock":
-                bars.append(Bar(f"{what} {who} / stock, least", min(faster or [], default=None), ">=", limit))
+                bars.append(Bar(f"{what} {who} / stock", median(faster) if faster else None, ">=", limit))
                 if faster:
                     shown["ratio_per_round"] = [round(ratio, 2) for ratio in faster]
                     shown["cpu_ratio_per_round"] = [round(it, 2) for it in compared(found, who, what, "cpu_us")]

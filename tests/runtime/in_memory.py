@@ -212,6 +212,7 @@ class MemoryLink:
         *,
         when_disconnected: Literal["fail", "wait"] = "fail",
         deadline: float | None = None,
+        in_parts: bool = False,
     ) -> int | None:
         raw = Raw(encode_json(data))
         if when_disconnected == "wait":
@@ -234,6 +235,7 @@ class MemoryLink:
         *,
         when_disconnected: Literal["fail", "wait"] = "fail",
         deadline: float | None = None,
+        in_parts: bool = False,
     ) -> None:
         assert (when_disconnected, deadline) == ("fail", None)
         raw = Raw(encode_json(data))
