@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 from functools import partial
@@ -16,9 +17,10 @@ from orchestrator.client.effects import State, Timeouts
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.client.session import Session
 from orchestrator.client.url import parse_origin
-from orchestrator.errors import NotConnected
+from orchestrator.errors import AckTimeout, ConnectionLost, NotConnected
 from orchestrator.patterns.parts import cut
 from orchestrator.protocol.frames import encode_data
+from orchestrator.protocol.limits import MAX_MESSAGE_ID, REPEAT_WINDOW
 from orchestrator.protocol.names import is_channel, is_peer_id, is_reserved
 
 if TYPE_CHECKING:
@@ -37,6 +39,10 @@ Ask: TypeAlias = "Callable[[Raw, float], Request]"
 PARTS_AT_ONCE: Final = 4
 """Parts of one payload that may wait for the hub's acks: 256 KiB, where a receiver that lags may queue 1 MiB."""
 
+REPEATED_WITHIN: Final = REPEAT_WINDOW - 20.0
+"""Seconds from a message's first writing within which it is written again. A hub knows its id for longer than that, so
+that one which is long on its way is still known for a repetition when it gets there."""
+
 
 class Client:
     """One peer's connection to a hub, which comes back by itself after everything that coming back can heal.
@@ -48,7 +54,8 @@ class Client:
       the connection ends fails at once with `ConnectionLost` (the hub may have processed it); one made without a
       connection fails with `NotConnected` (it never left), or waits, if it was asked to. The write buffer is bounded
       by the calls under way, each of which waits for its own ack.
-    - Subscriptions are restored after each reconnect. Messages are delivered at most once.
+    - Subscriptions are restored after each reconnect. Messages are delivered at most once, also those that are sent
+      again under the `id` that they were given.
     - Nothing that can be printed, logged or raised holds a credential.
 
     An object belongs to one event loop.
@@ -181,21 +188,33 @@ class Client:
         when_disconnected: WhenDisconnected = "fail",
         deadline: float | None = None,
         in_parts: bool = False,
+        id: str | None = None,  # noqa: A002 - as on the wire
     ) -> int | None:
         """Return when the hub has taken the message: the number of connections it was queued to, if the hub tells.
 
         `data` is anything that becomes JSON; a `msgspec.Raw` goes out as it is. With `when_disconnected="wait"`
         a call without a connection waits up to `deadline` seconds (`None`: for ever) for one. `in_parts`: what is too
         large for one message, up to 8 MiB, goes in several, which clients of this package join again and others do
-        not; one such payload is under way at a time. Raises `ValueError` or `TypeError` for what cannot be sent,
-        `PayloadTooLarge`, `NotConnected`, `ConnectionLost`, `AckTimeout`, `NotAuthorized` or `RequestRefused`.
+        not; one such payload is under way at a time.
+
+        `id`, of 1 to 128 characters, names the message among those of this peer: a hub of this package takes a repetition
+        within 120 seconds for what it is, acks it as it did the first, and delivers nothing. So after `ConnectionLost` or
+        `AckTimeout` the same call may be made again; with `when_disconnected="wait"` it makes itself again, until
+        `deadline`, for at most 100 seconds from when it was first written, and while this peer keeps its peer id, which a
+        publishable key does not. Other services, and a hub that was restarted meanwhile, deliver the repetition too.
+        What goes in parts has no `id`.
+
+        Raises `ValueError` or `TypeError` for what cannot be sent, `PayloadTooLarge`, `NotConnected`, `ConnectionLost`,
+        `AckTimeout`, `NotAuthorized` or `RequestRefused`.
         """
         _check_channel(channel)
+        _check_id(id, in_parts)
+        _check_wish(when_disconnected)
         payload = payload_of(data)
         if when_disconnected == "fail" and not in_parts:
-            return await self._driver.answer(self._session.publish(channel, payload, self._driver.now))
-        ask = partial(self._session.publish, channel)
-        return await self._delivered(ask, payload, when_disconnected, deadline, in_parts)
+            return await self._driver.answer(self._session.publish(channel, payload, self._driver.now, id))
+        ask = partial(self._session.publish, channel, message_id=id)
+        return await self._delivered(ask, payload, when_disconnected, deadline, in_parts, repeats=id is not None)
 
     async def send(
         self,
@@ -205,15 +224,18 @@ class Client:
         when_disconnected: WhenDisconnected = "fail",
         deadline: float | None = None,
         in_parts: bool = False,
+        id: str | None = None,  # noqa: A002 - as on the wire
     ) -> None:
         """Return when the hub has taken the message for peer `to`. Like `publish`, and raises `PeerNotFound` too."""
-        if not is_peer_id(to):
-            raise ValueError(f"a peer id has 1 to 128 characters and no control characters, unlike {to!r}")
+        _check_peer(to)
+        _check_id(id, in_parts)
+        _check_wish(when_disconnected)
         payload = payload_of(data)
         if when_disconnected == "fail" and not in_parts:
-            await self._driver.answer(self._session.send(to, payload, self._driver.now))
+            await self._driver.answer(self._session.send(to, payload, self._driver.now, id))
         else:
-            await self._delivered(partial(self._session.send, to), payload, when_disconnected, deadline, in_parts)
+            ask = partial(self._session.send, to, message_id=id)
+            await self._delivered(ask, payload, when_disconnected, deadline, in_parts, repeats=id is not None)
 
     async def events(self) -> AsyncIterator[ClientEvent]:
         """Yield what happens, in order, to one consumer.
@@ -225,51 +247,95 @@ class Client:
             yield event
 
     async def _delivered(
-        self, ask: Ask, data: Raw, when_disconnected: WhenDisconnected, deadline: float | None, in_parts: bool
+        self,
+        ask: Ask,
+        data: Raw,
+        when_disconnected: WhenDisconnected,
+        deadline: float | None,
+        in_parts: bool,
+        *,
+        repeats: bool,
     ) -> int | None:
         async def deliver() -> int | None:
             if in_parts and memoryview(data).nbytes > self.max_message_size:
                 return await self._in_parts(ask, data)
             return await self._driver.answer(ask(data, self._driver.now))
 
-        return await (deliver() if when_disconnected == "fail" else self._when_connected(deliver, deadline))
+        return await (deliver() if when_disconnected == "fail" else self._when_connected(deliver, deadline, repeats))
 
     async def _in_parts(self, ask: Ask, data: Raw) -> int | None:
         """Have the hub take a few parts at a time, so that they fit into the queues of those who receive them."""
-        parts = cut(data, self.max_message_size, secrets.token_hex(8))
         reached: list[int | None] = []
         async with self._one_in_parts:
+            parts = cut(data, self.max_message_size, secrets.token_hex(8))
             for few in (parts[n : n + PARTS_AT_ONCE] for n in range(0, len(parts), PARTS_AT_ONCE)):
                 now = self._driver.now
-                asked = [self._driver.answer(request) for request in [ask(part, now) for part in few]]
+                asked = [self._driver.asked(request) for request in [ask(part, now) for part in few]]
                 for answer in await asyncio.gather(*asked, return_exceptions=True):
                     if isinstance(answer, BaseException):
                         raise answer
                     reached.append(answer)
         return min((count for count in reached if count is not None), default=None)
 
-    async def _when_connected(self, deliver: Callable[[], Awaitable[int | None]], deadline: float | None) -> int | None:
-        """Make a request on the first connection there is, unless none is to be hoped for, or in time."""
-        ends = None if deadline is None else self._driver.now + deadline
+    async def _when_connected(
+        self, deliver: Callable[[], Awaitable[int | None]], deadline: float | None, repeats: bool
+    ) -> int | None:
+        """Make a request on the first connection there is, unless none is to be hoped for, or in time.
+
+        `repeats`: make it again when nobody knows whether the hub has taken it, as long as the hub, which knows it by
+        its sender and its id, takes it for a repetition then. When that ends, the call raises why nobody knows.
+        """
+        ends = math.inf if deadline is None else self._driver.now + deadline
+        unsure: ConnectionProblem | None = None
+        sender: str | None = None
         while True:
             try:
-                async with asyncio.timeout_at(ends):
+                async with asyncio.timeout_at(ends if ends < math.inf else None):
                     await self._driver.settled()
             except TimeoutError:
                 why = self._session.why_not_connected()
-                raise NotConnected(f"nothing was sent within {deadline:g} s: {why}") from None
+                raise unsure or NotConnected(f"nothing was sent within {deadline:g} s: {why}") from None
+            if unsure is None:
+                written, sender = self._driver.now, self.peer_id
+            elif self.peer_id != sender or self._driver.now >= ends:
+                raise unsure
             try:
                 return await deliver()
-            except NotConnected:  # it waited to be written, and the connection ended first: nothing was sent
+            except NotConnected as error:  # it waited to be written, and the connection ended first: nothing was sent
                 if self.state in (State.IDLE, State.CLOSED):
+                    raise unsure or error from None
+            except (ConnectionLost, AckTimeout) as error:
+                if not repeats:
                     raise
+                if unsure is None:
+                    ends = min(written + REPEATED_WITHIN, ends)
+                unsure = error
 
 
-def _check_channel(name: str) -> None:
-    if not is_channel(name):
+def _check_channel(name: object) -> None:
+    if not isinstance(name, str) or not is_channel(name):
         raise ValueError(f"a channel name has 1 to 256 bytes and no control characters, unlike {name!r}")
     if is_reserved(name):
         raise ValueError(f"channel names that begin like {name[:11]!r} are reserved")
+
+
+def _check_peer(name: object) -> None:
+    if not isinstance(name, str) or not is_peer_id(name):
+        raise ValueError(f"a peer id has 1 to 128 characters and no control characters, unlike {name!r}")
+
+
+def _check_id(message_id: object, in_parts: bool) -> None:
+    if message_id is None:
+        return
+    if in_parts:
+        raise ValueError("a message with an id goes whole: leave out either `id` or `in_parts`")
+    if not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_MESSAGE_ID:
+        raise ValueError(f"the id of a message is a text of 1 to {MAX_MESSAGE_ID} characters, unlike {message_id!r}")
+
+
+def _check_wish(when_disconnected: str) -> None:
+    if when_disconnected not in ("fail", "wait"):
+        raise ValueError(f"when_disconnected is 'fail' or 'wait', not {when_disconnected!r}")
 
 
 def payload_of(data: object) -> Raw:

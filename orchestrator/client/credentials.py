@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+SECRET_KEY: Final = "sk_"
+"""What every secret key begins with, and no token or publishable key does."""
 
 
 class Credentials:
@@ -16,6 +20,8 @@ class Credentials:
     ) -> None:
         if sum(given is not None for given in (token_provider, api_key, token)) != 1:
             raise ValueError("a client connects with exactly one of token, token_provider and api_key")
+        if str(api_key or token or "").startswith(SECRET_KEY):
+            raise ValueError("that is a secret key: it stays where tokens are signed, and no client ever shows it")
         self.renewable = token is None
         """Whether what expires can be replaced by something fresh."""
         if token_provider is not None:
@@ -31,11 +37,16 @@ class Credentials:
     async def fetch(self) -> tuple[str, str, str | None]:
         """Return the query parameter, the credential, and what is wrong with it: a sentence without secrets, or `None`."""
         try:
-            credential: Any = await self._source()
+            asked: Any = self._source()
+            if not inspect.isawaitable(asked):
+                return self._parameter, "", "the token provider is no async function: nothing to await came of it"
+            credential: Any = await asked
         except Exception as error:  # noqa: BLE001 - whatever a user's provider raises is a failed attempt, and is told
             return self._parameter, "", f"the token provider raised {type(error).__name__}"
         if not is_credential(credential):
             return self._parameter, "", "the token provider returned something that is no token"
+        if credential.startswith(SECRET_KEY):
+            return self._parameter, "", "the token provider returned a secret key, which no client ever shows"
         return self._parameter, credential, None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +39,7 @@ class Driver:
         self._attempts: dict[int, asyncio.Task[None]] = {}
         self._wires: dict[int, Wire] = {}
         self._answers: dict[str, asyncio.Future[int | None]] = {}
-        self._hopeful: deque[asyncio.Future[None]] = deque()
+        self._hopeful: dict[asyncio.Future[None], None] = {}
         self._consumer: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -62,21 +61,29 @@ class Driver:
         """Wait until there is a connection, or none is to be hoped for."""
         while self._session.state in (State.CONNECTING, State.RECONNECTING):
             hope = self._loop.create_future()
-            self._hopeful.append(hope)
-            await hope
+            self._hopeful[hope] = None
+            try:
+                await hope
+            finally:
+                self._hopeful.pop(hope, None)
 
     async def answer(self, request: Request) -> int | None:
         """Write a request, within the caller's turn of the event loop, and wait for what the hub says."""
+        answer = self.asked(request)
+        try:
+            return await answer
+        finally:
+            self._answers.pop(request.id, None)
+
+    def asked(self, request: Request) -> asyncio.Future[int | None]:
+        """Write a request now, and return what will hold the hub's answer: nothing that ends the request gets ahead."""
         answer: asyncio.Future[int | None] = self._loop.create_future()
         self._answers[request.id] = answer
         if request.frame:
             self._wires[request.epoch].send(request.frame)
         if self._timer is None or self._timer.when() > self._loop.time() + self._session.timeouts.ack:
             self._set_timer()
-        try:
-            return await answer
-        finally:
-            self._answers.pop(request.id, None)
+        return answer
 
     async def event(self) -> ClientEvent | None:
         """Take the next event out of the inbox, waiting for one; `None` = there will be none."""
@@ -151,8 +158,7 @@ class Driver:
             return
         self._told = state
         if state in (State.CONNECTED, State.CLOSED):
-            while self._hopeful:
-                hope = self._hopeful.popleft()
+            for hope in self._hopeful:
                 if not hope.done():
                     hope.set_result(None)
 

@@ -46,15 +46,15 @@ class Exchange:
     def unsubscribe(self, epoch: int, channel: str, now: float) -> Request:
         return self._unsubscribe(epoch, channel, now)
 
-    def publish(self, epoch: int, channel: str, data: Raw, now: float) -> Request:
+    def publish(self, epoch: int, channel: str, data: Raw, message_id: str | None, now: float) -> Request:
         self._check_size(data)
         request_id = self._requests.open("publish", channel, now)
-        return Request(request_id, epoch, frames.encode_json(frames.Publish(channel, data, request_id)))
+        return Request(request_id, epoch, frames.encode_json(frames.Publish(channel, data, request_id, message_id)))
 
-    def send(self, epoch: int, to: str, data: Raw, now: float) -> Request:
+    def send(self, epoch: int, to: str, data: Raw, message_id: str | None, now: float) -> Request:
         self._check_size(data)
         request_id = self._requests.open("send", to, now)
-        return Request(request_id, epoch, frames.encode_json(frames.Send(to, data, request_id)))
+        return Request(request_id, epoch, frames.encode_json(frames.Send(to, data, request_id, message_id)))
 
     def _subscribe(self, epoch: int, channel: str, now: float, tries_left: int | None = None) -> Request:
         request_id = self._requests.open("subscribe", channel, now, tries_left)
@@ -63,6 +63,7 @@ class Exchange:
 
     def _unsubscribe(self, epoch: int, channel: str, now: float, tries_left: int | None = None) -> Request:
         request_id = self._requests.open("unsubscribe", channel, now, tries_left)
+        self._subscriptions.asked_to_end(channel, request_id)
         return Request(request_id, epoch, frames.encode_json(frames.Unsubscribe(channel, request_id)))
 
     def _check_size(self, data: Raw) -> None:
@@ -79,7 +80,7 @@ class Exchange:
         if pending.kind == "subscribe":
             self._subscriptions.acknowledged(pending.subject)
         elif pending.kind == "unsubscribe":
-            self._subscriptions.released(pending.subject)
+            self._subscriptions.released(pending.subject, frame.request_id)
         return (Settled(frame.request_id, frame.receivers),) if pending.tries_left is None else _NOTHING
 
     def refused(self, frame: frames.Error, now: float) -> Sequence[Effect]:
@@ -103,8 +104,8 @@ class Exchange:
         """End a request in an error; a replayed subscription is tried again later instead, a few times."""
         if pending.tries_left is None:
             return (Settled(request_id, error=error),)
-        if pending.kind == "unsubscribe":
-            return _NOTHING  # asked for again on the next connection
+        if pending.kind == "unsubscribe" or pending.subject not in self._subscriptions.wanted:
+            return _NOTHING  # what is to end is asked for again on the next connection
         what = {"hub": self._hub, "channel": pending.subject, "error": str(error)}
         if pending.tries_left > 0:
             self._subscriptions.retry_at(now + self._replay_delay, pending.subject, pending.tries_left - 1)

@@ -80,7 +80,13 @@ class Requests:
     def fail_all(self, kind: type[ConnectionProblem], why: str) -> list[Settled]:
         """Forget every request; each that somebody awaits ends in an error of its own."""
         ended = [
-            Settled(request_id, error=kind(f"the {pending.kind} to {pending.subject!r} was not answered: {why}"))
+            Settled(
+                request_id,
+                error=kind(
+                    f"the {pending.kind} to {pending.subject!r} was not answered: {why}; "
+                    "the hub may or may not have processed it"
+                ),
+            )
             for request_id, pending in self._open.items()
             if pending.tries_left is None
         ]

@@ -149,6 +149,7 @@ class Session:
         self.link = Link(epoch, deadline=now + self.timeouts.welcome, dialing=True, heard=now, pinged=now)
         if welcomed:
             self.link.welcomed = before.welcomed if stable else now
+            self._intake.retry_after = 0.0  # what the hub said of the connection before
         else:
             self._attempt = 1
         return Drop(before.epoch, CloseCode.NORMAL, "")
@@ -332,13 +333,13 @@ class Session:
         self.exchange.forget(channel)
         return self._made(self.exchange.unsubscribe(self._connected(), channel, now))
 
-    def publish(self, channel: str, data: Raw, now: float) -> Request:
+    def publish(self, channel: str, data: Raw, now: float, message_id: str | None = None) -> Request:
         """Raises `NotConnected` or `PayloadTooLarge`."""
-        return self._made(self.exchange.publish(self._connected(), channel, data, now))
+        return self._made(self.exchange.publish(self._connected(), channel, data, message_id, now))
 
-    def send(self, to: str, data: Raw, now: float) -> Request:
+    def send(self, to: str, data: Raw, now: float, message_id: str | None = None) -> Request:
         """Raises `NotConnected` or `PayloadTooLarge`."""
-        return self._made(self.exchange.send(self._connected(), to, data, now))
+        return self._made(self.exchange.send(self._connected(), to, data, message_id, now))
 
     def _connected(self) -> int:
         if self.state is State.CONNECTED and self.link is not None:

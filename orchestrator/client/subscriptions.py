@@ -15,8 +15,9 @@ class Subscriptions:
     def __init__(self) -> None:
         self.wanted: dict[str, bool] = {}
         """Channel → whether the senders' metadata is asked for."""
-        self.forgotten: dict[str, None] = {}
-        """Channels that the hub may still hold for us: it has not acknowledged that they are not wanted any more."""
+        self.forgotten: dict[str, str] = {}
+        """Channels that the hub may still hold for us, with the latest request to end each, or an empty text: it has not
+        acknowledged that they are not wanted any more."""
         self._roster_due: set[str] = set()
         self._retries: deque[tuple[float, str, int]] = deque()
 
@@ -25,17 +26,22 @@ class Subscriptions:
         self.forgotten.pop(channel, None)
 
     def forget(self, channel: str) -> None:
-        self.wanted.pop(channel, None)
-        self.forgotten[channel] = None
+        if self.wanted.pop(channel, None) is not None:  # else the hub has never been asked for it, or to end it
+            self.forgotten[channel] = ""
         self._roster_due.discard(channel)
 
     def acknowledged(self, channel: str) -> None:
         if channel in self.wanted:
             self._roster_due.add(channel)
 
-    def released(self, channel: str) -> None:
-        """Note that the hub does not hold `channel` for us, as far as it has been asked."""
-        self.forgotten.pop(channel, None)
+    def asked_to_end(self, channel: str, request_id: str) -> None:
+        if channel in self.forgotten:
+            self.forgotten[channel] = request_id
+
+    def released(self, channel: str, request_id: str) -> None:
+        """Note that the hub has ended `channel` for us. It may have begun again since, unless nothing was asked since."""
+        if self.forgotten.get(channel) == request_id:
+            del self.forgotten[channel]
 
     def is_snapshot(self, channel: str) -> bool:
         """Tell whether a presence frame of `channel`, arriving now, is the first since a subscribe was acknowledged."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import re
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 _SILENT: Final = logging.Logger("orchestrator.client.wire", level=logging.CRITICAL + 1)
 """Not in the logging tree: at debug level the library would write the URL, and with it the credential, to the log."""
+
+_CALL: Final = "Connect call failed"
+_NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
 
 
 class Wire(asyncio.Protocol):
@@ -228,6 +233,9 @@ class Wire(asyncio.Protocol):
 
 def sentence(error: BaseException) -> str:
     """Return what went wrong with a socket, without numbers of operating systems and without addresses."""
+    numbers = _NUMBER.findall(str(error)) if isinstance(error, OSError) else []
+    if numbers and _CALL in str(error):  # asyncio's words, for each address that it tried
+        return ", ".join(dict.fromkeys(os.strerror(int(number)) for number in numbers))
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -152,5 +152,7 @@ class Questions(ABC):
         """Tell the agents that nobody waits any more; the hub has `seconds` to take it."""
         for desk in self._desks.values():
             desk.cancel_all()
-        await self._courier.settled(seconds)
-        self._ticker.close()
+        try:
+            await self._courier.settled(seconds)
+        finally:
+            self._ticker.close()

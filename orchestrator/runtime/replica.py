@@ -88,6 +88,8 @@ class Replica:
         if self._desk is not None:
             self._ticker.add(self._desk.dispatcher.next_tick, self._desk.tick)
         self._handlers = Owned()
+        """Of events, presence and disconnects: those that run."""
+        self._timers = Owned()
         self._target: Any = code.target
         self._prepared = self.workload.prepared
         """Set once `setup` is over: no handler runs before."""
@@ -107,7 +109,7 @@ class Replica:
         await self._lifecycle("setup")
         self._prepared.set()
         for handler in self._code.timers:
-            self._handlers.start(self._repeat(handler), handler.where)
+            self._timers.start(self._repeat(handler), handler.where)
         for channel in opening:
             await self._hold(channel)
 
@@ -139,6 +141,8 @@ class Replica:
                         with contextlib.suppress(ConnectionProblem):  # without a connection nothing new comes in either
                             await self._connection.unsubscribe(channel)
                 await self.workload.drained()
+                while len(self._handlers):  # what hears of the last disconnect, too
+                    await self._handlers.settled(seconds)
         except TimeoutError:
             return False
         return True
@@ -148,6 +152,7 @@ class Replica:
         self._closing = True
         try:
             await self.workload.close()
+            await self._timers.close()
             await self._handlers.close()
             if self._prepared.is_set():
                 await self._torn_down()
@@ -321,6 +326,7 @@ def _desk(planned: topology.Replica, courier: Courier, offset: float, log: Any, 
             channel=pool.channel,
             peers=pool.peers,
             concurrency=pool.concurrency,
+            capabilities=frozenset(pool.capabilities),
         )
         for pool in planned.pools
     ]

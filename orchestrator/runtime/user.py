@@ -93,20 +93,23 @@ class User(Questions):
         when_disconnected: WhenDisconnected = "fail",
         deadline: float | None = None,
         in_parts: bool = False,
+        id: str | None = None,  # noqa: A002 - the protocol's word
     ) -> int | None:
         """Return when the hub has taken a message: how many connections it was queued to, `None` if the hub does not say.
 
         `data` is any JSON value or a pydantic model, whose fields go by their aliases. Without a connection the call
         fails at once, or waits up to `deadline` seconds (`None`: for ever) for one with `when_disconnected="wait"`.
         `in_parts`: what is too large for one message, up to 8 MiB, goes in several, which agents and users of this
-        package get as one, and stock clients do not understand.
+        package get as one, and stock clients do not understand. `id` names the message among this user's: whoever
+        repeats it under the same one, because nobody knows whether it was taken, has it delivered once (for 120 s, by
+        a hub of this package); with ``"wait"`` the call repeats it by itself.
         Raises `NotAuthorized`, which names the missing scope; `NotConnected`: nothing was sent; `ConnectionLost` or
         `AckTimeout`: it may or may not have been; `PayloadTooLarge`, `RequestRefused`; `ValueError` or `TypeError` for
         what cannot be sent at all.
         """
         self._check()
         return await self._link.publish(
-            channel, data, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts
+            channel, data, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts, id=id
         )
 
     async def send(
@@ -117,10 +120,13 @@ class User(Questions):
         when_disconnected: WhenDisconnected = "fail",
         deadline: float | None = None,
         in_parts: bool = False,
+        id: str | None = None,  # noqa: A002 - the protocol's word
     ) -> None:
         """Return when the hub has taken a message for one peer. Like `publish`, and raises `PeerNotFound` too."""
         self._check()
-        await self._link.send(peer, data, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts)
+        await self._link.send(
+            peer, data, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts, id=id
+        )
 
     # -- listening
 
@@ -173,9 +179,13 @@ class User(Questions):
     async def _close(self) -> None:
         async with self._closing:
             self._end_feeds()
-            await self._cancel_all(GOODBYE_SECONDS)
-            await self._client.close()
-            await self._courier.close()
+            try:
+                await self._cancel_all(GOODBYE_SECONDS)
+            finally:  # also when leaving is cancelled: no connection outlives its block
+                try:
+                    await self._client.close()
+                finally:
+                    await self._courier.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -264,6 +274,7 @@ async def connect(
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         )
     client = Client(url, token=token, token_provider=token_provider, api_key=api_key, reconnect=reconnect, tls=tls)
+    del token, api_key  # tools that show the locals of a traceback would show them while the block runs
     await client.connect()
     user = User(client)
     following = asyncio.create_task(user._follow(), name="user")
@@ -271,5 +282,7 @@ async def connect(
         await user._welcomed.wait()
         yield user
     finally:
-        await user.close()
-        await following
+        try:
+            await user.close()
+        finally:
+            await following

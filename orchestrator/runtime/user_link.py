@@ -36,11 +36,12 @@ class UserLink:
         when_disconnected: WhenDisconnected = "fail",
         deadline: float | None = None,
         in_parts: bool = False,
+        id: str | None = None,  # noqa: A002 - the protocol's word
     ) -> int | None:
         payload = as_json(data)
         with _named(Action.PUBLISH, channel):
             return await self._client.publish(
-                channel, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts
+                channel, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts, id=id
             )
 
     async def send(
@@ -51,11 +52,12 @@ class UserLink:
         when_disconnected: WhenDisconnected = "fail",
         deadline: float | None = None,
         in_parts: bool = False,
+        id: str | None = None,  # noqa: A002 - the protocol's word
     ) -> None:
         payload = as_json(data)
         with _named(Action.SEND, to):
             await self._client.send(
-                to, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts
+                to, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts, id=id
             )
 
     async def subscribe(self, channel: str, *, include_sender_metadata: bool) -> None:

@@ -143,7 +143,7 @@ class World:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_53_the_hub_holds_what_the_client_wants_and_every_request_ends_once(seed: int) -> None:
+def test_hazard_53_the_hub_holds_what_the_client_wants_and_every_request_ends_once(seed: int) -> None:
     """§21.85, §21.87, §21.91: after any history, and without a further reconnect."""
     world = World(seed)
     for _ in range(200):
@@ -163,3 +163,26 @@ def test_53_the_hub_holds_what_the_client_wants_and_every_request_ends_once(seed
     assert not world.open
     states = [event for event in world.session.inbox if isinstance(event, Connected | Disconnected)]
     assert all(isinstance(event, Disconnected) == bool(number % 2) for number, event in enumerate(states))
+
+
+def test_hazard_53_after_each_of_ten_thousand_drops_the_hub_holds_what_the_client_wants() -> None:
+    """§21.85: whatever was asked for, answered or not, when the connection dropped; without waiting for any retry."""
+    world = World(53)
+    world.welcome()
+    for drop in range(10_000):
+        for _ in range(world.rng.randrange(4)):
+            world.client_acts()
+            if world.rng.random() < 0.5:
+                world.hub_answers()
+        world.asked.clear()
+        world.lose(world.rng.choice((1000, 1001, 1006, 1008, 4002, 4011)))
+        if world.rng.random() < 0.3:
+            world.client_acts()
+        world.pass_time(world.rng.choice((31.0, 40.0)))
+        while world.session.state is not State.CONNECTED:
+            world.pass_time(60.0)
+            world.welcome()
+        world.hub_answers()
+        assert world.held == world.wanted, drop
+        world.session.inbox.clear()
+    assert world.epoch > 10_000

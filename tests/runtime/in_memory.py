@@ -213,6 +213,7 @@ class MemoryLink:
         when_disconnected: Literal["fail", "wait"] = "fail",
         deadline: float | None = None,
         in_parts: bool = False,
+        id: str | None = None,  # noqa: A002 - as on the wire
     ) -> int | None:
         raw = Raw(encode_json(data))
         if when_disconnected == "wait":
@@ -236,6 +237,7 @@ class MemoryLink:
         when_disconnected: Literal["fail", "wait"] = "fail",
         deadline: float | None = None,
         in_parts: bool = False,
+        id: str | None = None,  # noqa: A002 - as on the wire
     ) -> None:
         assert (when_disconnected, deadline) == ("fail", None)
         raw = Raw(encode_json(data))
@@ -363,6 +365,7 @@ class Neighbourhood:
     def prepare(self, peer: str) -> Running:
         """Connect one replica, without starting it."""
         planned = next(replica for replica in self.plan.replicas if replica.peer_id == peer)
+        assert planned.handler is not None
         link = self.hub.link(peer, dict(planned.peer_metadata), observes=planned.observe)
         log = Log()
         replica = Replica(

@@ -305,3 +305,25 @@ async def test_a_feed_that_cannot_be_opened_ends() -> None:
 def test_the_sentence_of_a_slow_reader_counts_in_english() -> None:
     assert "1 arrived and was not kept" in str(SubscriberTooSlow("it", 1, 2))
     assert "7 arrived and were not kept" in str(SubscriberTooSlow("it", 7, 2))
+
+
+async def test_hazard_45_a_token_is_no_local_of_our_frames_while_the_block_runs(hubs: Hubs) -> None:
+    """Tools that report errors with the locals of every frame must not find it."""
+    token = await provider("a")()
+    inside = connect(hubs.url, token=token)
+    await inside.__aenter__()
+    frame = inside.gen.ag_frame  # type: ignore[attr-defined]
+    assert "client" in frame.f_locals
+    assert token not in map(str, frame.f_locals.values())
+    await inside.__aexit__(None, None, None)
+
+
+async def test_hazard_52_a_message_that_is_repeated_under_its_id_is_delivered_once(hubs: Hubs) -> None:
+    async with user(hubs, "a") as a, user(hubs, "b") as b, b.subscribe("x") as messages, b.directs() as directs:
+        for _ in range(2):
+            await a.publish("x", 1, id="first")
+            await a.send("b", 2, id="second")
+        await a.publish("x", "end")
+        await a.send("b", "end")
+        assert [(await anext(messages)).data for _ in range(2)] == [1, "end"]
+        assert [(await anext(directs)).data for _ in range(2)] == [2, "end"]
