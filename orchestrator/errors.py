@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class ExitCode(IntEnum):
@@ -60,19 +60,26 @@ class Problem:
     column: int
     path: str
     sentence: str
+    code: str = ""
+    """``ORC101`` and its like, where a page explains it."""
 
     def __str__(self) -> str:
         where = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
-        return f"{where}: {self.path}: {self.sentence}" if self.path else f"{where}: {self.sentence}"
+        told = f"{self.path}: {self.sentence}" if self.path else self.sentence
+        return f"{where}: {told} [{self.code}]" if self.code else f"{where}: {told}"
 
 
 class TopologyError(OrchestratorError):
-    """A topology cannot be used; `problems` holds every mistake found, in the order of the file."""
+    """A topology cannot be used; `problems` holds every mistake found, in the order of the file.
+
+    `texts` is what was read, by the name of the file, as far as it got; it may hold secrets, and no message repeats it.
+    """
 
     exit_code = ExitCode.INVALID
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], *, texts: Mapping[str, str] | None = None) -> None:
         self.problems = tuple(problems)
+        self.texts: Mapping[str, str] = {} if texts is None else texts
         super().__init__(self.problems)
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean, listed
+from orchestrator.errors import ExitCode, OrchestratorError, TopologyError, did_you_mean, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,12 @@ VERBS: Final[dict[str, Verb]] = {
     "run": Verb("run", "start everything that a topology names, and keep it running"),
     "validate": Verb("topology", "check a topology and its handlers; say every mistake at once"),
     "plan": Verb("topology", "show what would run: replicas, peer ids, channels, scopes"),
+    "lint": Verb("lint", "say what a topology and its handlers had better not do, with a code for each kind"),
+    "scopes": Verb("scopes", "show what every token allows, and what a change to the file grants and withdraws"),
+    "graph": Verb("graph", "draw a topology: who hands tasks to whom, who shares a team, who sees whom"),
+    "schema": Verb("schema", "print the JSON Schema of topology files, for editors"),
+    "init": Verb("init", "write a first topology with its handlers into a directory"),
+    "token": Verb("token", "make a token for a user or an agent that runs elsewhere, or look into one"),
     "hub": Verb("hub", "run a hub by itself"),
     "keys": Verb("hub", "make the keys that a hub of its own accepts"),
 }
@@ -60,6 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = int(args.execute(args))
         sys.stdout.flush()
         return code
+    except TopologyError as error:
+        from orchestrator.cli.problems import report
+
+        report(error, getattr(args, "form", "text"))
+        return error.exit_code
     except OrchestratorError as error:
         print(f"orchestrator: {error}" if error.exit_code is not ExitCode.INVALID else str(error), file=sys.stderr)
         return error.exit_code

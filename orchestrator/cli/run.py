@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from orchestrator.cli.reading import environment, read_topology, topology_arguments, unhandled
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.errors import Problem
     from orchestrator.runtime.asking import Question
     from orchestrator.topology.plan import Plan
 
 
 def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="the topology file")
+    topology_arguments(parser)
     parser.add_argument(
         "--ask",
         nargs=2,
@@ -64,16 +65,25 @@ def execute(args: argparse.Namespace) -> int:
     """Load, inspect, plan, run. Raises `TopologyError`, `UnknownAgent`, `TakesNoQuestions` or `CannotListen` before anything is started."""
     from orchestrator.runtime.asking import questions
     from orchestrator.runtime.inspect import inspect_topology
-    from orchestrator.topology.load import load_topology
+    from orchestrator.runtime.support import check_support
     from orchestrator.topology.plan import make_plan
 
-    topology = load_topology(args.file, os.environ)
-    reports = inspect_topology(topology, os.environ)
+    environ = environment(args)
+    topology = read_topology(args, environ)
+    check_support(topology)
+    reports = inspect_topology(topology, environ)
     plan = make_plan(topology, reports)
-    return _run(plan, questions(plan, args.ask, reports), args)
+    warnings = [*plan.warnings, *unhandled(topology, reports)]
+    return _run(plan, questions(plan, args.ask, reports), warnings, environ, args)
 
 
-def _run(plan: Plan, asked: Sequence[Question], args: argparse.Namespace) -> int:
+def _run(
+    plan: Plan,
+    asked: Sequence[Question],
+    warnings: Sequence[Problem],
+    environ: Mapping[str, str],
+    args: argparse.Namespace,
+) -> int:
     import asyncio
 
     from orchestrator.runtime.output import Output, abandon, rendering
@@ -81,15 +91,13 @@ def _run(plan: Plan, asked: Sequence[Question], args: argparse.Namespace) -> int
     from orchestrator.runtime.runner import Options, run
 
     names = ["run", "hub", *(replica.peer_id for replica in plan.replicas)]
-    output = Output(
-        rendering(args.log, sys.stderr, os.environ, names), args.log_level, log=sys.stderr, answers=sys.stdout
-    )
+    output = Output(rendering(args.log, sys.stderr, environ, names), args.log_level, log=sys.stderr, answers=sys.stdout)
     try:
-        for problem in plan.warnings:
+        for problem in warnings:
             output.say("warning", str(problem))
         options = Options(log_level=args.log_level, grace=args.grace, timeout=args.timeout)
         with routed(output):
-            return asyncio.run(run(plan, output, options, os.environ, asked))
+            return asyncio.run(run(plan, output, options, environ, asked))
     finally:
         output.close()
         if output.unread:

@@ -2,44 +2,66 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.problems import FORMS, render, wants_colour
+from orchestrator.cli.reading import (
+    environment,
+    import_arguments,
+    read_code,
+    read_topology,
+    shown,
+    topology_arguments,
+    unhandled,
+)
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from orchestrator.cli.problems import Form
+    from orchestrator.errors import Problem
+    from orchestrator.topology.model import Topology
     from orchestrator.topology.plan import Plan, Replica, UserPlan
     from orchestrator.topology.replica import Pool
 
 
 def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="the topology file")
-    parser.add_argument(
-        "--no-import",
-        dest="imports",
-        action="store_false",
-        help="leave the handlers' code out of it: check, or show, what the file alone says",
-    )
+    topology_arguments(parser)
+    import_arguments(parser)
     if verb == "plan":
         parser.add_argument("--json", action="store_true", help="print the plan as JSON")
-    parser.set_defaults(execute=plan if verb == "plan" else validate)
+        parser.set_defaults(execute=plan)
+        return
+    parser.add_argument(
+        "--format",
+        dest="form",
+        choices=FORMS,
+        default="text",
+        help="text for people, on standard error; json, or annotations for github, on standard output (default: text)",
+    )
+    parser.add_argument("--json", dest="form", action="store_const", const="json", help="the same as --format json")
+    parser.add_argument("--strict", action="store_true", help="take a warning for a mistake: exit with 3")
+    parser.set_defaults(execute=validate)
 
 
 def validate(args: argparse.Namespace) -> int:
-    found = _planned(args.file, imports=args.imports)
-    _warn(found)
-    print(f"{args.file}: ok: {_summary(found)}{'' if args.imports else '; handlers were not imported'}")
+    topology, found, warnings = _planned(args)
+    _warn(warnings, topology, args.form)
+    if warnings and args.strict:
+        if args.form == "text":
+            print(f"\n{_count(len(warnings), 'warning', 'warnings')}, and --strict takes none", file=sys.stderr)
+        return ExitCode.INVALID
+    if args.form != "json":
+        print(f"{shown(args)}: ok: {_summary(found)}{'' if args.imports else '; handlers were not imported'}")
     return ExitCode.DONE
 
 
 def plan(args: argparse.Namespace) -> int:
-    found = _planned(args.file, imports=args.imports)
-    _warn(found)
+    topology, found, warnings = _planned(args)
+    _warn(warnings, topology, "text")
     if args.json:
         import json
 
@@ -49,22 +71,20 @@ def plan(args: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _planned(file: Path, *, imports: bool) -> Plan:
-    """Load, inspect and plan. Raises `TopologyError` with every mistake."""
-    from orchestrator.topology.load import load_topology
+def _planned(args: argparse.Namespace) -> tuple[Topology, Plan, list[Problem]]:
+    """Load, inspect and plan; also return every warning. Raises `TopologyError` with every mistake."""
     from orchestrator.topology.plan import make_plan
 
-    topology = load_topology(file, os.environ)
-    if not imports:
-        return make_plan(topology, None)
-    from orchestrator.runtime.inspect import inspect_topology
+    environ = environment(args)
+    topology = read_topology(args, environ)
+    reports = read_code(args, topology, environ)
+    found = make_plan(topology, reports)
+    return topology, found, [*found.warnings, *(unhandled(topology, reports) if reports is not None else ())]
 
-    return make_plan(topology, inspect_topology(topology, os.environ))
 
-
-def _warn(found: Plan) -> None:
-    for problem in found.warnings:
-        print(f"warning: {problem}", file=sys.stderr)
+def _warn(warnings: Sequence[Problem], topology: Topology, form: Form) -> None:
+    stream = sys.stderr if form == "text" else sys.stdout
+    stream.write(render(warnings, topology.origin.texts, form, "warning", colour=wants_colour(stream)))
 
 
 def _summary(found: Plan) -> str:
@@ -106,7 +126,8 @@ def _as_text(found: Plan) -> Iterator[str]:
 def _agent(replicas: tuple[Replica, ...]) -> Iterator[str]:
     """Show an agent once: its replicas differ in what holds their own peer id, and in nothing else."""
     first = replicas[0]
-    yield f"{first.agent}  {first.role}  {first.handler}"
+    program = first.handler or ("run elsewhere" if first.external else " ".join(first.command))
+    yield f"{first.agent}  {first.role}  {program}"
     ids = first.peer_id if len(replicas) == 1 else f"{first.peer_id} … {replicas[-1].peer_id}"
     yield from _row("replicas", [_count(len(replicas), "process", "processes"), ids])
     yield from _row("tasks at once", [str(first.concurrency)] if first.inbox or first.role == "coordinator" else [])

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-SECRET_KEY: Final = "sk_"
-"""What every secret key begins with, and no token or publishable key does."""
 
 
 class Credentials:
@@ -20,7 +17,7 @@ class Credentials:
     ) -> None:
         if sum(given is not None for given in (token_provider, api_key, token)) != 1:
             raise ValueError("a client connects with exactly one of token, token_provider and api_key")
-        if str(api_key or token or "").startswith(SECRET_KEY):
+        if is_secret_key(str(api_key or token or "")):
             raise ValueError("that is a secret key: it stays where tokens are signed, and no client ever shows it")
         self.renewable = token is None
         """Whether what expires can be replaced by something fresh."""
@@ -45,9 +42,14 @@ class Credentials:
             return self._parameter, "", f"the token provider raised {type(error).__name__}"
         if not is_credential(credential):
             return self._parameter, "", "the token provider returned something that is no token"
-        if credential.startswith(SECRET_KEY):
+        if is_secret_key(credential):
             return self._parameter, "", "the token provider returned a secret key, which no client ever shows"
         return self._parameter, credential, None
+
+
+def is_secret_key(text: str) -> bool:
+    """Tell by its first letters whether a text is a secret key, which no token or publishable key begins like."""
+    return text.startswith("sk_")
 
 
 def is_credential(value: object) -> bool:

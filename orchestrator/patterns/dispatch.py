@@ -51,6 +51,8 @@ LOST_GRACE: Final = 1.5
 """Seconds that a worker which went away has to speak again before its at-most-once tasks are given up."""
 DRAIN_GRACE: Final = 30.0
 """The same for one that left in good order: it may be finishing what it holds."""
+LAST_LOOK: Final = 0.5
+"""Seconds before a silent worker is given up at which it is looked for once more."""
 PROBE_SECONDS: Final = 5.0
 """Seconds of silence after which a worker is asked whether it still knows a task."""
 UNWANTED: Final = 1_024
@@ -167,14 +169,18 @@ class Dispatcher:
             self._take_back(job)
             self._wait(job, first=True)
             return []
-        if isinstance(answer, Accepted) or (isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound)):
+        settling = job.seat.pool.silent and now < self.workforce.settles_at()
+        refusal = answer.error if isinstance(answer, Refused) else None
+        nobody = isinstance(answer, Accepted) or isinstance(refusal, PeerNotFound)
+        if nobody and not settling:
             # Nobody got it, so anybody may be tried next. A missed departure shows on the roster by itself.
             job.avoid.add(job.seat.peer)
             job.tried.discard(job.seat.peer)
             self._take_back(job)
             self._wait(job, first=True)
             return self._assign(now)
-        if isinstance(answer, Refused) and is_transient(answer.error):
+        # A program that joins no pool is on its way back unseen, so it is tried again like one that is busy.
+        if nobody or (refusal is not None and is_transient(refusal)):
             seat = job.seat
             seat.pause_until = now + FULL_PAUSE
             job.tried.discard(seat.peer)
@@ -194,8 +200,13 @@ class Dispatcher:
     def probed(self, task_id: str, answer: Answer, now: float) -> list[Effect]:
         """Follow the hub's answer to a question whether a worker still knows a task."""
         job = self._jobs.get(task_id)
+        silent = job is not None and job.seat is not None and job.seat.pool.silent
         if job is not None and isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound):
             self._give_up_at(job, max(now + LOST_GRACE, self.workforce.settles_at()))
+            if silent and job.lost_at is not None and now < job.lost_at - LAST_LOOK:
+                self._probe_at(job, job.lost_at - LAST_LOOK)  # should it come back meanwhile, it will not say so
+        elif job is not None and silent and isinstance(answer, Accepted):
+            job.lost_at = None  # it is there, and that is all that can be known before its outcome
         return []
 
     def receive(self, sender: str, payload: AnyPayload, now: float) -> list[Effect]:
@@ -354,7 +365,8 @@ class Dispatcher:
     def _probe(self, job: Job, seat: Seat, now: float) -> list[Effect]:
         """Ask a worker that has been silent; signs of life come more often than that."""
         self._probe_at(job, now + PROBE_SECONDS)
-        if not self._online or now - job.heard_at < PROBE_SECONDS * 0.9:
+        last_look = seat.pool.silent and job.lost_at is not None
+        if not self._online or (now - job.heard_at < PROBE_SECONDS * 0.9 and not last_look):
             return []
         return self._inquire(job, seat.peer)
 

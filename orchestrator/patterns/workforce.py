@@ -31,6 +31,13 @@ class Pool:
     peers: tuple[str, ...] = ()
     concurrency: int = 1
     direct: bool = False
+    capabilities: frozenset[str] = frozenset()
+    """Of the `peers`, who tell nobody what they are able to do."""
+
+    @property
+    def silent(self) -> bool:
+        """Its workers are programs that send their outcomes and nothing else: their silence says nothing."""
+        return self.channel is None and not self.direct
 
     def takes(self, task: str) -> bool:
         return self.handles is None or task in self.handles
@@ -73,7 +80,7 @@ class Workforce:
         for pool in self.pools:
             if pool.channel is None:
                 for peer in pool.peers:
-                    self.seats[peer] = Seat(peer, pool, capacity=pool.concurrency)
+                    self.seats[peer] = Seat(peer, pool, pool.capabilities, capacity=pool.concurrency)
 
     def agents_for(self, task: str) -> list[str]:
         return [pool.agent for pool in self.pools if pool.takes(task)]

@@ -88,7 +88,7 @@ def questions(
             raise UnknownAgent(name, [*user.ask_peers])
     for name, _ in asks:
         asked = next(replica for replica in plan.replicas if name in (replica.agent, replica.peer_id))
-        report = reports.get(asked.handler)
+        report = None if asked.handler is None else reports.get(asked.handler)
         if isinstance(report, HandlerReport) and sum(task.takes_prompt for task in report.tasks) != 1:
             raise TakesNoQuestions(asked.agent, [task.name for task in report.tasks])
     return tuple(Question(name, text) for name, text in asks)

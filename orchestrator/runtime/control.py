@@ -48,6 +48,9 @@ class Spec(Control, frozen=True, tag="spec"):
     log_level: str = "info"
     grace: float = 10.0
     """Seconds in which it has to be gone when its parent is gone without having said so."""
+    private: str = ""
+    """Absolute path of a directory that no other user can read, for what a `command` is handed in files; its parent
+    removes it. Empty for a handler, which needs none."""
 
 
 class HubSpec(Control, frozen=True, tag="hub"):

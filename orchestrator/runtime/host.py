@@ -74,14 +74,14 @@ class Host:
             await asyncio.gather(listening, return_exceptions=True)
 
     def _load(self) -> AgentCode:
-        planned = self._spec.replica
+        handler = self._spec.replica.handler or ""  # only replicas that have one are hosted
         try:
-            target = load_handler(planned.handler, Path(self._spec.directory))
-            return read_agent(planned.handler, target)
+            target = load_handler(handler, Path(self._spec.directory))
+            return read_agent(handler, target)
         except OrchestratorError:
             raise
         except Exception as error:  # noqa: BLE001 - the module is the user's: whatever it raises on import is theirs to see
-            raise Unusable.because(f"{planned.handler} cannot be imported", error, self._log) from None
+            raise Unusable.because(f"{handler} cannot be imported", error, self._log) from None
 
     async def _serve(self, code: AgentCode) -> ExitCode:
         spec, loop = self._spec, asyncio.get_running_loop()

@@ -47,7 +47,8 @@ def inspect_topology(
     """Inspect every handler that a topology names; blocks for `limit` seconds and a little more at most."""
     handlers: dict[str, dict[str, str]] = {}
     for _, _, agent in topology.each_agent():  # of several agents with one handler, the first lends its environment
-        handlers.setdefault(agent.handler, agent.environment)
+        if agent.handler is not None:
+            handlers.setdefault(agent.handler, agent.environment)
     environment = child_environment(environ, topology.origin.withheld, {})
     return inspect_handlers(handlers, topology.origin.path.resolve().parent, environment, limit=limit)
 

@@ -6,7 +6,10 @@ What happens to them is decided elsewhere; from here only facts go out.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -47,6 +50,7 @@ class Programs:
     """The modules that child processes run, each as ``python -m MODULE FD``."""
 
     agent: str = "orchestrator.runtime.host"
+    command: str = "orchestrator.runtime.command_host"
     hub: str = "orchestrator.runtime.hub"
 
 
@@ -61,11 +65,12 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A child said something about itself; `after` is how many seconds its process has lived."""
+    """A child said something about itself, or was seen; `after` is how many seconds its process has lived."""
 
     name: str
     message: Ready | Online | Tally
-    pid: int
+    pid: int | None
+    """`None` for a replica that runs elsewhere."""
     after: float
 
 
@@ -82,6 +87,8 @@ class _Life:
     last_words: Ending | None = None
     draining: float | None = None
     """Seconds of grace of a wish to end that came before there was a process to tell."""
+    private: str = ""
+    """Path of the directory that is its alone, if it has one."""
 
 
 class Lives:
@@ -107,20 +114,35 @@ class Lives:
             **{name: Source(name, replica.agent, replica.replica) for name, replica in self._replicas.items()},
         }
         self._lives: dict[str, _Life] = {}
+        self._began = asyncio.get_running_loop().time()
 
     def live(self, name: str) -> Coroutine[None, None, None]:
         """Start a child's process, answer what it asks, and report its end: a life, to be awaited as a task."""
         life = self._lives[name] = _Life(asyncio.get_running_loop().time())
         return self._live(name, life)
 
+    def seen(self, name: str) -> Heard:
+        """Return what a replica that was seen to be ready would have said of itself."""
+        life = self._lives.get(name)
+        now = asyncio.get_running_loop().time()
+        if life is None or life.process is None:
+            return Heard(name, Ready(now - self._began), None, now - self._began)
+        return Heard(name, Ready(now - life.started), life.process.pid, now - life.started)
+
     async def _live(self, name: str, life: _Life) -> None:
-        clock = asyncio.get_running_loop().time
+        try:
+            ended = await self._lived(name, life)
+        finally:
+            if life.private:
+                shutil.rmtree(life.private, ignore_errors=True)
+        self._report(Exited(name, ended, asyncio.get_running_loop().time()))
+
+    async def _lived(self, name: str, life: _Life) -> Ended:
         hearing = Hearing(self.sources[name], self._output)
         try:
             process = await self._spawn(name, life, hearing)
         except OSError as error:
-            self._report(Exited(name, Ended(sentence=(error.strerror or str(error)).lower()), clock()))
-            return
+            return Ended(sentence=(error.strerror or str(error)).lower())
         life.process = process
         if life.draining is not None:
             process.control.send(Drain(life.draining))
@@ -135,7 +157,7 @@ class Lives:
             process.kill()  # only where a cancellation or a mistake of ours brought us here too early
             hearing.close()
         said = life.last_words or Ending("")
-        self._report(Exited(name, Ended.of(code, said.sentence, said.close_code), clock()))
+        return Ended.of(code, said.sentence, said.close_code)
 
     def drain(self, name: str, grace: float) -> None:
         """Ask a child to end within `grace` seconds."""
@@ -156,9 +178,12 @@ class Lives:
         environment = child_environment(
             self._environ, self._plan.withheld, replica.environment, inherit=replica.inherit_environment
         )
-        process = await ChildProcess.spawn(self._programs.agent, hearing, environment)
+        if replica.command:
+            life.private = tempfile.mkdtemp(prefix="orchestrator-", dir=_runtime_directory(self._environ))
+        program = self._programs.command if replica.command else self._programs.agent
+        process = await ChildProcess.spawn(program, hearing, environment)
         directory = str(self._plan.directory)
-        spec = Spec(replica, self._seat.url, directory, life.instance, self._log_level, self._grace)
+        spec = Spec(replica, self._seat.url, directory, life.instance, self._log_level, self._grace, life.private)
         process.control.send(spec)
         return process
 
@@ -193,3 +218,9 @@ class Lives:
     def _token(self, replica: Replica, instance: str) -> str:
         claims = replica.claims(exp=int(time.time() + self._plan.hub.token_ttl), instance=instance)
         return mint(self._seat.key, claims)
+
+
+def _runtime_directory(environ: Mapping[str, str]) -> str | None:
+    """Return where a user's processes keep what lives no longer than they do; `None` = where temporary files go."""
+    directory = environ.get("XDG_RUNTIME_DIR")
+    return directory if directory and os.access(directory, os.W_OK | os.X_OK) else None

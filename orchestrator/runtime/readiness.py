@@ -8,6 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from orchestrator.topology.replica import Replica
+
+
+def seen_on(replica: Replica) -> str | None:
+    """Return the channel on which a program without a handler is seen to be ready, since it does not say so itself.
+
+    `None` for a handler, and for a program that has no channel of its own: that one is ready when it runs.
+    """
+    if replica.handler is not None:
+        return None
+    return replica.inbox or next(iter(replica.subscribe), None)
+
 
 class Standing(Enum):
     STARTING = "starting"

@@ -17,18 +17,20 @@ from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.protocol.limits import MIN_SECRET_BYTES
 from orchestrator.protocol.tokens import SecretKey
 from orchestrator.runtime import supervisor as s
+from orchestrator.runtime.arrivals import Arrivals, Blind, PatienceOver, Seen
 from orchestrator.runtime.asking import Asker
 from orchestrator.runtime.control import Online, Ready, Tally
 from orchestrator.runtime.listening import listen, url_of
 from orchestrator.runtime.lives import HUB_NAME, Heard, Lives, Programs, Seat
-from orchestrator.runtime.readiness import Readiness
+from orchestrator.runtime.readiness import Readiness, Standing
 from orchestrator.runtime.summary import counted, ready_line, summary
 from orchestrator.topology.references import ASKER
 from orchestrator.topology.replica import RestartPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from orchestrator.runtime.arrivals import Arrival
     from orchestrator.runtime.asking import Question
     from orchestrator.runtime.output import Output
     from orchestrator.topology.plan import Plan
@@ -66,7 +68,7 @@ class Answered:
     code: int
 
 
-Facts: TypeAlias = "asyncio.Queue[s.Fact | Heard | Interrupted | Answered]"
+Facts: TypeAlias = "asyncio.Queue[s.Fact | Heard | Arrival | Interrupted | Answered]"
 
 
 def fresh_key() -> SecretKey:
@@ -102,6 +104,7 @@ class _Run:
         self._facts: Facts = asyncio.Queue()
         self._timers: list[asyncio.TimerHandle] = []
         self._readiness = Readiness(replica.peer_id for replica in plan.replicas)
+        self._arrivals = Arrivals(plan, seat, output, self._facts.put_nowait)
         self._settled = asyncio.Event()
         """All replicas are ready at once, or it is known that they will not be."""
         self._announced = False
@@ -131,14 +134,17 @@ class _Run:
                 async with self._tasks:
                     if questions:
                         self._asking = self._tasks.create_task(self._ask(questions))
+                    self._arrivals.start(self._tasks)
                     self._act(self._supervisor.start())
+                    self._expect_external()
                     await self._until_all_stopped()
+                    self._arrivals.stop()
         finally:
             for timer in self._timers:
                 timer.cancel()
-        self._output.say(
-            "info", summary(len(self._plan.replicas), self._supervisor, self._clock() - self._began, self._tally)
-        )
+        took, external = self._clock() - self._began, len(self._arrivals.external)
+        own = len(self._plan.replicas) - external
+        self._output.say("info", summary(own, external, self._supervisor, took, self._tally))
         return self._exit_code()
 
     async def _until_all_stopped(self) -> None:
@@ -147,6 +153,9 @@ class _Run:
             match fact := await self._facts.get():
                 case Heard():
                     self._heard(fact)
+                    continue
+                case Seen() | Blind() | PatienceOver():
+                    self._arrived(fact)
                     continue
                 case Answered():
                     self._outcome = self._unless_cut_off(fact.code)
@@ -157,6 +166,7 @@ class _Run:
                 case _:
                     if isinstance(fact, s.Exited):
                         self._readiness.gone(fact.name)
+                        self._arrivals.forget(fact.name)
                     actions = self._supervisor.handle(fact)
             self._act(actions)
         if self._asking is not None and self._asking.cancel():
@@ -169,7 +179,8 @@ class _Run:
         match heard.message:
             case Ready():
                 more = {"url": self._seat.url} if heard.name == HUB_NAME else {}
-                self._output.tell(source, "info", "ready", pid=heard.pid, seconds=round(heard.after, 2), **more)
+                where: dict[str, object] = {"external": True} if heard.pid is None else {"pid": heard.pid}
+                self._output.tell(source, "info", "ready", **where, seconds=round(heard.after, 2), **more)
                 self._readiness.ready(heard.name)
             case Online(online=online, detail=detail):
                 news = self._readiness.online(heard.name, online)
@@ -185,7 +196,7 @@ class _Run:
         took, total = self._clock() - self._began, len(self._plan.replicas)
         if self._readiness.complete and not self._announced:
             self._announced = True
-            self._output.say("info", ready_line(total, took, self._seat.url))
+            self._output.say("info", ready_line(total, len(self._arrivals.external), took, self._seat.url))
         elif self._readiness.partial and not self._announced and not self._supervisor.stopping:
             self._announced = True
             self._output.say(
@@ -211,6 +222,34 @@ class _Run:
         """An answer that a signal cut off must not pass for a complete one; one that got to its end does."""
         return code if self._signal is None or code == ExitCode.DONE else 128 + self._signal
 
+    # -- who is seen at the hub
+
+    def _expect_external(self) -> None:
+        for name in self._arrivals.external:
+            self._readiness.started(name)
+            if name in self._arrivals.channels:
+                self._arrivals.expect(name)
+            else:  # it can be seen nowhere, so nobody waits for it
+                self._heard(self._lives.seen(name))
+
+    def _arrived(self, arrival: Arrival) -> None:
+        match arrival:
+            case Seen(name):
+                if self._readiness[name] is Standing.STARTING:
+                    self._heard(self._lives.seen(name))
+            case Blind(error):
+                self._output.say("error", f"it cannot be seen any more which programs are at the hub: {error}")
+                for name in self._awaited(self._arrivals.channels):
+                    self._readiness.gone(name, for_good=True)
+                self._note_readiness()
+            case PatienceOver():
+                names = self._awaited(self._arrivals.external)
+                if names and not self._supervisor.stopping:
+                    self._output.say("info", self._arrivals.still_awaited(names))
+
+    def _awaited(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if self._readiness[name] is Standing.STARTING]
+
     # -- actions
 
     def _act(self, actions: Sequence[s.Action]) -> None:
@@ -218,12 +257,14 @@ class _Run:
             match action:
                 case s.Spawn(name):
                     self._readiness.started(name)
+                    self._arrivals.expect(name)
                     self._tasks.create_task(self._lives.live(name))
                 case s.SpawnAfter(name, delay, attempt, because):
                     event = f"{because}: it is started again in {delay:.2g} s"
                     self._output.tell(self._lives.sources[name], "warning", event, attempt=attempt)
                     self._later(delay, s.Due(name))
                 case s.Drain(names, rank):
+                    self._arrivals.stop()
                     grace = HUB_GRACE if HUB_NAME in names else self._grace_left()
                     for name in names:
                         self._lives.drain(name, grace - min(1.0, 0.2 * grace))  # who needs it all still says goodbye
@@ -298,8 +339,10 @@ def _children(plan: Plan) -> list[s.Child]:
     They end the other way round, so that a task under way finds those whom it needs.
     """
     ranks = stop_ranks(plan)
-    hub = [s.Child(HUB_NAME, HUB_RESTART, rank=max(ranks.values()) + 1, essential=True)] if plan.hub.url is None else []
-    ordered = sorted(plan.replicas, key=lambda replica: ranks[replica.agent], reverse=True)
+    last = max(ranks.values(), default=0) + 1
+    hub = [s.Child(HUB_NAME, HUB_RESTART, rank=last, essential=True)] if plan.hub.url is None else []
+    started_here = [replica for replica in plan.replicas if not replica.external]
+    ordered = sorted(started_here, key=lambda replica: ranks[replica.agent], reverse=True)
     return hub + [s.Child(replica.peer_id, replica.restart, rank=ranks[replica.agent]) for replica in ordered]
 
 

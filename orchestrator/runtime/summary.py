@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import listed
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.runtime.supervisor import Supervisor
 
@@ -15,13 +17,23 @@ def counted(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def ready_line(replicas: int, seconds: float, url: str) -> str:
-    return f"{counted(replicas, 'replica')} ready in {seconds:.1f} s · hub {url.replace('127.0.0.1', 'localhost')}"
+def ready_line(replicas: int, external: int, seconds: float, url: str) -> str:
+    """Return the line for when all are ready; `external` of the `replicas` run elsewhere."""
+    whereof = f", {external} of them external" if external else ""
+    ready = f"{counted(replicas, 'replica')} ready in {seconds:.1f} s{whereof}"
+    return f"{ready} · hub {url.replace('127.0.0.1', 'localhost')}"
 
 
-def summary(replicas: int, supervisor: Supervisor, seconds: float, tally: Mapping[str, int]) -> str:
+def awaited_line(names: Sequence[str], url: str, tokens: str) -> str:
+    """Return the line about external replicas that have not come; `tokens` says where theirs come from."""
+    verb = "is" if len(names) == 1 else "are"
+    return f"{listed(names)} {verb} external and still awaited at {url.replace('127.0.0.1', 'localhost')} · {tokens}"
+
+
+def summary(replicas: int, external: int, supervisor: Supervisor, seconds: float, tally: Mapping[str, int]) -> str:
     """Return one line about the whole run: what ran, what was done, what went wrong, how it ended."""
-    parts = [f"ran {counted(replicas, 'replica')} for {seconds:.1f} s"]
+    beside = f", beside {external} external," if external else ""
+    parts = [f"ran {counted(replicas, 'replica')}{beside} for {seconds:.1f} s"]
     parts += [
         f"{count} {what if count != 1 else what.replace('s ', ' ', 1)}"
         for what, count in sorted(tally.items())

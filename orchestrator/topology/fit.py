@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import did_you_mean, listed
-from orchestrator.topology.handlers import HandlerFault, HandlerReport
+from orchestrator.topology.handlers import HandlerFault, HandlerReport, declared_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +41,12 @@ def attribute_of(name: str) -> str:
 class _Fitting:
     def __init__(self, relations: Relations, reports: Mapping[str, HandlerReport | HandlerFault]) -> None:
         self.relations, self.topology, self.origin = relations, relations.topology, relations.topology.origin
-        self.reports = {name: reports.get(agent.handler) for name, agent in relations.agents.items()}
+        self.reports = {
+            name: HandlerReport("", declared_tasks(agent.handles))
+            if agent.handler is None
+            else reports.get(agent.handler)
+            for name, agent in relations.agents.items()
+        }
 
     def misfits(self, section: str, name: str) -> Iterator[Problem]:
         """Yield why a handler cannot be used, or which of its attributes find nothing to stand for."""
@@ -74,8 +79,12 @@ class _Fitting:
             known = f"; those of {name!r} are {listed(map(attribute_of, mine.get(name, ())))}"
             return f"names no {word} of this file{hint or known}"
         if found not in mine.get(name, ()):
-            place = "members" if is_team else "members and watchers"
+            place = "members" if is_team else "watchers"
             return f"is the {word} {found!r}, which does not list {name!r} among its {place}"
+        if not is_team and name not in self.topology.presence[found].watchers:
+            return (
+                f"is the lobby {found!r}, of which {name!r} is a member; to see who is there, list it under 'watchers'"
+            )
         return None
 
     def unused(self, name: str) -> Iterator[Problem]:

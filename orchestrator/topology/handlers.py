@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +53,8 @@ class HandlerFault:
     sentence: str
     frames: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+
+
+def declared_tasks(names: Iterable[str]) -> tuple[HandledTask, ...]:
+    """Return what a program without a handler takes, as far as the topology can say it."""
+    return tuple(HandledTask(name, "task", method="", answer="Any") for name in names)

@@ -1,76 +1,121 @@
-"""A topology file, read: YAML, variables filled in, every value checked, every mistake told at once."""
+"""Topology files, read: YAML, variables filled in, every value checked, every mistake told at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from orchestrator.errors import Problem, TopologyError
+from orchestrator.topology.delivery import check_delivery
+from orchestrator.topology.enabled import without_disabled
+from orchestrator.topology.files import gather, profiled, read
 from orchestrator.topology.guesses import Guesses
 from orchestrator.topology.interpolate import fill
+from orchestrator.topology.kinds import check_kinds
 from orchestrator.topology.model import Origin, Spot, Topology, written
 from orchestrator.topology.references import check_references
 from orchestrator.topology.scopes import lobby_channel, team_channel
 from orchestrator.topology.sentences import findings
-from orchestrator.topology.values import Nothing, Text
-from orchestrator.topology.yaml_nodes import ListNode, MapNode, Mistake, Unreadable, compose, decode
+from orchestrator.topology.values import Nothing, Text, is_loopback
+from orchestrator.topology.yaml_nodes import ListNode, MapNode, Mistake
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence, Set
 
-    from orchestrator.topology.yaml_nodes import Node, ScalarNode, Steps
+    from orchestrator.topology.yaml_nodes import Entry, Node, ScalarNode, Steps
 
 
-def load_topology(path: Path, environ: Mapping[str, str]) -> Topology:
-    """Read a topology file.
+def load_topology(paths: Path | Sequence[Path], environ: Mapping[str, str], profiles: Sequence[str] = ()) -> Topology:
+    """Read a topology file, or several merged from left to right, with `profiles` over them.
 
-    Raises `TopologyError` with every mistake in it, in the order of the file; `environ` fills in its variables.
+    Raises `TopologyError` with every mistake in them, in the order of the files; `environ` fills in their variables.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        sentence = f"the file cannot be read: {(error.strerror or str(error)).lower()}"
-        raise TopologyError([Problem(str(path), 0, 0, "", sentence)]) from None
-    return parse_topology(raw, environ, source=str(path), path=path)
+    files = [paths] if isinstance(paths, Path) else list(paths)
+    return _parse([(str(path), path, read(path, str(path))) for path in files], environ, profiles)
 
 
-def parse_topology(raw: bytes, environ: Mapping[str, str], *, source: str, path: Path) -> Topology:
+def parse_topology(
+    raw: bytes, environ: Mapping[str, str], *, source: str, path: Path, profiles: Sequence[str] = ()
+) -> Topology:
     """Read the bytes of a topology file that lies, or would lie, at `path`, and is called `source` in messages."""
-    try:
-        root, mistakes = compose(decode(raw))
-    except Unreadable as error:
-        place, steps, sentence = error.mistake
-        raise TopologyError([Problem(source, place.line, place.column, written(steps), sentence)]) from None
-    reading = _Reading(environ, mistakes)
-    data = reading.top(root)
-    withheld = frozenset(name for steps, names in reading.variables.items() if steps[0] == "hub" for name in names)
-    origin = Origin(source, path, reading.spots, withheld)
-    problems = [
-        Problem(source, place.line, place.column, written(steps), sentence)
-        for place, steps, sentence in reading.mistakes
-    ]
+    return _parse([(source, path, raw)], environ, profiles)
+
+
+def _parse(files: Sequence[tuple[str, Path, bytes]], environ: Mapping[str, str], profiles: Sequence[str]) -> Topology:
+    gathered = gather(files, environ)
+    source, path, _ = files[0]
+    guesses = Guesses()
+
+    def checked(root: MapNode) -> tuple[Topology | None, list[Problem]]:
+        reading = _Reading(environ, guesses)
+        data = reading.top(root)
+        hub = [names for steps, names in reading.variables.items() if steps[0] in ("hub", "store")]
+        origin = Origin(
+            source=source,
+            path=path,
+            spots=reading.spots,
+            withheld=frozenset(name for names in hub for name in names),
+            texts=gathered.texts,
+            literals=reading.literals,
+        )
+        mistakes = [*gathered.mistakes, *reading.mistakes]
+        problems = [replace(origin.at_place(place, steps, said), code=code) for place, steps, said, code in mistakes]
+        unset = {mistake.steps for mistake in mistakes}
+        topology, found = _validated(data, origin, unset)
+        return topology, problems + found
+
+    topology, problems = checked(profiled(gathered.root, gathered.profiles, profiles))
+    for name, entry in gathered.profiles.items():  # also those that are not asked for: a mistake is not to wait
+        if name not in profiles:
+            problems += _of_profile(entry, checked(profiled(gathered.root, gathered.profiles, [name]))[1])
+    if problems or topology is None:
+        raise TopologyError(_in_order(problems, list(gathered.texts)), texts=gathered.texts)
+    return without_disabled(topology)
+
+
+def _validated(data: dict[str, Any], origin: Origin, unset: Set[Steps]) -> tuple[Topology | None, list[Problem]]:
+    """Return the topology that plain values come to, and everything that is wrong with them."""
+    problems: list[Problem] = []
     topology = None
     try:
         topology = Topology.model_validate(data, context=origin)
     except ValidationError as error:
-        unset = {mistake.steps for mistake in reading.mistakes}
         problems += [
             origin.at_key(steps, sentence) if at_key else origin.at_value(steps, sentence)
             for steps, sentence, at_key in findings(error)
             if steps not in unset  # of a value that could not even be filled in, one thing is said
         ]
     problems += check_references(data, origin)
+    problems += check_kinds(data, origin)
     if topology is not None:
-        problems += [*_check_hub(topology), *_check_rooms(topology)]
-        if next(topology.each_agent(), None) is None:
+        problems += [*_check_hub(topology), *_check_rooms(topology), *check_delivery(topology)]
+        incomplete = any(steps[:1] == ("include",) for steps in unset)
+        if next(topology.each_agent(), None) is None and not incomplete:
             sentence = "the file declares no agent: nothing stands under coordinators, workers or agents"
             problems.append(origin.at_key((), sentence))
-    if problems or topology is None:
-        raise TopologyError(_in_order(problems))
-    return topology
+    return topology, problems
+
+
+def _of_profile(entry: Entry, problems: list[Problem]) -> list[Problem]:
+    """Return the problems that stand within a profile: those of the file around it are said already."""
+    first, last = entry.key, _last_line(entry.value)
+    return [
+        problem
+        for problem in problems
+        if problem.source == first.source and first.line <= problem.line <= max(last, first.line)
+    ]
+
+
+def _last_line(node: Node) -> int:
+    children: list[Node] = []
+    if isinstance(node, MapNode):
+        children = [entry.value for entry in node.entries.values()]
+    elif isinstance(node, ListNode):
+        children = list(node.items)
+    return max([node.place.line, *map(_last_line, children)])
 
 
 @dataclass
@@ -78,17 +123,18 @@ class _Reading:
     """Turns nodes into plain values, and remembers where each stood and what it was filled in from."""
 
     environ: Mapping[str, str]
-    mistakes: list[Mistake]
+    guesses: Guesses
+    mistakes: list[Mistake] = field(default_factory=list)
     spots: dict[Steps, Spot] = field(default_factory=dict)
     variables: dict[Steps, tuple[str, ...]] = field(default_factory=dict)
-    guesses: Guesses = field(default_factory=Guesses)
+    literals: set[Steps] = field(default_factory=set)
+    """Values in which no variable stands."""
 
     def top(self, root: MapNode) -> dict[str, Any]:
-        """Return the file's values; keys that begin with ``x-`` are the author's own, for anchors and other tools."""
         self.spots[()] = Spot(root.place, root.place)
-        entries = {key: entry for key, entry in root.entries.items() if not key.startswith("x-")}
         return {
-            key: self.value(entry.value, (key,), Spot(entry.key, entry.value.place)) for key, entry in entries.items()
+            key: self.value(entry.value, (key,), Spot(entry.key, entry.value.place))
+            for key, entry in root.entries.items()
         }
 
     def value(self, node: Node, steps: Steps, spot: Spot) -> Any:
@@ -97,6 +143,7 @@ class _Reading:
             return {
                 key: self.value(entry.value, (*steps, key), Spot(entry.key, entry.value.place))
                 for key, entry in node.entries.items()
+                if not (key.startswith("x-") and _holds_keys(steps))
             }
         if isinstance(node, ListNode):
             return [
@@ -110,8 +157,15 @@ class _Reading:
         filled = fill(node.text, self.environ, self.guesses)
         if filled.variables:
             self.variables[steps] = filled.variables
+        else:
+            self.literals.add(steps)
         self.mistakes += [Mistake(node.place, steps, sentence) for sentence in filled.wrong]
         return Text(filled.text, node.text) if node.plain or filled.variables else filled.text
+
+
+def _holds_keys(steps: Steps) -> bool:
+    """Tell whether a mapping has keys of the language, among which ``x-`` ones are the author's own, and not names."""
+    return steps[-1] != "environment" and (len(steps) > 1 or steps[0] in ("hub", "defaults"))
 
 
 def _check_hub(topology: Topology) -> list[Problem]:
@@ -122,6 +176,15 @@ def _check_hub(topology: Topology) -> list[Problem]:
         problems.append(origin.at_value(("hub", "url"), sentence))
     if hub.url is not None and "listen" in hub.model_fields_set:
         problems.append(origin.at_key(("hub", "listen"), "only a local hub listens; with a URL, leave this key out"))
+    if not is_loopback(hub.listen.host) and hub.tls is None:
+        sentence = (
+            "beyond this machine a hub needs TLS: add 'tls: {cert: cert.pem, key: key.pem}', or listen on 127.0.0.1"
+        )
+        problems.append(origin.at_value(("hub", "listen"), sentence))
+    if hub.url is not None and hub.tls is not None:
+        problems.append(
+            origin.at_key(("hub", "tls"), "only a local hub has a certificate; with a URL, leave this key out")
+        )
     return problems
 
 
@@ -139,9 +202,10 @@ def _check_rooms(topology: Topology) -> list[Problem]:
     return problems
 
 
-def _in_order(problems: list[Problem]) -> list[Problem]:
-    """Sort problems by place; what an alias makes appear in several places is said once."""
-    unique: dict[tuple[int, int, str], Problem] = {}
-    for problem in sorted(problems):
-        unique.setdefault((problem.line, problem.column, problem.sentence), problem)
+def _in_order(problems: list[Problem], sources: list[str]) -> list[Problem]:
+    """Sort problems by place, in the order of the files; what an alias makes appear in several places is said once."""
+    unique: dict[tuple[str, int, int, str], Problem] = {}
+    rank = {source: number for number, source in enumerate(sources)}
+    for problem in sorted(problems, key=lambda it: (rank.get(it.source, -1), it)):
+        unique.setdefault((problem.source, problem.line, problem.column, problem.sentence), problem)
     return list(unique.values())

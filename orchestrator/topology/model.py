@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
@@ -31,7 +31,11 @@ class Origin:
     path: Path = Path("topology.yaml")
     spots: Mapping[Steps, Spot] = field(default_factory=dict, repr=False)
     withheld: frozenset[str] = frozenset()
-    """Environment variables that the `hub` section was read from: they reach no agent."""
+    """Environment variables that the `hub` and `store` sections were read from: they reach no agent."""
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What was read, by the name of the file."""
+    literals: Set[Steps] = field(default_factory=frozenset, repr=False)
+    """Values that stand in a file as they are, and come from no variable."""
 
     def spot(self, steps: Steps) -> Spot:
         """Return the place of a value, or of the nearest thing around it that stands in the file."""
@@ -41,15 +45,16 @@ class Origin:
         return Spot(Place(0, 0), Place(0, 0))
 
     def at_key(self, steps: Steps, sentence: str) -> Problem:
-        return self._problem(self.spot(steps).key, steps, sentence)
+        return self.at_place(self.spot(steps).key, steps, sentence)
 
     def at_value(self, steps: Steps, sentence: str) -> Problem:
         """Point at a value, or at its key where the value spans lines of its own."""
         spot = self.spot(steps)
-        return self._problem(spot.value if spot.value.line == spot.key.line else spot.key, steps, sentence)
+        beside = (spot.value.source, spot.value.line) == (spot.key.source, spot.key.line)
+        return self.at_place(spot.value if beside else spot.key, steps, sentence)
 
-    def _problem(self, place: Place, steps: Steps, sentence: str) -> Problem:
-        return Problem(self.source, place.line, place.column, written(steps), sentence)
+    def at_place(self, place: Place, steps: Steps, sentence: str) -> Problem:
+        return Problem(place.source or self.source, place.line, place.column, written(steps), sentence)
 
 
 def written(steps: Steps) -> str:
@@ -58,14 +63,26 @@ def written(steps: Steps) -> str:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Deferred, and defaults are constructed: only the whole is ever validated, and a validator for each part by
+    # itself would double the time to start.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class Tls(Section):
+    """The local hub's certificate and its key: PEM files, beside the topology or at an absolute path."""
+
+    cert: v.FilePath
+    key: v.FilePath
 
 
 class Hub(Section):
     url: v.HubUrl = None
     listen: v.Listen = v.Address("127.0.0.1", 0)
+    tls: Tls | None = None
     key: v.HubKey = None
     token_ttl: v.TokenLife = 900.0
+    backplane: v.Backplane = "memory"
+    """What joins several hubs into one; ``memory`` = there is one hub."""
 
 
 class Restart(Section):
@@ -85,8 +102,8 @@ class Reconnect(Section):
 
 
 class Defaults(Section):
-    restart: Restart = Restart()
-    reconnect: Reconnect = Reconnect()
+    restart: Restart = Restart.model_construct()
+    reconnect: Reconnect = Reconnect.model_construct()
 
 
 class Scopes(Section):
@@ -99,9 +116,20 @@ class Scopes(Section):
     send: tuple[v.PeerPattern, ...] = ()
 
 
+class Backoff(Section):
+    """Seconds before a task is tried again, growing from the first to the largest."""
+
+    delay: v.Duration = 1.0
+    max_delay: v.Duration = 60.0
+
+
 class Tasks(Section):
     timeout: v.PositiveDuration = 120.0
     """Seconds that a task may take where its caller says nothing else."""
+    delivery: v.Delivery = "at-most-once"
+    max_attempts: v.Count | None = None
+    """How often an at-least-once task is tried in all; `None` = 5."""
+    backoff: Backoff = Backoff.model_construct()
 
 
 class Agent(Section):
@@ -109,7 +137,14 @@ class Agent(Section):
 
     concurrency_default: ClassVar[int] = 16
 
-    handler: v.HandlerRef
+    handler: v.HandlerRef | None = None
+    command: tuple[v.Argument, ...] | None = None
+    """What to run, word by word, where the agent is no handler of this package; never read by a shell."""
+    external: v.Flag = False
+    """It is run elsewhere: here it gets its place in the topology, and tokens; its handler, if given, is only read."""
+    handles: tuple[v.MessageName, ...] = ()
+    """The tasks that an agent without a handler takes."""
+    enabled: v.Flag = True
     name: v.Label | None = None
     """What people read; `None` = the agent's name."""
     replicas: v.Count | None = None
@@ -123,8 +158,8 @@ class Agent(Section):
     environment: dict[v.VariableName, v.VariableValue] = Field(default={}, repr=False)
     """Added to what the process inherits; kept out of every `repr`, for it may hold secrets."""
     inherit_environment: v.Flag = True
-    tasks: Tasks = Tasks()
-    scopes: Scopes = Scopes()
+    tasks: Tasks = Tasks.model_construct()
+    scopes: Scopes = Scopes.model_construct()
 
 
 class Coordinator(Agent):
@@ -135,9 +170,17 @@ class Worker(Agent):
     concurrency_default: ClassVar[int] = 1
 
 
+class Claims(Section):
+    consistency: v.Consistency | None = None
+    """`None` = strong where a `store` is declared, and else best-effort."""
+    ttl: v.PositiveDuration = 30.0
+    """Seconds that a claim holds without a sign of life of its holder."""
+
+
 class Team(Section):
     members: tuple[v.Name, ...]
     channel: v.Channel | None = None
+    claims: Claims = Claims.model_construct()
 
 
 class Lobby(Section):
@@ -149,7 +192,7 @@ class Lobby(Section):
 class User(Section):
     asks: tuple[v.Name, ...] = ()
     token_ttl: v.TokenLife = 3600.0
-    scopes: Scopes = Scopes()
+    scopes: Scopes = Scopes.model_construct()
 
 
 class Topology(Section):
@@ -157,8 +200,10 @@ class Topology(Section):
 
     version: v.Version
     name: v.Name | None = None
-    hub: Hub = Hub()
-    defaults: Defaults = Defaults()
+    hub: Hub = Hub.model_construct()
+    store: v.StoreUrl | None = None
+    """Where durable tasks and strong claims live; `None` = nowhere."""
+    defaults: Defaults = Defaults.model_construct()
     coordinators: dict[v.Name, Coordinator] = {}
     workers: dict[v.Name, Worker] = {}
     agents: dict[v.Name, Agent] = {}

@@ -12,7 +12,7 @@ from orchestrator.protocol.codes import Action
 from orchestrator.protocol.names import is_minted_peer_id
 from orchestrator.protocol.tokens import Claims, Grants, SecretKey, compact_size
 from orchestrator.topology.fit import Fit, check_fit
-from orchestrator.topology.handlers import HandledTask, HandlerFault, HandlerReport
+from orchestrator.topology.handlers import HandledTask, HandlerFault, HandlerReport, declared_tasks
 from orchestrator.topology.references import ASKER
 from orchestrator.topology.replica import LobbySeat, Pool, ReconnectLimits, Replica, RestartPolicy, Role, TeamSeat
 from orchestrator.topology.scopes import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.errors import Problem
-    from orchestrator.topology.model import Topology
+    from orchestrator.topology.model import Agent, Topology
 
 __all__ = [
     "HubPlan",
@@ -129,7 +129,7 @@ def make_plan(topology: Topology, reports: Mapping[str, HandlerReport | HandlerF
     `reports` holds what each handler declares; `None` leaves the code out of it, and pools then know no tasks.
     Raises `TopologyError` with everything in which file and code do not fit, or that no token could hold.
     """
-    relations = Relations.of(topology)
+    relations = Relations.of(topology, reports)
     fit = Fit() if reports is None else check_fit(relations, reports)
     resolving = _Resolving(topology, relations, {} if reports is None else reports)
     replicas = tuple(
@@ -138,7 +138,7 @@ def make_plan(topology: Topology, reports: Mapping[str, HandlerReport | HandlerF
     users = (*(resolving.user(name) for name in topology.users), resolving.asker())
     problems = sorted([*fit.problems, *resolving.problems])
     if problems:
-        raise TopologyError(problems)
+        raise TopologyError(problems, texts=topology.origin.texts)
     hub, origin = topology.hub, topology.origin
     return Plan(
         name=topology.name or _plain_name(origin.path.stem),
@@ -197,7 +197,7 @@ class _Resolving:
                     ),
                     environment=dict(entry.environment),
                     inbox=inbox_channel(peer) if is_worker else None,
-                    pool=pool_channel(name) if is_worker else None,
+                    pool=pool_channel(name) if is_worker and entry.handler is not None else None,
                     pools=pools,
                     teams=teams,
                     lobbies=lobbies,
@@ -209,6 +209,8 @@ class _Resolving:
                     inherit_environment=entry.inherit_environment,
                     restart=RestartPolicy(**restart.model_dump()),
                     reconnect=ReconnectLimits(**reconnect.model_dump()),
+                    command=entry.command or (),
+                    external=entry.external,
                 )
             )
         return tuple(replicas)
@@ -225,16 +227,18 @@ class _Resolving:
         entry = self.relations.agents[worker]
         return Pool(
             agent=worker,
-            channel=pool_channel(worker),
+            channel=None if entry.handler is None else pool_channel(worker),
             peers=peers_of(worker, entry),
             concurrency=self.concurrency(worker),
             capabilities=entry.capabilities,
-            tasks=self.tasks(entry.handler),
+            tasks=self.tasks(entry),
             timeout=entry.tasks.timeout,
         )
 
-    def tasks(self, handler: str) -> tuple[HandledTask, ...]:
-        report = self.reports.get(handler)
+    def tasks(self, entry: Agent) -> tuple[HandledTask, ...]:
+        if entry.handler is None:
+            return declared_tasks(entry.handles)
+        report = self.reports.get(entry.handler)
         return report.tasks if isinstance(report, HandlerReport) else ()
 
     def teams(self, name: str) -> tuple[TeamSeat, ...]:

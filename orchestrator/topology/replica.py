@@ -20,8 +20,8 @@ class Pool:
     """The replicas of one worker, as a coordinator sees them."""
 
     agent: str
-    channel: str
-    """The presence channel in which its replicas are listed."""
+    channel: str | None
+    """The presence channel in which its replicas are listed; `None` for programs without a handler, which join none."""
     peers: tuple[str, ...]
     """Its replicas; the inbox of a peer is ``tasks/{peer}``."""
     concurrency: int
@@ -80,7 +80,8 @@ class Replica:
     replica: int | None
     """Counts from 1; `None` for an agent that declares no replicas."""
     peer_id: str
-    handler: str
+    handler: str | None
+    """`None` for a program that is no handler of this package."""
     role: Role
     name: str
     """What people read."""
@@ -108,6 +109,10 @@ class Replica:
     inherit_environment: bool = True
     restart: RestartPolicy = RestartPolicy()
     reconnect: ReconnectLimits = ReconnectLimits()
+    command: tuple[str, ...] = ()
+    """What is run instead of a handler, word by word."""
+    external: bool = False
+    """It is run by somebody else."""
 
     def claims(self, *, exp: int, instance: str) -> Claims:
         """Return its token's claims; `exp` in Unix seconds, `instance` fresh for each start of its process."""

@@ -30,6 +30,8 @@ _KIND: Final = {
     "bool_type": "true or false",
 }
 _MEANS_MORE_UNQUOTED: Final = re.compile(r"-?[0-9.]+|true|false|null|~")
+ABOUT_FILES: Final = ("include", "profiles")
+"""Keys at the top of a file that say what it is merged with; none of them is left when it is validated."""
 _KEY_OF_MAPPING: Final = "[key]"
 
 
@@ -106,7 +108,8 @@ def keys_at(steps: Steps) -> Iterable[str]:
             kind = _section(fields[step].annotation) if isinstance(step, str) and step in fields else None
         elif get_origin(kind) is dict:
             kind = _section(get_args(kind)[1])
-    return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+    keys = tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+    return keys if steps else (*keys, *ABOUT_FILES)
 
 
 def _section(annotation: Any) -> Any:

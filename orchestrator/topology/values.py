@@ -60,6 +60,7 @@ _DURATION: Final = re.compile(r"((?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,9})?)(ms|s|m
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _IDENTIFIER: Final = r"[^\W\d]\w*"
 _HANDLER: Final = re.compile(rf"{_IDENTIFIER}(\.{_IDENTIFIER})*(:{_IDENTIFIER})?")
+_MESSAGE: Final = re.compile(r"[^\W\d_]\w{0,127}")
 _VARIABLE: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _CAPABILITY: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
@@ -156,6 +157,62 @@ def read_handler(value: Any) -> str:
     return text
 
 
+def read_argument(value: Any) -> str:
+    if not isinstance(value, str):
+        raise wanted("one word of a command")
+    if "\x00" in value:
+        raise refused("a word of a command cannot hold a NUL character")
+    return str.__str__(value)
+
+
+def read_message_name(value: Any) -> str:
+    text = _of_kind(value, "the name of a task, which is that of its class")
+    if not _MESSAGE.fullmatch(text):
+        raise refused("a task is named like its class: letters, digits and '_', beginning with a letter")
+    return text
+
+
+def read_file_path(value: Any) -> str:
+    text = _of_kind(value, "the path of a file")
+    if not text or "\x00" in text:
+        raise wanted("the path of a file")
+    return text
+
+
+def read_delivery(value: Any) -> str:
+    if value not in ("at-most-once", "at-least-once"):
+        raise wanted("'at-most-once' or 'at-least-once'")
+    return str.__str__(value)
+
+
+def read_consistency(value: Any) -> str:
+    if value not in ("strong", "best-effort"):
+        raise wanted("'strong' or 'best-effort'")
+    return str.__str__(value)
+
+
+def read_backplane(value: Any) -> str:
+    return _engine(value, "memory", ("nats", "redis", "rediss"))
+
+
+def read_store(value: Any) -> str:
+    if value == "memory":  # the colon of 'memory:' wants quotes in YAML
+        return "memory:"
+    return _engine(value, "memory:", ("sqlite", "nats", "redis", "rediss"))
+
+
+def _engine(value: Any, local: str, schemes: tuple[str, ...]) -> str:
+    """Return the address of an engine, which may hold a password: no message repeats it."""
+    known = ", ".join([repr(local), *(f"{scheme}://…" for scheme in schemes)])
+    text = _of_kind(value, f"one of {known}")
+    if text == local:
+        return text
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in schemes or not rest.strip("/") or not text.isprintable() or " " in text:
+        raise refused(f"this is none of {known}") if "@" in text else wanted(f"one of {known}")
+    return text
+
+
 def read_channel(value: Any) -> str:
     text = _of_kind(value, "the name of a channel")
     if "*" in text or "\\" in text:
@@ -233,10 +290,11 @@ def read_listen(value: Any) -> Address:
     found = _ADDRESS.fullmatch(text)
     if not found or int(found[2]) > 65_535:
         raise wanted("an address such as 127.0.0.1:7700; port 0 is any free one")
-    host = found[1].strip("[]")
-    if host not in _LOOPBACK:
-        raise refused(f"the local hub has no TLS, so it listens on loopback only: 127.0.0.1:{found[2]}")
-    return Address(host, int(found[2]))
+    return Address(found[1].strip("[]"), int(found[2]))
+
+
+def is_loopback(host: str) -> bool:
+    return host in _LOOPBACK
 
 
 def read_hub_url(value: Any) -> str | None:
@@ -301,6 +359,13 @@ Flag: TypeAlias = Annotated[bool, PlainValidator(read_boolean)]
 Duration: TypeAlias = Annotated[float, PlainValidator(read_duration)]
 PositiveDuration: TypeAlias = Annotated[float, PlainValidator(read_positive_duration)]
 TokenLife: TypeAlias = Annotated[float, PlainValidator(read_token_ttl)]
+Argument: TypeAlias = Annotated[str, PlainValidator(read_argument)]
+MessageName: TypeAlias = Annotated[str, PlainValidator(read_message_name)]
+FilePath: TypeAlias = Annotated[str, PlainValidator(read_file_path)]
+Delivery: TypeAlias = Annotated[Literal["at-most-once", "at-least-once"], PlainValidator(read_delivery)]
+Consistency: TypeAlias = Annotated[Literal["strong", "best-effort"], PlainValidator(read_consistency)]
+Backplane: TypeAlias = Annotated[str, PlainValidator(read_backplane)]
+StoreUrl: TypeAlias = Annotated[str, PlainValidator(read_store)]
 HandlerRef: TypeAlias = Annotated[str, PlainValidator(read_handler)]
 Channel: TypeAlias = Annotated[str, PlainValidator(read_channel)]
 ChannelPattern: TypeAlias = Annotated[str, PlainValidator(read_pattern)]

@@ -31,10 +31,12 @@ Steps: TypeAlias = tuple[str | int, ...]
 
 
 class Place(NamedTuple):
-    """Where something stands; both count from 1."""
+    """Where something stands; line and column count from 1."""
 
     line: int
     column: int
+    source: str = ""
+    """The file, as the user named it; empty for the one file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Mistake(NamedTuple):
     place: Place
     steps: Steps
     sentence: str
+    code: str = ""
 
 
 class Unreadable(Exception):
@@ -114,20 +117,22 @@ def _end_of(text: str) -> Place:
     return Place(len(lines), len(lines[-1]) + 1)
 
 
-def compose(text: str) -> tuple[MapNode, list[Mistake]]:
+def compose(text: str, source: str = "") -> tuple[MapNode, list[Mistake]]:
     """Return the tree of the one mapping that `text` holds, with every mistake that did not prevent reading on.
+
+    `source` is what places in it say of where they are.
 
     Raises `Unreadable` for anything else: broken syntax, another kind of document, more than the limits allow.
     """
     if directive := _DIRECTIVE.search(text):
         sentence = "a line that begins with '%' is a YAML directive, and a topology file has none"
-        raise Unreadable(Mistake(_end_of(text[: directive.start()]), (), sentence))
-    composer = _Composer(yaml.parse(text, Loader=_LOADER))
+        raise Unreadable(Mistake(_end_of(text[: directive.start()])._replace(source=source), (), sentence))
+    composer = _Composer(yaml.parse(text, Loader=_LOADER), source)
     try:
         root = composer.document()
     except yaml.MarkedYAMLError as error:
         place, sentence = explain(error, text)
-        raise Unreadable(Mistake(Place(*place), composer.steps, sentence)) from None
+        raise Unreadable(Mistake(Place(*place, source), composer.steps, sentence)) from None
     return root, composer.mistakes
 
 
@@ -137,6 +142,7 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 @dataclass
 class _Composer:
     events: Iterator[Any]
+    source: str = ""
     mistakes: list[Mistake] = field(default_factory=list)
     steps: Steps = ()
     anchors: dict[str, Node | None] = field(default_factory=dict)
@@ -149,7 +155,9 @@ class _Composer:
         next(self.events)  # the start of the stream
         start = next(self.events)
         if isinstance(start, ev.StreamEndEvent):
-            raise Unreadable(Mistake(Place(1, 1), (), "the file is empty; the smallest topology begins 'version: 1'"))
+            raise Unreadable(
+                Mistake(Place(1, 1, self.source), (), "the file is empty; the smallest topology begins 'version: 1'")
+            )
         first = next(self.events)
         root = self.node(first)
         if not isinstance(root, MapNode):
@@ -161,17 +169,20 @@ class _Composer:
         next(self.events)  # the end of the document
         more = next(self.events)
         if not isinstance(more, ev.StreamEndEvent):
-            self.wrong(_place(more), "a second document begins here, and a file holds one topology")
+            self.wrong(self.place(more), "a second document begins here, and a file holds one topology")
         return root
 
-    def wrong(self, place: Place, sentence: str) -> None:
-        self.mistakes.append(Mistake(place, self.steps, sentence))
+    def place(self, event: Any) -> Place:
+        return Place(event.start_mark.line + 1, event.start_mark.column + 1, self.source)
+
+    def wrong(self, place: Place, sentence: str, code: str = "") -> None:
+        self.mistakes.append(Mistake(place, self.steps, sentence, code))
 
     def stop(self, place: Place, sentence: str) -> Unreadable:
         return Unreadable(Mistake(place, self.steps, sentence))
 
     def node(self, event: Any, depth: int = 1) -> Node:
-        place = _place(event)
+        place = self.place(event)
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise self.stop(place, f"the file holds more than {MAX_NODES} values")
@@ -200,7 +211,7 @@ class _Composer:
         """Return `text`, or nothing in place of a secret: wherever it stands, no message shall repeat it."""
         if "sk_secret_" not in text:
             return text
-        self.wrong(place, "a secret stands here in clear text; take it from a variable, such as ${HUB_KEY}")
+        self.wrong(place, "a secret stands here in clear text; take it from a variable, such as ${HUB_KEY}", "ORC108")
         return ""
 
     def alias(self, name: str, place: Place, depth: int) -> Node:
@@ -267,10 +278,6 @@ class _Composer:
         if len(maps) < len(sources):
             self.wrong(value.place, "'<<' takes an alias of a mapping, or a list of them")
         return maps
-
-
-def _place(event: Any) -> Place:
-    return Place(event.start_mark.line + 1, event.start_mark.column + 1)
 
 
 def _words(place: Place) -> str:

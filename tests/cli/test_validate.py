@@ -66,7 +66,7 @@ boss  coordinator  sums:Boss
   subscribe     teams/club/state
   observe       pools/adder
   publish       tasks/adder.*  teams/club/state
-  send to       adder.*  reader/*  cli/*
+  send to       adder.*  reader/*
   dispatches    Add → adder
 
 adder  worker  sums:Adder
@@ -77,7 +77,6 @@ adder  worker  sums:Adder
 
 idle  agent  sums:Idle
   replicas      1 process  idle
-  send to       cli/*
 
 reader  user
   peer id       reader/{sub}  tokens live 1h
@@ -86,7 +85,7 @@ reader  user
 
 cli  built-in user, for --ask
   peer id       cli/{sub}  tokens live 1h
-  send to       boss  adder.*  idle
+  send to       adder.*
 """
 
 
@@ -112,9 +111,26 @@ def test_a_valid_file_is_summed_up_and_a_warning_does_not_fail_it(
     assert main(["validate", str(file)]) == ExitCode.DONE
     printed = capsys.readouterr()
     assert printed.out == f"{file}: ok: 3 agents, 4 replicas, 1 team, 1 lobby, 1 kind of user\n"
-    assert printed.err == (
-        f"warning: {file}:15:19: users.reader.asks[0]: 'boss' handles no task, so it cannot answer 'reader'\n"
-    )
+    assert printed.err.splitlines() == [
+        f"{file}:15:19: warning: users.reader.asks[0]: 'boss' handles no task, so it cannot answer 'reader'",
+        "   15 |   reader: {asks: [boss, adder]}",
+        "      |                   ^",
+    ]
+
+
+def test_with_strict_a_warning_fails_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(file), "--strict"]) == ExitCode.INVALID
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith("^\n\n1 warning, and --strict takes none\n")
+
+
+def test_with_strict_a_file_without_warnings_is_as_valid_as_before(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(TOPOLOGY.replace("asks: [boss, adder]", "asks: [adder]"))
+    assert main(["validate", str(file), "--strict"]) == ExitCode.DONE
+    assert capsys.readouterr().err == ""
 
 
 def test_three_mistakes_give_three_lines_and_exit_code_3(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,13 +139,74 @@ def test_three_mistakes_give_three_lines_and_exit_code_3(file: Path, capsys: pyt
     assert main(["validate", str(file)]) == ExitCode.INVALID
     printed = capsys.readouterr()
     assert printed.out == ""
-    lines = printed.err.splitlines()
+    lines = [line for line in printed.err.splitlines() if line.startswith(str(file))]
     assert lines[:3] == [
         f"{file}:5:42: coordinators.boss.workers[0]: no worker called 'adder' is declared (did you mean 'addr'?)",
         f"{file}:7:43: workers.addr.replicas: expected a whole number of at least 1, found 'two'",
         f"{file}:7:48: workers.addr.concurency: unknown key 'concurency' (did you mean 'concurrency'?)",
     ]
     assert [line.split(": ")[1] for line in lines[3:]] == ["presence.lobby.members[0]", "users.reader.asks[1]"]
+    assert printed.err.endswith("\n\n5 mistakes\n")
+
+
+def test_each_mistake_is_shown_in_its_line_with_a_caret_under_it(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(TOPOLOGY.replace("members: [boss]", "members: [bos]"))
+    assert main(["validate", str(file)]) == ExitCode.INVALID
+    assert capsys.readouterr().err.splitlines() == [
+        f"{file}:11:20: teams.club.members[0]: no agent called 'bos' is declared (did you mean 'boss'?)",
+        "   11 |   club: {members: [bos]}",
+        "      |                    ^",
+    ]
+
+
+def test_a_mistake_in_the_syntax_is_shown_in_its_line_too(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(TOPOLOGY.replace("members: [boss]}", "members: [boss}"))
+    assert main(["validate", str(file)]) == ExitCode.INVALID
+    assert "\n   11 |   club: {members: [boss}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--json"], ["--format", "json"]])
+def test_mistakes_as_json_are_all_that_stands_on_standard_output(
+    file: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(TOPOLOGY.replace("members: [boss]", "members: [bos]"))
+    assert main(["validate", str(file), *option]) == ExitCode.INVALID
+    printed = capsys.readouterr()
+    [mistake] = json.loads(printed.out)
+    assert (mistake["source"], mistake["line"], mistake["column"]) == (str(file), 11, 20)
+    assert mistake["severity"] == "error"
+    assert printed.err == ""
+
+
+def test_warnings_as_json_leave_a_file_valid(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(file), "--json"]) == ExitCode.DONE
+    printed = capsys.readouterr()
+    assert [warning["severity"] for warning in json.loads(printed.out)] == ["warning"]
+    assert printed.err == ""
+
+
+def test_annotations_stand_on_standard_output(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(file), "--format", "github"]) == ExitCode.DONE
+    warning, summary = capsys.readouterr().out.splitlines()
+    assert warning.startswith(
+        f"::warning file={file},line=15,col=19,title=users.reader.asks[0]::users.reader.asks[0]: "
+    )
+    assert summary.startswith(f"{file}: ok: ")
+
+
+def test_64_the_line_of_a_mistake_is_shown_without_the_secrets_in_it(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hazard 64: a secret in clear text in the file is repeated by no form of a complaint."""
+    file.write_text(TOPOLOGY.replace('{TOKEN: "${TOKEN:-sesame}"}', "{API_KEY: canary}, wrkers: []"))
+    for form in ("text", "json", "github"):
+        assert main(["validate", str(file), "--format", form]) == ExitCode.INVALID
+        printed = capsys.readouterr()
+        assert "canary" not in printed.out + printed.err
+        if form == "text":
+            assert "{API_KEY: ***}, wrkers: []" in printed.err
 
 
 def test_mistakes_of_the_code_are_told_at_their_places_in_the_file(
@@ -137,7 +214,8 @@ def test_mistakes_of_the_code_are_told_at_their_places_in_the_file(
 ) -> None:
     file.write_text(TOPOLOGY.replace("sums:Adder", "sums:Addr").replace("club:", "club-2:"))
     assert main(["validate", str(file)]) == ExitCode.INVALID
-    assert capsys.readouterr().err.splitlines() == [
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(file))]
+    assert lines == [
         (
             f"{file}:5:19: coordinators.boss.handler: the attribute 'club' of sums:Boss names no team of this file"
             " (did you mean 'club_2'?)"
@@ -149,8 +227,10 @@ def test_mistakes_of_the_code_are_told_at_their_places_in_the_file(
 def test_an_import_that_raises_is_shown_where_the_user_wrote_it(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.with_name("sums.py").write_text("print('loading')\nraise ValueError('no model')\n")
     assert main(["validate", str(file)]) == ExitCode.INVALID
-    assert capsys.readouterr().err.splitlines()[:6] == [
+    assert capsys.readouterr().err.splitlines()[:8] == [
         f"{file}:5:19: coordinators.boss.handler: importing it raised ValueError: no model",
+        '    5 |   boss: {handler: "sums:Boss", workers: [adder], environment: {TOKEN: "${TOKEN:-***}"}}',
+        "      |                   ^",
         f'    File "{file.with_name("sums.py")}", line 2, in <module>',
         "      raise ValueError('no model')",
         "    ValueError: no model",

@@ -306,6 +306,7 @@ def test_a_question_in_words_is_for_an_agent_that_can_tell_which_task_it_is() ->
     plan = planned()
     report = HandlerReport("app:Helper", (HandledTask("Work", "task", "work", "int"),))
     [helper] = {replica.handler for replica in plan.replicas if replica.agent == "helper"}
+    assert helper is not None
     with pytest.raises(TakesNoQuestions) as refused:
         questions(plan, [("helper", "a")], {helper: report})
     assert str(refused.value) == (

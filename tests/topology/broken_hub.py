@@ -83,17 +83,17 @@ FILES: Final = (
     Broken(
         "a key in clear text",
         "version: 1\nhub:\n  key: sk_id_a:sk_secret_b\nworkers:\n  w: {handler: app:W}\n",
-        "3:8: hub.key: a secret stands here in clear text; take it from a variable, such as ${HUB_KEY}",
+        "3:8: hub.key: a secret stands here in clear text; take it from a variable, such as ${HUB_KEY} [ORC108]",
     ),
     Broken(
         "a key in clear text, as a default",
         "version: 1\nhub:\n  key: ${KEY:-sk_id_a:sk_secret_b}\nworkers:\n  w: {handler: app:W}\n",
-        "3:8: hub.key: a secret stands here in clear text; take it from a variable, such as ${HUB_KEY}",
+        "3:8: hub.key: a secret stands here in clear text; take it from a variable, such as ${HUB_KEY} [ORC108]",
     ),
     Broken(
         "a key in clear text among the author's own keys",
         "version: 1\nx-keys: [sk_id_a:sk_secret_b]\nworkers:\n  w: {handler: app:W}\n",
-        "2:10: x-keys[0]: a secret stands here in clear text; take it from a variable, such as ${HUB_KEY}",
+        "2:10: x-keys[0]: a secret stands here in clear text; take it from a variable, such as ${HUB_KEY} [ORC108]",
     ),
     Broken(
         "a key that is none",
@@ -113,7 +113,7 @@ FILES: Final = (
     Broken(
         "an address beyond loopback",
         "version: 1\nhub: {listen: '0.0.0.0:7700'}\nworkers:\n  w: {handler: app:W}\n",
-        "2:15: hub.listen: the local hub has no TLS, so it listens on loopback only: 127.0.0.1:7700",
+        "2:15: hub.listen: beyond this machine a hub needs TLS: add 'tls: {cert: cert.pem, key: key.pem}', or listen on 127.0.0.1",
     ),
     Broken(
         "a port that is none",

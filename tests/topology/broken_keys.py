@@ -70,12 +70,7 @@ FILES: Final = (
     Broken(
         "a key like no other",
         "version: 1\nzebra: 3\nworkers:\n  w: {handler: app:W}\n",
-        "2:1: zebra: unknown key 'zebra'; the keys here are 'version', 'name', 'hub', 'defaults', 'coordinators', 'workers', 'agents', 'teams', 'presence' and 'users'",
-    ),
-    Broken(
-        "a section that later versions have",
-        "version: 1\nstore: 'memory:'\nworkers:\n  w: {handler: app:W}\n",
-        "2:1: store: unknown key 'store'; the keys here are 'version', 'name', 'hub', 'defaults', 'coordinators', 'workers', 'agents', 'teams', 'presence' and 'users'",
+        "2:1: zebra: unknown key 'zebra'; the keys here are 'version', 'name', 'hub', 'store', 'defaults', 'coordinators', 'workers', 'agents', 'teams', 'presence', 'users', 'include' and 'profiles'",
     ),
     Broken(
         "an empty section",
@@ -100,7 +95,7 @@ FILES: Final = (
     Broken(
         "no handler",
         "version: 1\nworkers:\n  w: {replicas: 2}\n",
-        "3:3: workers.w: the key 'handler' is missing",
+        "3:3: workers.w: the key 'handler' is missing; without one, 'command' or 'external: true' stands here",
     ),
     Broken(
         "a misspelt required key",
@@ -115,11 +110,11 @@ FILES: Final = (
     Broken(
         "a key of another section",
         "version: 1\nworkers:\n  w:\n    handler: app:W\n    workers: [x]\n",
-        "5:5: workers.w.workers: unknown key 'workers'; the keys here are 'handler', 'name', 'replicas', 'concurrency', 'capabilities', 'restart', 'reconnect', 'environment', 'inherit_environment', 'tasks' and 'scopes'",
+        "5:5: workers.w.workers: unknown key 'workers'; the keys here are 'handler', 'command', 'external', 'handles', 'enabled', 'name', 'replicas', 'concurrency', 'capabilities', 'restart', 'reconnect', 'environment', 'inherit_environment', 'tasks' and 'scopes'",
     ),
     Broken(
-        "a delivery that is not there yet",
-        "version: 1\nworkers:\n  w: {handler: app:W, tasks: {delivery: at-least-once}}\n",
-        "3:31: workers.w.tasks.delivery: unknown key 'delivery'; the keys here are 'timeout'",
+        "a profile without its plural",
+        "version: 1\nworkers:\n  w: {handler: app:W}\nprofile: {dev: {}}\n",
+        "4:1: profile: unknown key 'profile' (did you mean 'profiles'?)",
     ),
 )

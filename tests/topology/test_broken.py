@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.topology import broken_hub, broken_keys, broken_references, broken_values, broken_yaml
+from tests.topology import broken_hub, broken_keys, broken_kinds, broken_references, broken_values, broken_yaml
 from tests.topology.files import Broken, complaints
 
 ALL = (
@@ -13,6 +13,7 @@ ALL = (
     *broken_references.FILES,
     *broken_yaml.FILES,
     *broken_hub.FILES,
+    *broken_kinds.FILES,
 )
 
 

@@ -58,19 +58,31 @@ def test_a_team_attribute_of_an_agent_outside_the_team_is_an_error() -> None:
     ]
 
 
-def test_a_lobby_attribute_needs_a_seat_in_that_lobby() -> None:
-    assert told(with_relations(REVIEWER, Relation("lobby", "presence"))) == []
+def test_a_lobby_attribute_needs_a_place_among_its_watchers() -> None:
+    watched = with_relations(REVIEWER, Relation("lobby", "presence"))
+    assert told(watched, text=DESK.replace("watchers: [concierge]", "watchers: [concierge, reviewer]")) == []
+    assert told(watched, text=DESK.replace("members: [lead, reviewer, ", "members: [lead, ")) == [
+        (
+            "6:23: workers.reviewer.handler: the attribute 'lobby' of agents.code_desk:Reviewer is the lobby 'lobby',"
+            " which does not list 'reviewer' among its watchers"
+        )
+    ]
+
+
+def test_a_lobby_attribute_of_a_mere_member_is_an_error() -> None:
+    assert told(with_relations(REVIEWER, Relation("lobby", "presence"))) == [
+        (
+            "6:23: workers.reviewer.handler: the attribute 'lobby' of agents.code_desk:Reviewer is the lobby 'lobby',"
+            " of which 'reviewer' is a member; to see who is there, list it under 'watchers'"
+        )
+    ]
+
+
+def test_a_lobby_attribute_that_names_no_lobby_is_an_error() -> None:
     assert told(with_relations(REVIEWER, Relation("lobbi", "presence"))) == [
         (
             "6:23: workers.reviewer.handler: the attribute 'lobbi' of agents.code_desk:Reviewer names no lobby of this file"
             " (did you mean 'lobby'?)"
-        )
-    ]
-    text = DESK.replace("members: [lead, reviewer, ", "members: [lead, ")
-    assert told(with_relations(REVIEWER, Relation("lobby", "presence")), text=text) == [
-        (
-            "6:23: workers.reviewer.handler: the attribute 'lobby' of agents.code_desk:Reviewer is the lobby 'lobby',"
-            " which does not list 'reviewer' among its members and watchers"
         )
     ]
 

@@ -115,7 +115,7 @@ def test_more_than_a_token_holds_is_told_where_it_is_asked_for() -> None:
         make_plan(read(text), None)
     assert str(caught.value) == (
         "topology.yaml:3:3: coordinators.boss: this asks for more than a token can say: "
-        "it needs 101 patterns for 'observe', and a token holds 100"
+        "it needs 101 patterns for 'observe', with each one left out that others cover exactly, and a token holds 100"
     )
 
 

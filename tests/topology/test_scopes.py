@@ -9,7 +9,7 @@ import pytest
 from orchestrator.protocol.codes import ALL_ACTIONS, Action
 from orchestrator.protocol.tokens import Grants, allows
 from orchestrator.topology.plan import make_plan
-from tests.topology.files import DESK, SMALLEST, read
+from tests.topology.files import DESK, DESK_REPORTS, SMALLEST, read
 
 if TYPE_CHECKING:
     from orchestrator.topology.plan import Plan, Replica, UserPlan
@@ -26,7 +26,6 @@ def grants_of(plan: Plan, peer_id: str) -> Grants:
 REVIEWER = {
     number: Grants(
         subscribe=(f"tasks/reviewer.{number}", "pools/reviewer", "lobbies/lobby"),
-        presence=("lobbies/lobby",),
         send=("lead", "cli/*"),
     )
     for number in (1, 2, 3)
@@ -34,28 +33,27 @@ REVIEWER = {
 CHECKER = Grants(
     subscribe=("teams/desk/state", "lobbies/lobby"),
     publish=("teams/desk/state",),
-    presence=("teams/desk/state", "lobbies/lobby"),
-    send=("lead", "checker.*", "cli/*"),
+    presence=("teams/desk/state",),
+    send=("cli/*",),
 )
 EXACT = {
     "lead": Grants(
         subscribe=("teams/desk/state", "lobbies/lobby"),
         observe=("pools/reviewer", "pools/narrator"),
         publish=("tasks/reviewer.*", "tasks/narrator", "teams/desk/state"),
-        presence=("pools/reviewer", "pools/narrator", "teams/desk/state", "lobbies/lobby"),
-        send=("reviewer.*", "narrator", "checker.*", "cli/*"),
+        presence=("teams/desk/state",),
+        send=("reviewer.*", "narrator", "cli/*"),
     ),
     "reviewer.1": REVIEWER[1],
     "reviewer.2": REVIEWER[2],
     "reviewer.3": REVIEWER[3],
     "narrator": Grants(
         subscribe=("tasks/narrator", "pools/narrator", "lobbies/lobby"),
-        presence=("lobbies/lobby",),
         send=("lead", "cli/*"),
     ),
     "checker.1": CHECKER,
     "checker.2": CHECKER,
-    "concierge": Grants(observe=("lobbies/lobby",), presence=("lobbies/lobby",), send=("cli/*",)),
+    "concierge": Grants(observe=("lobbies/lobby",), send=("cli/*",)),
 }
 
 
@@ -72,7 +70,7 @@ def test_flat_claims_hold_all_that_the_grants_hold() -> None:
         assert set(holder.channels) == {*grants.subscribe, *grants.observe, *grants.publish}
         assert (Action.PUBLISH in holder.permissions) == bool(grants.publish)
         assert (Action.SEND in holder.permissions) == bool(grants.send)
-        assert (Action.PRESENCE in holder.permissions) == bool(grants.presence)
+        assert (Action.PRESENCE in holder.permissions) == bool(grants.presence or grants.observe)
         assert (Action.SUBSCRIBE in holder.permissions) == bool(grants.subscribe or grants.observe)
     assert plan.replicas[0].permissions == ALL_ACTIONS
 
@@ -84,6 +82,9 @@ def test_nobody_may_do_anything_outside_its_own_relations() -> None:
     assert not allows(reviewer.publish, "tasks/reviewer.1")
     assert not allows(reviewer.send, "reviewer.2")
     assert not allows(reviewer.presence, "pools/reviewer")
+    assert not allows(reviewer.presence, "lobbies/lobby")
+    assert not allows(grants_of(plan, "checker.1").send, "checker.2")
+    assert not allows(grants_of(plan, "checker.1").send, "lead")
     assert not allows(concierge.subscribe, "lobbies/lobby")
     assert not allows(grants_of(plan, "lead").publish, "tasks/checker.1")
     assert not any("**" in pattern for replica in plan.replicas for pattern in replica.channels)
@@ -109,19 +110,45 @@ def test_users_and_the_agents_that_they_ask_may_write_to_each_other() -> None:
     assert reader.metadata == {"asks": {"boss": ["boss"]}}
 
 
+def test_agents_that_take_no_task_and_the_asker_have_nothing_to_say_to_each_other() -> None:
+    plan = make_plan(read(DESK), DESK_REPORTS)
+    assert plan.user("cli").grants == Grants(send=("lead", "reviewer.*", "narrator"))
+    assert grants_of(plan, "lead").send == ("reviewer.*", "narrator", "cli/*")
+    assert grants_of(plan, "checker.1").send == ()
+    assert grants_of(plan, "concierge").send == ()
+
+
+def test_an_agent_without_a_handler_takes_what_it_lists_and_nothing_else() -> None:
+    plan = planned(
+        "version: 1\nagents:\n  loud: {command: [loud], handles: [Shout]}\n  bell: {external: true}\n"
+        "users:\n  reader: {asks: [bell]}\n"
+    )
+    assert plan.user("cli").grants == Grants(send=("loud",))
+    assert grants_of(plan, "loud").send == ("cli/*",)
+    assert grants_of(plan, "bell").send == ("reader/*",)
+
+
 def test_a_user_observes_the_lobbies_that_it_watches() -> None:
     plan = planned(f"{SMALLEST}users:\n  reader: {{}}\npresence:\n  l: {{members: [boss], watchers: [reader]}}\n")
     reader = plan.user("reader")
-    assert reader.grants == Grants(observe=("lobbies/l",), presence=("lobbies/l",))
+    assert reader.grants == Grants(observe=("lobbies/l",))
     assert reader.observe == ("lobbies/l",)
     assert reader.permissions == {Action.SUBSCRIBE, Action.PRESENCE}
     assert [(seat.member, seat.watcher) for seat in reader.lobbies] == [(False, True)]
 
 
-def test_who_is_listed_in_a_lobby_and_watches_it_is_listed() -> None:
+def test_who_is_listed_in_a_lobby_and_watches_it_is_listed_and_sees_the_others() -> None:
     plan = planned(f"{SMALLEST}presence:\n  l: {{members: [boss], watchers: [boss]}}\n")
     boss = plan.replicas[0]
     assert (boss.subscribe, boss.observe) == (("lobbies/l",), ("pools/helper",))
+    assert boss.grants.presence == ("lobbies/l",)
+
+
+def test_who_is_listed_in_a_lobby_and_does_not_watch_it_sees_nobody() -> None:
+    plan = planned("version: 1\nagents:\n  a: {handler: a:A}\npresence:\n  l: {members: [a]}\n")
+    listed = plan.replicas[0]
+    assert listed.grants == Grants(subscribe=("lobbies/l",), send=("cli/*",))
+    assert Action.PRESENCE not in listed.permissions
 
 
 def test_a_coordinator_can_be_the_worker_of_another() -> None:
@@ -136,7 +163,6 @@ def test_a_coordinator_can_be_the_worker_of_another() -> None:
         subscribe=("tasks/middle.1", "pools/middle"),
         observe=("pools/w",),
         publish=("tasks/w",),
-        presence=("pools/w",),
         send=("top", "w", "cli/*"),
     )
 
@@ -152,7 +178,7 @@ def test_hand_written_scopes_are_added_and_nothing_waits_for_them() -> None:
     assert worker.subscribe == ("tasks/w", "pools/w")
 
 
-def test_the_asker_may_ask_everybody_however_many_there_are() -> None:
+def test_the_asker_may_ask_everybody_who_may_take_tasks_however_many_there_are() -> None:
     assert planned(SMALLEST).user("cli").grants == Grants(send=("boss", "helper.*"))
     many = "".join(f"  w{number}: {{handler: a:W, replicas: 9}}\n" for number in range(200))
     asker = planned(f"version: 1\nworkers:\n{many}").user("cli")

@@ -1,0 +1,183 @@
+"""Several files as one: what each includes comes under it, what stands later goes over it, and a profile over all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.errors import Problem, TopologyError, did_you_mean, listed
+from orchestrator.topology.guesses import Guesses
+from orchestrator.topology.interpolate import fill
+from orchestrator.topology.model import written
+from orchestrator.topology.yaml_nodes import (
+    MAX_NODES,
+    Entry,
+    ListNode,
+    MapNode,
+    Mistake,
+    ScalarNode,
+    Unreadable,
+    compose,
+    decode,
+    described,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.topology.yaml_nodes import Node
+
+MAX_FILES: Final = 100
+"""Files that one topology may come from, counting each time that one is included."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The tree that several files come to, and what was noticed on the way."""
+
+    root: MapNode
+    profiles: dict[str, Entry]
+    texts: dict[str, str]
+    """What was read, by the name of the file as messages have it."""
+    mistakes: list[Mistake]
+
+
+def read(path: Path, source: str) -> bytes:
+    """Raises `TopologyError` for a file that cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        sentence = f"the file cannot be read: {(error.strerror or str(error)).lower()}"
+        raise TopologyError([Problem(source, 0, 0, "", sentence)]) from None
+
+
+def gather(files: Sequence[tuple[str, Path, bytes]], environ: Mapping[str, str]) -> Gathered:
+    """Merge files from left to right, each given as its name in messages, its path, and what it holds.
+
+    Later wins, maps merge, lists replace. Raises `TopologyError` for a file that cannot be read to its end.
+    """
+    gathering = _Gathering(environ)
+    root: MapNode | None = None
+    for source, path, raw in files:
+        tree = gathering.tree(source, path, raw, ())
+        root = tree if root is None else merged(root, tree)
+    assert root is not None
+    if root.size > MAX_NODES:
+        sentence = f"the files together hold more than {MAX_NODES} values"
+        raise TopologyError([Problem(root.place.source, 0, 0, "", sentence)])
+    return Gathered(*_without_profiles(root, gathering.mistakes), gathering.texts, gathering.mistakes)
+
+
+@dataclass
+class _Gathering:
+    environ: Mapping[str, str]
+    texts: dict[str, str] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+    guesses: Guesses = field(default_factory=Guesses)
+    count: int = 0
+
+    def tree(self, source: str, path: Path, raw: bytes, chain: tuple[tuple[Path, str], ...]) -> MapNode:
+        """Return one file over what it includes; `chain` leads to it, from the first file on."""
+        self.count += 1
+        if self.count > MAX_FILES:
+            raise TopologyError([Problem(source, 0, 0, "", f"the topology comes from more than {MAX_FILES} files")])
+        try:
+            text = decode(raw)
+            self.texts[source] = text
+            root, mistakes = compose(text, source)
+        except Unreadable as error:
+            place, steps, sentence, code = error.mistake
+            problem = Problem(source, place.line, place.column, written(steps), sentence, code)
+            raise TopologyError([problem], texts=self.texts) from None
+        self.mistakes += mistakes
+        include = root.entries.get("include")
+        entries = {key: entry for key, entry in root.entries.items() if key != "include" and not key.startswith("x-")}
+        own = MapNode(root.place, entries, root.size, root.height)
+        if include is None:
+            return own
+        below: MapNode | None = None
+        for node in self.names(include.value):
+            part = self.included(node, path, (*chain, (path.resolve(), source)))
+            if part is not None:
+                below = part if below is None else merged(below, part)
+        return own if below is None else merged(below, own)
+
+    def names(self, node: Node) -> list[ScalarNode]:
+        items = node.items if isinstance(node, ListNode) else (node,)
+        for item in items:
+            if not isinstance(item, ScalarNode) or not item.text:
+                sentence = f"expected the path of a file, or a list of them, found {described(item)}"
+                self.mistakes.append(Mistake(item.place, ("include",), sentence))
+        return [item for item in items if isinstance(item, ScalarNode) and item.text]
+
+    def included(self, node: ScalarNode, path: Path, chain: tuple[tuple[Path, str], ...]) -> MapNode | None:
+        def wrong(sentence: str) -> None:
+            self.mistakes.append(Mistake(node.place, ("include",), sentence))
+
+        filled = fill(node.text, self.environ, self.guesses)
+        if filled.wrong:
+            for sentence in filled.wrong:
+                wrong(sentence)
+            return None
+        named = Path(filled.text)
+        if named.is_absolute():
+            wrong(f"{node.text!r} is an absolute path; a file is included relative to the one that includes it")
+            return None
+        target = path.parent / named
+        source = str(Path(node.place.source).parent / named)
+        if target.resolve() in [link for link, _ in chain]:
+            way = " → ".join([*(name for _, name in chain), source])
+            wrong(f"this file includes itself: {way}")
+            return None
+        if not target.is_file():
+            near = [str(other.relative_to(target.parent)) for other in sorted(target.parent.glob("*.y*ml"))]
+            wrong(f"there is no file {source!r}{did_you_mean(named.name, near)}")
+            return None
+        return self.tree(source, target, read(target, source), chain)
+
+
+def merged(below: MapNode, above: MapNode) -> MapNode:
+    """Return two mappings as one: what stands in both is merged if it is two mappings, and else taken from `above`."""
+    entries = dict(below.entries)
+    for key, entry in above.entries.items():
+        under = entries.get(key)
+        if under is not None and isinstance(under.value, MapNode) and isinstance(entry.value, MapNode):
+            entries[key] = Entry(under.key, merged(under.value, entry.value))
+        else:
+            entries[key] = entry
+    size = 1 + sum(entry.value.size for entry in entries.values())
+    return MapNode(below.place, entries, size, max(below.height, above.height))
+
+
+def _without_profiles(root: MapNode, mistakes: list[Mistake]) -> tuple[MapNode, dict[str, Entry]]:
+    """Take the profiles out of the tree: they say what it may become, and not what it is."""
+    entry = root.entries.get("profiles")
+    if entry is None:
+        return root, {}
+    rest = MapNode(root.place, {k: v for k, v in root.entries.items() if k != "profiles"}, root.size, root.height)
+    if not isinstance(entry.value, MapNode):
+        sentence = f"expected a mapping of names to what each profile changes, found {described(entry.value)}"
+        mistakes.append(Mistake(entry.value.place, ("profiles",), sentence))
+        return rest, {}
+    profiles = {}
+    for name, profile in entry.value.entries.items():
+        if isinstance(profile.value, MapNode):
+            profiles[name] = profile
+        else:
+            sentence = f"expected a mapping of what this profile changes, found {described(profile.value)}"
+            mistakes.append(Mistake(profile.value.place, ("profiles", name), sentence))
+    return rest, profiles
+
+
+def profiled(root: MapNode, profiles: Mapping[str, Entry], names: Sequence[str]) -> MapNode:
+    """Return the tree with profiles over it. Raises `TopologyError` for one that no file declares."""
+    for name in names:
+        entry = profiles.get(name)
+        if entry is None:
+            known = did_you_mean(name, profiles) or f"; there are {listed(profiles)}"
+            sentence = f"no profile called {name!r} is declared{known}"
+            raise TopologyError([Problem(root.place.source, 0, 0, "profiles", sentence)])
+        assert isinstance(entry.value, MapNode)
+        root = merged(root, entry.value)
+    return root

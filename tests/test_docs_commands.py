@@ -1,0 +1,69 @@
+"""What docs/commands.md shows of the commands is what they print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.graph import FORMS as DRAWINGS
+from orchestrator.cli.init import TEMPLATES
+from orchestrator.cli.main import main
+from orchestrator.cli.problems import FORMS
+from orchestrator.errors import ExitCode
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def fences(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def shown(verb: str) -> tuple[list[str], str]:
+    """Return the arguments of the command that is shown for a verb, and what it is shown to print."""
+    [fence] = [fence for fence in fences(DOCUMENT, "console") if fence.startswith(f"$ orchestrator {verb} ")]
+    command, _, printed = fence.partition("\n")
+    return shlex.split(command.removeprefix("$ orchestrator ")), printed
+
+
+@pytest.fixture
+def smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The smallest example of the README, in the current directory."""
+    (tmp_path / "app.py").write_text(fences(README, "python")[0])
+    (tmp_path / "topology.yaml").write_text("name: app\n" + fences(README, "yaml")[0])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "topology.yaml"
+
+
+def test_init_prints_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, printed = shown("init")
+    assert main(words) == ExitCode.DONE
+    assert capsys.readouterr().out == printed
+
+
+def test_mistakes_are_told_as_shown(smallest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = smallest.read_text().removeprefix("name: app\n")
+    smallest.write_text(text.replace("[helper]", "[helpr]").replace("replicas: 3", "replicas: thre"))
+    words, _ = shown("validate")
+    assert main(words) == ExitCode.INVALID
+    assert capsys.readouterr().err == fences(DOCUMENT, "text")[0]
+
+
+def test_the_graph_is_drawn_as_shown(smallest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words, printed = shown("graph")
+    assert main(words) == ExitCode.DONE
+    assert capsys.readouterr().out == printed
+
+
+def test_every_template_and_form_is_described() -> None:
+    for name in TEMPLATES:
+        assert f"| `{name}` |" in DOCUMENT
+    for form in (*FORMS, *DRAWINGS):
+        assert f"`--format {form}`" in DOCUMENT
