@@ -16,16 +16,16 @@ from orchestrator.errors import HandlerError, did_you_mean
 _REFERENCE: Final = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::(?P<attribute>[^\W\d]\w*))?")
 
 
-def load_handler(reference: str, directory: Path) -> type | ModuleType:
+def load_handler(reference: str, directory: Path, app_dir: Path | None = None) -> type | ModuleType:
     """Import what `reference`, ``module:Class`` or ``module``, names.
 
-    Modules are looked for in `directory`, then in its nearest ancestor that holds a `pyproject.toml`, then among
-    what is installed. Raises `HandlerError` when there is no such thing; an error inside the module passes through.
+    Modules are looked for in `directory`, then in its nearest ancestor that holds a `pyproject.toml`, or else in
+    `app_dir` instead of these two, and then among what is installed. Raises `HandlerError` when there is no such thing; an error inside the module passes through.
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise HandlerError(f"{reference!r} is no handler: it is written 'module:Class', or 'module' alone")
-    roots = search_roots(directory)
+    roots = search_roots(directory, app_dir)
     for root in reversed(roots):
         if str(root) not in sys.path:
             sys.path.insert(0, str(root))
@@ -42,13 +42,20 @@ def load_handler(reference: str, directory: Path) -> type | ModuleType:
     return found
 
 
-def search_roots(directory: Path) -> tuple[Path, ...]:
+def search_roots(directory: Path, app_dir: Path | None = None) -> tuple[Path, ...]:
     """Return the directories in which handlers are looked for before what is installed, nearest first."""
+    if app_dir is not None:
+        return (app_dir.resolve(),)
     start = directory.resolve()
     for ancestor in (start, *start.parents):
         if (ancestor / "pyproject.toml").is_file():
             return (start,) if ancestor == start else (start, ancestor)
     return (start,)
+
+
+def given(app_dir: str) -> Path | None:
+    """Return the directory that a message to a child process names; empty = none."""
+    return Path(app_dir) if app_dir else None
 
 
 def _import(name: str, roots: tuple[Path, ...]) -> ModuleType:

@@ -19,12 +19,12 @@ MAX_BYTES: Final = 1_048_576
 """Of a source that is read; larger ones are data in the shape of Python."""
 
 
-def source_reader(directory: Path, beside: Path) -> ReadSource:
+def source_reader(directory: Path, beside: Path, app_dir: Path | None = None) -> ReadSource:
     """Return what finds sources for a topology in `directory`; files below `beside` are named relative to it.
 
     It answers `None` for a module that is not there, is compiled, or is part of Python.
     """
-    roots = search_roots(directory)
+    roots = search_roots(directory, app_dir)
     installed = [Path(entry) for entry in sys.path if entry]
 
     def read(module: str) -> SourceFile | None:

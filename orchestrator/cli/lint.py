@@ -64,7 +64,7 @@ def _looked_at(args: argparse.Namespace) -> Lint:
     topology = read_topology(args, environ)
     make_plan(topology, read_code(args, topology, environ))
     directory = topology.origin.path.resolve().parent
-    return lint(topology, source_reader(directory, Path.cwd()), now=time.time())
+    return lint(topology, source_reader(directory, Path.cwd(), args.app_dir), now=time.time())
 
 
 def _explain(args: argparse.Namespace) -> int:

@@ -54,6 +54,12 @@ def topology_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="set a variable of the topology, whatever the environment says",
     )
+    parser.add_argument(
+        "--app-dir",
+        type=_directory,
+        metavar="DIR",
+        help="look for handlers here (default: beside the topology, then in the project around it)",
+    )
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -65,6 +71,12 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="leave the handlers' code out of it: check, or show, what the file alone says",
     )
+
+
+def _directory(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {text!r}")
+    return Path(text)
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -119,13 +131,15 @@ def read_code(
         return None
     from orchestrator.runtime.inspect import inspect_topology
 
-    return inspect_topology(topology, environ)
+    return inspect_topology(topology, environ, app_dir=args.app_dir)
 
 
-def unhandled(topology: Topology, reports: Mapping[str, HandlerReport | HandlerFault]) -> list[Problem]:
+def unhandled(
+    args: argparse.Namespace, topology: Topology, reports: Mapping[str, HandlerReport | HandlerFault]
+) -> list[Problem]:
     """Return a warning for every task that a coordinator's code can send and none of its workers takes."""
     from orchestrator.agents.locating import source_reader
     from orchestrator.topology.lint_dispatch import unhandled_sends
 
     directory = topology.origin.path.resolve().parent
-    return unhandled_sends(topology, reports, source_reader(directory, Path.cwd()))
+    return unhandled_sends(topology, reports, source_reader(directory, Path.cwd(), args.app_dir))

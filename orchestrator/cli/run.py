@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.reading import environment, read_topology, topology_arguments, unhandled
@@ -71,9 +72,9 @@ def execute(args: argparse.Namespace) -> int:
     environ = environment(args)
     topology = read_topology(args, environ)
     check_support(topology)
-    reports = inspect_topology(topology, environ)
-    plan = make_plan(topology, reports)
-    warnings = [*plan.warnings, *unhandled(topology, reports)]
+    reports = inspect_topology(topology, environ, app_dir=args.app_dir)
+    plan = replace(make_plan(topology, reports), app_dir=args.app_dir)
+    warnings = [*plan.warnings, *unhandled(args, topology, reports)]
     return _run(plan, questions(plan, args.ask, reports), warnings, environ, args)
 
 

@@ -79,7 +79,7 @@ def _planned(args: argparse.Namespace) -> tuple[Topology, Plan, list[Problem]]:
     topology = read_topology(args, environ)
     reports = read_code(args, topology, environ)
     found = make_plan(topology, reports)
-    return topology, found, [*found.warnings, *(unhandled(topology, reports) if reports is not None else ())]
+    return topology, found, [*found.warnings, *(unhandled(args, topology, reports) if reports is not None else ())]
 
 
 def _warn(warnings: Sequence[Problem], topology: Topology, form: Form) -> None:

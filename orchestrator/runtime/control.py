@@ -51,6 +51,8 @@ class Spec(Control, frozen=True, tag="spec"):
     private: str = ""
     """Absolute path of a directory that no other user can read, for what a `command` is handed in files; its parent
     removes it. Empty for a handler, which needs none."""
+    app_dir: str = ""
+    """Where handlers are looked for instead of there and in the project around it; empty = as usual."""
 
 
 class HubSpec(Control, frozen=True, tag="hub"):

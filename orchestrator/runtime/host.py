@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from orchestrator.agents.describe import AgentCode, read_agent
-from orchestrator.agents.loading import load_handler
+from orchestrator.agents.loading import given, load_handler
 from orchestrator.client import events
 from orchestrator.client.connection import Client
 from orchestrator.client.policy import ReconnectPolicy
@@ -76,7 +76,7 @@ class Host:
     def _load(self) -> AgentCode:
         handler = self._spec.replica.handler or ""  # only replicas that have one are hosted
         try:
-            target = load_handler(handler, Path(self._spec.directory))
+            target = load_handler(handler, Path(self._spec.directory), given(self._spec.app_dir))
             return read_agent(handler, target)
         except OrchestratorError:
             raise

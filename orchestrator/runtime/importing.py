@@ -35,6 +35,7 @@ class Request(Struct, frozen=True):
     handlers: dict[str, dict[str, str]]
     directory: str
     limit: float
+    app_dir: str = ""
 
 
 class Began(Struct, frozen=True, tag="began"):
@@ -61,7 +62,7 @@ def main(descriptor: int) -> ExitCode:
             _say(parent, Began(handler))
             _mark(number)
             with _environment(added):
-                finding = _examine(handler, Path(request.directory))
+                finding = _examine(handler, Path(request.directory), request.app_dir)
             _flush()
             _say(parent, Faulted(finding) if isinstance(finding, HandlerFault) else Reported(finding))
         faulthandler.cancel_dump_traceback_later()
@@ -112,23 +113,20 @@ def _environment(added: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
 
 
-def _examine(handler: str, directory: Path) -> Finding:
+def _examine(handler: str, directory: Path, app_dir: str) -> Finding:
     from orchestrator.agents.describe import describe
-    from orchestrator.agents.loading import load_handler
+    from orchestrator.agents.loading import given, load_handler, search_roots
 
     try:
-        return describe(handler, load_handler(handler, directory))
+        return describe(handler, load_handler(handler, directory, given(app_dir)))
     except HandlerError as error:
         first, *others = error.sentences
         return HandlerFault(handler, first, others=tuple(others))
     except BaseException as error:  # noqa: BLE001 - the module is the user's: even SystemExit is a finding about it
-        return _raised(handler, error, directory)
+        return _raised(handler, error, search_roots(directory, given(app_dir)))
 
 
-def _raised(handler: str, error: BaseException, directory: Path) -> HandlerFault:
-    from orchestrator.agents.loading import search_roots
-
-    roots = search_roots(directory)
+def _raised(handler: str, error: BaseException, roots: tuple[Path, ...]) -> HandlerFault:
     frames = [
         line
         for frame, number in traceback.walk_tb(error.__traceback__)

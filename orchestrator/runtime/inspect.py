@@ -42,7 +42,7 @@ MAX_OUTPUT_LINES: Final = 20
 
 
 def inspect_topology(
-    topology: Topology, environ: Mapping[str, str], *, limit: float = LIMIT
+    topology: Topology, environ: Mapping[str, str], *, limit: float = LIMIT, app_dir: Path | None = None
 ) -> dict[str, HandlerReport | HandlerFault]:
     """Inspect every handler that a topology names; blocks for `limit` seconds and a little more at most."""
     handlers: dict[str, dict[str, str]] = {}
@@ -50,16 +50,26 @@ def inspect_topology(
         if agent.handler is not None:
             handlers.setdefault(agent.handler, agent.environment)
     environment = child_environment(environ, topology.origin.withheld, {})
-    return inspect_handlers(handlers, topology.origin.path.resolve().parent, environment, limit=limit)
+    directory = topology.origin.path.resolve().parent
+    return inspect_handlers(handlers, directory, environment, limit=limit, app_dir=app_dir)
 
 
 def inspect_handlers(
-    handlers: Mapping[str, Mapping[str, str]], directory: Path, environment: Mapping[str, str], *, limit: float = LIMIT
+    handlers: Mapping[str, Mapping[str, str]],
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    limit: float = LIMIT,
+    app_dir: Path | None = None,
 ) -> dict[str, HandlerReport | HandlerFault]:
     """Import each handler in a child whose environment is `environment` and, for it alone, what `handlers` adds."""
     if not handlers:
         return {}
-    request = Request({name: dict(added) for name, added in handlers.items()}, str(directory), limit)
+    from orchestrator.agents.loading import search_roots
+
+    request = Request(
+        {name: dict(added) for name, added in handlers.items()}, str(directory), limit, str(app_dir or "")
+    )
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -81,7 +91,7 @@ def inspect_handlers(
                 timed_out = hearing.listen(ours, child)
             finally:
                 _kill(child)
-        return hearing.findings(list(handlers), directory, child.returncode, timed_out=timed_out)
+        return hearing.findings(list(handlers), search_roots(directory, app_dir), child.returncode, timed_out=timed_out)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
@@ -171,12 +181,14 @@ class _Hearing:
             frames = (*fault.frames, *self.printed())
             self.found[fault.handler] = HandlerFault(fault.handler, fault.sentence, frames, fault.others)
 
-    def findings(self, handlers: list[str], directory: Path, code: int, *, timed_out: bool) -> dict[str, Finding]:
+    def findings(
+        self, handlers: list[str], roots: tuple[Path, ...], code: int, *, timed_out: bool
+    ) -> dict[str, Finding]:
         """Return a finding for each handler, also for those that the child did not come to."""
         if self.current is not None:
             if timed_out:
                 sentence = f"importing it did not end within {self.limit:g} s; an import is not the place for work"
-                frames = _user_frames(self.hung_at, directory)
+                frames = _user_frames(self.hung_at, roots)
             else:
                 sentence, frames = f"the process that imported it {_ending(code)} in the middle of the import", ()
             self.found[self.current] = HandlerFault(self.current, sentence, (*frames, *self.printed()))
@@ -198,10 +210,7 @@ def _ending(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
 
-def _user_frames(hung_at: list[str], directory: Path) -> tuple[str, ...]:
+def _user_frames(hung_at: list[str], roots: tuple[Path, ...]) -> tuple[str, ...]:
     """Return where user code stood, outermost first, out of what `faulthandler` printed of the main thread."""
-    from orchestrator.agents.loading import search_roots
-
-    roots = search_roots(directory)
     frames = [found for found in map(_FRAME.match, hung_at) if found and is_users(found["file"], roots)]
     return tuple(f'File "{at["file"]}", line {at["line"]}, in {at["function"]}' for at in reversed(frames))

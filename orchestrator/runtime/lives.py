@@ -183,7 +183,10 @@ class Lives:
         program = self._programs.command if replica.command else self._programs.agent
         process = await ChildProcess.spawn(program, hearing, environment)
         directory = str(self._plan.directory)
-        spec = Spec(replica, self._seat.url, directory, life.instance, self._log_level, self._grace, life.private)
+        app_dir = "" if self._plan.app_dir is None else str(self._plan.app_dir)
+        spec = Spec(
+            replica, self._seat.url, directory, life.instance, self._log_level, self._grace, life.private, app_dir
+        )
         process.control.send(spec)
         return process
 

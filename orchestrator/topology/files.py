@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -101,7 +101,7 @@ class _Gathering:
             part = self.included(node, path, (*chain, (path.resolve(), source)))
             if part is not None:
                 below = part if below is None else merged(below, part)
-        return own if below is None else merged(below, own)
+        return own if below is None else replace(merged(below, own), place=root.place)
 
     def names(self, node: Node) -> list[ScalarNode]:
         items = node.items if isinstance(node, ListNode) else (node,)
@@ -163,7 +163,8 @@ def _without_profiles(root: MapNode, mistakes: list[Mistake]) -> tuple[MapNode, 
     profiles = {}
     for name, profile in entry.value.entries.items():
         if isinstance(profile.value, MapNode):
-            profiles[name] = profile
+            own = {key: entry for key, entry in profile.value.entries.items() if not key.startswith("x-")}
+            profiles[name] = Entry(profile.key, replace(profile.value, entries=own))
         else:
             sentence = f"expected a mapping of what this profile changes, found {described(profile.value)}"
             mistakes.append(Mistake(profile.value.place, ("profiles", name), sentence))

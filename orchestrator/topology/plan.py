@@ -111,6 +111,8 @@ class Plan:
     withheld: frozenset[str] = frozenset()
     """Environment variables that no agent process inherits, because the hub's key or address came from them."""
     warnings: tuple[Problem, ...] = ()
+    app_dir: Path | None = None
+    """Where handlers are looked for instead; `None` = in `directory`, and in the project around it."""
 
     def replicas_of(self, agent: str) -> tuple[Replica, ...]:
         return tuple(replica for replica in self.replicas if replica.agent == agent)

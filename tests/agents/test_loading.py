@@ -91,3 +91,16 @@ def test_an_error_inside_the_users_module_passes_through_untouched(tmp_path: Pat
     (tmp_path / "broken_app.py").write_text("import not_a_module_of_anybody\n")
     with pytest.raises(ModuleNotFoundError, match="not_a_module_of_anybody"):
         load_handler("broken_app:Boss", tmp_path)
+
+
+def test_a_directory_for_handlers_replaces_the_places_beside_the_topology(tmp_path: Path) -> None:
+    beside, apps = tmp_path / "beside", tmp_path / "apps"
+    for folder, where in ((beside, "beside"), (apps, "apps")):
+        folder.mkdir()
+        (folder / "placed_app.py").write_text(f"where = {where!r}\nclass Boss: ...\n")
+    (beside / "only_beside.py").write_text("class Boss: ...\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    assert search_roots(beside, apps) == (apps,)
+    assert vars(load_handler("placed_app", beside, apps))["where"] == "apps"
+    with pytest.raises(HandlerError, match="no module 'only_beside'"):
+        load_handler("only_beside:Boss", beside, apps)

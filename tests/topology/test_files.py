@@ -168,3 +168,13 @@ def test_positions_point_into_a_list_from_which_a_disabled_agent_is_gone(home: P
     topology = load("top")
     assert topology.teams["t"].members == ("b",)
     assert topology.origin.at_value(("teams", "t", "members", 0), "here").column == 20
+
+
+def test_own_keys_may_stand_at_the_top_of_a_profile(home: Path) -> None:
+    write(top=BASE + "profiles:\n  dev: {x-why: because, workers: {w: {replicas: 1}}}\n")
+    assert load("top", profiles=["dev"]).workers["w"].replicas == 1
+
+
+def test_what_concerns_the_whole_is_said_of_the_first_file(home: Path) -> None:
+    write(top=f"include: part.yaml\n{PROFILED}", part="agents: {p: {handler: app:P}}\n")
+    assert complaints("top", profiles=["none"])[0].startswith("top.yaml: profiles: no profile")
