@@ -154,7 +154,7 @@ def test_what_run_refuses_is_told(tmp_path: Path) -> None:
         except TopologyError as error:
             refused |= {problem.path.split(".")[-1] for problem in error.problems}
     assert refused == {"store", "backplane", "tls", "delivery", "ttl"}
-    assert [key for key in refused if not re.search(rf"`(hub\.)?{key}\b", chapter)] == []
+    assert [key for key in refused if not re.search(rf"`(\w+\.)?{key}\b", chapter)] == []
 
 
 def test_every_link_within_the_document_leads_to_a_heading() -> None:
