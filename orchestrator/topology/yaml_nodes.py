@@ -100,15 +100,16 @@ def decode(raw: bytes) -> str:
         before = raw[: error.start].decode("utf-8-sig", errors="replace")
         sentence = f"the byte 0x{raw[error.start]:02x} here is not UTF-8 text; save the file as UTF-8"
         raise Unreadable(Mistake(_end_of(before), (), sentence)) from None
-    if stray := _NOT_TEXT.search(text):
+    if stray := _NOT_YAML.search(text) or _BREAKS.search(text):
         sentence = f"the control character U+{ord(stray[0]):04X} cannot stand in a topology file"
         raise Unreadable(Mistake(_end_of(text[: stray.start()]), (), sentence))
     return text
 
 
-_NOT_TEXT: Final = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+_NOT_YAML: Final[re.Pattern[str]] = yaml.reader.Reader.NON_PRINTABLE
+"""Characters that YAML has no place for; a pattern of our own would take as long to compile as a small file to check."""
+_BREAKS: Final = re.compile("[\x85\u2028\u2029\ufeff]")
+"""Characters that break lines where no editor shows it, and marks of byte order within a text."""
 _DIRECTIVE: Final = re.compile("^%", re.MULTILINE)
 
 
