@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from agents.code_desk import Narrate, ReviewFile
 from agents.factors import Factor
 from agents.newsroom import Research, Shout, Write
+from agents.source_report import summarise
 from orchestrator import User
 from tests.runtime.scoped import HELD, Grant, Scene, grants_of, outcome, plan_of, scene
 
@@ -80,14 +84,36 @@ async def everything(run: Scene) -> bool:
         words = [word async for word in cli.stream("writer", Write(headline="!", facts=(fact,)))]
         done = done and bool(words) and "editor" in await cli.ask("concierge", "editor")
         done = done and await cli.run("headline", Shout(text="loud")) == "LOUD!"
-        for held in (("researcher.1", "researcher.2"), ("writer",), ()):
-            await _left(run, cli, *held)
+        await _left(run, cli, "editor", "lakes, seas", "research", "researcher.1", "researcher.2")
+        await _left(run, cli, "editor", "lakes, seas", "write", "writer")
+        await _left(run, cli, "editor", HELD)
     return done
 
 
-async def _left(run: Scene, cli: User, *held: str) -> None:
-    """Leave the editor while one of the replicas `held`, or else the program, has something of it in its hands."""
-    begun = asyncio.Event()
+async def tour(run: Scene) -> bool:
+    """Have source reviewed, ask everybody who takes anything, and leave each step of a review half way."""
+    checkers = {"checker.1", "checker.2"}
+    desk = run.replicas["lead"].workload.target.desk
+    await run.until(lambda: desk.members.keys() == checkers)
+    for peer in checkers:
+        of_checker = run.replicas[peer].workload.target.desk
+        await run.until(lambda desk=of_checker, peer=peer: {*desk.members, peer} == {"lead", *checkers})  # type: ignore[misc]
+    lobby = run.replicas["concierge"].workload.target.lobby
+    await run.until(lambda: len(lobby.peers) == 7)
+    source = str(ROOT / "agents" / "code_desk.py")
+    done = "Looking again at the 1 file" in await run.ask("lead", source)
+    async with run.user() as cli:
+        report = await cli.run("reviewer", ReviewFile(path=source, name="code_desk.py"))
+        words = [word async for word in cli.stream("narrator", Narrate(summary=summarise("it", [report])))]
+        done = done and bool(words) and report.functions > 10
+        await _left(run, cli, "lead", source, "review", "reviewer.1", "reviewer.2", "reviewer.3")
+        await _left(run, cli, "lead", source, "narrate", "narrator")
+    return done
+
+
+async def _left(run: Scene, cli: User, asked: str, prompt: str, method: str = "", *held: str) -> None:
+    """Leave an agent while one of the replicas `held`, or else the program, has something of it in its hands."""
+    begun, released, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
 
     async def hold(*_: object) -> None:
         begun.set()
@@ -97,27 +123,35 @@ async def _left(run: Scene, cli: User, *held: str) -> None:
         await hold()
         yield ""
 
-    name, stand_in = ("write", hold_words) if held == ("writer",) else ("research", hold)
+    def hold_thread(*_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        released.wait(20.0)
+
     targets = [run.replicas[peer].workload.target for peer in held]
     for target in targets:
-        setattr(target, name, stand_in)
-    asking = asyncio.create_task(cli.ask("editor", "lakes, seas" if held else HELD))
-    await (begun.wait() if held else run.until(lambda: HELD in run.asked))
+        handler = getattr(target, method)
+        streams, waits = inspect.isasyncgenfunction(handler), inspect.iscoroutinefunction(handler)
+        setattr(target, method, hold_words if streams else hold if waits else hold_thread)
+    asking = asyncio.create_task(cli.ask(asked, prompt))
+    await (begun.wait() if held else run.until(lambda: prompt in run.asked))
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
+    released.set()
     for target in targets:
-        delattr(target, name)
+        delattr(target, method)
     await run.quiet()
 
 
 JOURNEYS: Final[dict[str, Journey]] = {
+    "examples": tour,
     "everything": everything,
     "dispatch": dispatch,
     "stream": stream,
     "team": team,
     "presence": presence,
 }
-PLANS: Final = {name: plan_of(ROOT / "topologies" / f"{name}.yaml") for name in JOURNEYS}
+FILES: Final = {"examples": ROOT / "examples.yaml"}
+PLANS: Final = {name: plan_of(FILES.get(name, ROOT / "topologies" / f"{name}.yaml")) for name in JOURNEYS}
 BY_HAND: Final = ("audit/drafts",)
 CASES: Final = [(name, grant) for name in JOURNEYS for grant in grants_of(PLANS[name], BY_HAND)]
 
