@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from orchestrator.errors import ExitCode, OrchestratorError, TopologyError, did_you_mean, listed
 
@@ -38,6 +39,9 @@ VERBS: Final[dict[str, Verb]] = {
 }
 
 
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see `ExitCode`)."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -46,6 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.disable()  # nearly all that a short command makes are modules: looking for garbage among them takes a tenth
     try:
         return _run(words)
+    except OSError as error:
+        if error.errno is None or error.errno not in _FULL:
+            raise
+        print(
+            f"orchestrator: what was to be written found no room: {os.strerror(error.errno).lower()}", file=sys.stderr
+        )
+        _drop_output()
+        return ExitCode.FAILED
     finally:
         if collects:
             gc.enable()
@@ -67,7 +79,9 @@ def _run(words: Sequence[str]) -> int:
         sub = verbs.add_parser(name, help=verb.help, description=verb.help)
         if words and words[0] == name:
             importlib.import_module(f"orchestrator.cli.{verb.module}").arguments(name, sub)
-    args = parser.parse_args(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        _refuse(unknown, parser if args.verb is None else verbs.choices[args.verb])
     if args.version:
         from importlib.metadata import version
 
@@ -91,8 +105,21 @@ def _run(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough; what is still buffered goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return ExitCode.FAILED
+
+
+def _refuse(unknown: Sequence[str], verb: argparse.ArgumentParser) -> NoReturn:
+    """End the command over arguments that its verb does not know, with the nearest option."""
+    word = unknown[0].partition("=")[0]
+    options = [option for action in verb._actions for option in action.option_strings]  # argparse has no other way
+    hint = did_you_mean(word, options) if word.startswith("-") else ""
+    verb.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+
+
+def _drop_output() -> None:
+    """Have what is still buffered for standard output go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_standard_streams() -> None:

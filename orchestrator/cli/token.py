@@ -106,7 +106,7 @@ def _make(args: argparse.Namespace) -> int:
         raise Usage(
             f"{shown(args)}: its hub is started by each run with a key of its own, which nobody else knows; a token of "
             "such a hub must be asked for while it runs. To make tokens here, give the hub a key that lasts: "
-            "'hub: {key: ${HUB_KEY}}', with HUB_KEY a pair as `orchestrator keys new` prints it"
+            "'hub: {key: \"${HUB_KEY}\"}', with HUB_KEY a pair as `orchestrator keys new` prints it"
         )
     token = mint(plan.hub.key, claims)
     _check_size(token)

@@ -86,6 +86,8 @@ def _refusal(code: CloseCode, kid: object, keys: Mapping[str, SecretKey]) -> str
         return f"genuine, signed with {kid}, but its time is over: a hub closes with {code:d}"
     if code is CloseCode.CHANNEL_NOT_AUTHORIZED:
         return f"genuine, but it names a channel that the key {kid} does not reach: a hub closes with {code:d}"
+    if kid is None:
+        return "refused: it does not say with which key it is signed"
     if not isinstance(kid, str) or kid not in keys:
         hint = did_you_mean(kid, keys) if isinstance(kid, str) else ""
         return f"refused: the key it says it is signed with, {kid!r}, is not the one that was given{hint}"

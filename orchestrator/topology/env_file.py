@@ -25,13 +25,14 @@ def load_env_file(path: Path, source: str) -> dict[str, str]:
     ``#`` begins a comment. Nothing is filled in within a value.
     """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:  # it may be a device, which has no end
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         sentence = f"the file cannot be read: {(error.strerror or str(error)).lower()}"
         raise TopologyError([Problem(source, 0, 0, "", sentence)]) from None
     if len(raw) > MAX_BYTES:
         raise TopologyError(
-            [Problem(source, 0, 0, "", f"the file has {len(raw)} bytes, and at most {MAX_BYTES} are read")]
+            [Problem(source, 0, 0, "", f"the file has more than {MAX_BYTES} bytes, and no more are read")]
         )
     try:
         text = raw.decode("utf-8-sig")

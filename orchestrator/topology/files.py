@@ -11,6 +11,7 @@ from orchestrator.topology.guesses import Guesses
 from orchestrator.topology.interpolate import fill
 from orchestrator.topology.model import written
 from orchestrator.topology.yaml_nodes import (
+    MAX_BYTES,
     MAX_NODES,
     Entry,
     ListNode,
@@ -44,9 +45,10 @@ class Gathered:
 
 
 def read(path: Path, source: str) -> bytes:
-    """Raises `TopologyError` for a file that cannot be read."""
+    """Return what a file holds, or just more of it than is read. Raises `TopologyError` if it cannot be read."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:  # it may be a device, which has no end
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         sentence = f"the file cannot be read: {(error.strerror or str(error)).lower()}"
         raise TopologyError([Problem(source, 0, 0, "", sentence)]) from None

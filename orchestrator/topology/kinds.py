@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import did_you_mean
+from orchestrator.topology.guesses import Guesses
 from orchestrator.topology.model import AGENT_SECTIONS, Agent
 from orchestrator.topology.values import Text
 
@@ -22,19 +23,23 @@ KINDS: Final = ("handler", "command", "external")
 
 
 def check_kinds(data: Mapping[str, Any], origin: Origin) -> Iterator[Problem]:
+    guesses = Guesses()
     for section in AGENT_SECTIONS:
         named = data.get(section)
-        for name, entry in named.items() if isinstance(named, dict) else ():
-            if isinstance(entry, dict):
-                yield from _check(entry, (section, name), origin)
+        if isinstance(named, dict):
+            for name, entry in named.items():
+                if isinstance(entry, dict):
+                    yield from _check(entry, (section, name), named, origin, guesses)
 
 
-def _check(entry: Mapping[str, Any], steps: Steps, origin: Origin) -> Iterator[Problem]:
+def _check(
+    entry: Mapping[str, Any], steps: Steps, named: Mapping[str, Any], origin: Origin, guesses: Guesses
+) -> Iterator[Problem]:
     given = [kind for kind in KINDS if kind in entry and not _is_off(entry, kind)]
     if not given and not any(_means_one(key) for key in entry):
-        yield origin.at_key(
-            steps, "the key 'handler' is missing; without one, 'command' or 'external: true' stands here"
-        )
+        sentence = "the key 'handler' is missing; without one, 'command' or 'external: true' stands here"
+        others = (name for name, there in named.items() if name != steps[1] and _is_run(there))
+        yield origin.at_key(steps, sentence + guesses.nearest(str(steps[1]), others))
     if "handler" in given and "command" in given:
         yield origin.at_key(
             (*steps, "command"), "'handler' and 'command' stand here together, and an agent is one of them"
@@ -45,13 +50,18 @@ def _check(entry: Mapping[str, Any], steps: Steps, origin: Origin) -> Iterator[P
     if steps[0] == "workers" and "handler" not in given and given and not entry.get("handles"):
         at = (*steps, "handles") if "handles" in entry else steps
         yield origin.at_key(at, "a worker without a handler says what it takes: 'handles: [TaskName]'")
-    if entry.get("command") == []:
+    words = entry.get("command")
+    if isinstance(words, list) and words[:1] in ([], [""]):
         yield origin.at_value((*steps, "command"), "a command has at least one word, the program")
     if "external" in given:
         for key in ("environment", "inherit_environment", "restart", "reconnect"):
             if key in entry:
                 sentence = f"{key!r} is for what is started here, and an external agent is not"
                 yield origin.at_key((*steps, key), sentence)
+
+
+def _is_run(entry: object) -> bool:
+    return isinstance(entry, dict) and any(kind in entry for kind in KINDS)
 
 
 def _is_off(entry: Mapping[str, Any], kind: str) -> bool:

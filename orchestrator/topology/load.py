@@ -91,7 +91,7 @@ def _validated(data: dict[str, Any], origin: Origin, unset: Set[Steps]) -> tuple
     problems += check_references(data, origin)
     problems += check_kinds(data, origin)
     if topology is not None:
-        problems += [*_check_hub(topology), *_check_rooms(topology), *check_delivery(topology)]
+        problems += [*_check_hub(topology, unset), *_check_rooms(topology), *check_delivery(topology)]
         incomplete = any(steps[:1] == ("include",) for steps in unset)
         if next(topology.each_agent(), None) is None and not incomplete:
             sentence = "the file declares no agent: nothing stands under coordinators, workers or agents"
@@ -168,11 +168,12 @@ def _holds_keys(steps: Steps) -> bool:
     return steps[-1] != "environment" and (len(steps) > 1 or steps[0] in ("hub", "defaults"))
 
 
-def _check_hub(topology: Topology) -> list[Problem]:
+def _check_hub(topology: Topology, unset: Set[Steps]) -> list[Problem]:
+    """`unset` are the values that could not be filled in, which is said of them already."""
     hub, origin = topology.hub, topology.origin
     problems = []
-    if hub.url is not None and hub.key is None:
-        sentence = "a hub at a URL needs a key to sign tokens with: 'key: ${HUB_KEY}'"
+    if hub.url is not None and hub.key is None and ("hub", "key") not in unset:
+        sentence = "a hub at a URL needs a key to sign tokens with: key: '${HUB_KEY}'"
         problems.append(origin.at_value(("hub", "url"), sentence))
     if hub.url is not None and "listen" in hub.model_fields_set:
         problems.append(origin.at_key(("hub", "listen"), "only a local hub listens; with a URL, leave this key out"))

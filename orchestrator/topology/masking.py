@@ -31,7 +31,7 @@ _QUOTED: Final = re.compile(r""""(?:[^"\\]|\\.)*(?:"|$)|'(?:[^']|'')*(?:'|$)""")
 _IN_BRACKETS: Final = re.compile(r"""(?:(?!,[ \t]*[\w."'-]+[ \t]*:)[^]}])+""")
 _HEADER: Final = re.compile(r"[|>][0-9+-]*[ \t]*(?:#.*)?|[&!][^ \t]*[ \t]*")
 _SHAPES: Final = (
-    re.compile(r"\b(?:sk_secret|sk_live|pk_live)_[^\s&#\",;:'\]}]+"),
+    re.compile(r"\b(?:sk_secret|sk_live|pk_live)_(?!…)[^\s&#\",;:'\]}]+"),
     re.compile(r"\beyJ[\w-]*\.[\w-]+\.[\w-]*"),
     re.compile(r"(?<=://)[^/\s@\"']+(?=@)"),
     re.compile(r"\b(?:sk|pk|rk)-[\w-]{16,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bxox[abeprs]-[\w-]{10,}"),

@@ -60,6 +60,8 @@ def _finding(detail: Any, hints: Mapping[Steps, str]) -> Finding:
     if kind == "missing":
         return Finding(loc[:-1], f"the key {loc[-1]!r} is missing", at_key=True)
     if kind == "extra_forbidden":
+        if len(loc) == 1 and loc[0] in ABOUT_FILES:  # at the top of a file it was taken out before
+            return Finding(loc, f"{loc[0]!r} stands at the top of a file, and not in a profile", at_key=True)
         hint = hints[loc] or f"; the keys here are {listed(keys_at(loc[:-1]))}"
         return Finding(loc, f"unknown key {loc[-1][:60]!r}{hint}", at_key=True)
     at_key = loc[-1:] == (_KEY_OF_MAPPING,)

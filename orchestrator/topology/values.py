@@ -319,7 +319,7 @@ def read_key(value: Any) -> SecretKey | None:
     if isinstance(value, SecretKey) or value is None or value == "":
         return value or None
     if not isinstance(value, str):
-        raise wanted("a key from a variable, such as ${HUB_KEY}")
+        raise wanted("a key from a variable, such as '${HUB_KEY}'")
     try:
         key = SecretKey.parse(value)
     except ValueError:

@@ -93,7 +93,7 @@ class Unreadable(Exception):
 def decode(raw: bytes) -> str:
     """Return the file's text without its byte order mark. Raises `Unreadable` for what is no text, or too much."""
     if len(raw) > MAX_BYTES:
-        raise Unreadable(Mistake(Place(0, 0), (), f"the file has {len(raw)} bytes, and at most {MAX_BYTES} are read"))
+        raise Unreadable(Mistake(Place(0, 0), (), f"the file has more than {MAX_BYTES} bytes, and no more are read"))
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

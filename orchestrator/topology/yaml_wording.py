@@ -38,6 +38,11 @@ _AT_PROBLEM: Final = (
 """Sentences about the exact spot at which the parser gave up."""
 
 
+_REFERENCE_IN_BRACKETS: Final = (
+    """inside '{' or '[' a value with '${' needs quotes, such as "${NAME}"; its '{' ends the text"""
+)
+
+
 def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[tuple[int, int], str]:
     """Return the line and column, from 1, at which to look, and a sentence."""
     mark = error.problem_mark or error.context_mark
@@ -51,6 +56,8 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[tuple[int, int], st
     for begin, sentence in _AT_PROBLEM:
         if begin in problem and "flow" not in context:
             return _spot(mark), sentence
+    if "flow" in context and mark is not None and _character(text, mark, -1) + _character(text, mark) == "${":
+        return (mark.line + 1, mark.column), _REFERENCE_IN_BRACKETS
     if context in _AT_CONTEXT and "escape" not in problem:
         return _spot(error.context_mark or mark), _AT_CONTEXT[context]
     return _spot(mark), f"this is not YAML: {problem or context or 'the parser does not say why'}"
@@ -60,10 +67,11 @@ def _spot(mark: Any) -> tuple[int, int]:
     return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
 
 
-def _character(text: str, mark: Any) -> str:
+def _character(text: str, mark: Any, offset: int = 0) -> str:
     lines = text.splitlines()
     line = lines[mark.line] if mark.line < len(lines) else ""
-    return line[mark.column : mark.column + 1]
+    column = mark.column + offset
+    return line[column : column + 1] if column >= 0 else ""
 
 
 def _stray(character: str) -> str:

@@ -136,7 +136,7 @@ def test_a_local_hub_without_a_key_must_be_asked_while_it_runs(file: Path, capsy
     file.write_text(TOPOLOGY.replace('key: "${HUB_KEY}", ', ""))
     sentence = refused(capsys, file, "reader", "--sub", "alice")
     assert "a token of such a hub must be asked for while it runs" in sentence
-    assert "'hub: {key: ${HUB_KEY}}'" in sentence
+    assert "'hub: {key: \"${HUB_KEY}\"}'" in sentence
 
 
 def test_a_file_with_mistakes_is_told_as_ever(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

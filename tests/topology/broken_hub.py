@@ -65,7 +65,7 @@ FILES: Final = (
     Broken(
         "a URL without a key",
         "version: 1\nhub: {url: 'ws://example.com'}\nworkers:\n  w: {handler: app:W}\n",
-        "2:12: hub.url: a hub at a URL needs a key to sign tokens with: 'key: ${HUB_KEY}'",
+        "2:12: hub.url: a hub at a URL needs a key to sign tokens with: key: '${HUB_KEY}'",
     ),
     Broken(
         "a URL and a listening address",

@@ -178,3 +178,23 @@ def test_own_keys_may_stand_at_the_top_of_a_profile(home: Path) -> None:
 def test_what_concerns_the_whole_is_said_of_the_first_file(home: Path) -> None:
     write(top=f"include: part.yaml\n{PROFILED}", part="agents: {p: {handler: app:P}}\n")
     assert complaints("top", profiles=["none"])[0].startswith("top.yaml: profiles: no profile")
+
+
+def test_a_device_without_an_end_is_refused(home: Path) -> None:
+    with pytest.raises(TopologyError, match="more than 1048576 bytes"):
+        load_topology(Path("/dev/zero"), {})
+
+
+def test_a_misspelt_agent_in_a_profile_is_told_with_the_one_that_is_meant(home: Path) -> None:
+    write(
+        top="version: 1\nworkers:\n  helper: {handler: app:W}\nprofiles:\n  dev:\n    workers:\n      helpr: {replicas: 1}\n"
+    )
+    [line] = complaints("top", profiles=["dev"])
+    assert line.startswith("top.yaml:7:7: workers.helpr: the key 'handler' is missing")
+    assert line.endswith("(did you mean 'helper'?)")
+
+
+def test_a_key_that_is_not_set_is_told_once(home: Path) -> None:
+    write(top="version: 1\nhub: {url: 'wss://h.example', key: '${HUB_KEY}'}\nagents: {a: {handler: app:A}}\n")
+    [line] = complaints("top")
+    assert "HUB_KEY is not set" in line
