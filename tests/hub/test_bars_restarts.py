@@ -22,7 +22,7 @@ RESTARTS = 50
 PAIRS = 6
 AT_ONCE = 10
 """Messages that each source has under way."""
-POLICY = ReconnectPolicy(initial=0.05, cap=0.2, max_attempts=None)
+POLICY = ReconnectPolicy(initial=0.05, cap=0.2, max_attempts=None, per_minute=None)
 
 
 class Pair:
