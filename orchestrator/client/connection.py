@@ -17,6 +17,7 @@ from orchestrator.client.effects import State, Timeouts
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.client.session import Session
 from orchestrator.client.url import parse_origin
+from orchestrator.client.wire import Wire
 from orchestrator.errors import AckTimeout, ConnectionLost, NotConnected
 from orchestrator.patterns.parts import cut
 from orchestrator.protocol.frames import encode_data
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.client.effects import Request
     from orchestrator.client.events import ClientEvent
+    from orchestrator.client.wire import WireFactory
     from orchestrator.errors import ConnectionProblem
 
 WhenDisconnected: TypeAlias = Literal["fail", "wait"]
@@ -74,19 +76,21 @@ class Client:
         timeouts: Timeouts | None = None,
         tls: ssl.SSLContext | None = None,
         rng: random.Random | None = None,
+        make_wire: WireFactory = Wire,
     ) -> None:
         """Prepare a connection; nothing is opened yet.
 
         `token_provider` is awaited before every attempt, and once more before its token expires, when the connection is
         continued under a fresh one; a `token` that is given as a text is used until it expires, and then the client
         ends. `daemon` retries the first connect like every other. `tls` replaces the system's certificates for ``wss://``.
+        `make_wire` makes something else of each connection than a WebSocket on a socket.
         Raises `ValueError` for an address or credentials that cannot be used.
         """
         self._origin = parse_origin(url)
         self._credentials = Credentials(token_provider, api_key, token)
         if inbox < 1:
             raise ValueError(f"inbox is a number of events of at least 1, not {inbox!r}")
-        self._tls = tls
+        self._tls, self._make_wire = tls, make_wire
         self._session = Session(
             str(self._origin),
             reconnect or ReconnectPolicy(),
@@ -103,7 +107,7 @@ class Client:
     def _driver(self) -> Driver:
         """Made when it is first needed, in the event loop that the client then belongs to."""
         if self._lazy_driver is None:
-            self._lazy_driver = Driver(self._session, self._origin, self._credentials, self._tls)
+            self._lazy_driver = Driver(self._session, self._origin, self._credentials, self._tls, self._make_wire)
         return self._lazy_driver
 
     def __repr__(self) -> str:

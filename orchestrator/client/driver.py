@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from orchestrator.client.effects import Ask, Attempt, Drop, Effect, Noted, Request, Settled, State, Write
-from orchestrator.client.wire import Wire, sentence
+from orchestrator.client.wire import sentence
 from orchestrator.errors import ConnectionProblem
 from orchestrator.protocol.codes import CloseCode
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.client.events import ClientEvent
     from orchestrator.client.session import Session
     from orchestrator.client.url import Origin
+    from orchestrator.client.wire import AnyWire, WireFactory
 
 TURN_SHARE: Final = 4
 """A quarter of the inbox may come in before the program has a turn: one that keeps up never finds it full."""
@@ -31,13 +32,21 @@ log: Final = structlog.get_logger(__name__)
 class Driver:
     """Belongs to the event loop that is running when it is made."""
 
-    def __init__(self, session: Session, origin: Origin, credentials: Credentials, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        origin: Origin,
+        credentials: Credentials,
+        tls: ssl.SSLContext | None,
+        make_wire: WireFactory,
+    ) -> None:
         self._session, self._origin, self._credentials, self._tls = session, origin, credentials, tls
+        self._make_wire = make_wire
         self._loop = asyncio.get_running_loop()
         self._told = session.state
         self._turn = max(session.inbox_limit // TURN_SHARE, 1)
         self._attempts: dict[int, asyncio.Task[None]] = {}
-        self._wires: dict[int, Wire] = {}
+        self._wires: dict[int, AnyWire] = {}
         self._answers: dict[str, asyncio.Future[int | None]] = {}
         self._hopeful: dict[asyncio.Future[None], None] = {}
         self._consumer: asyncio.Future[None] | None = None
@@ -190,7 +199,7 @@ class Driver:
         if not self._session.dialing(epoch, self.now):
             return
         self._set_timer()
-        wire = self._wires[epoch] = Wire(
+        wire = self._wires[epoch] = self._make_wire(
             self._origin.endpoint(parameter, credential),
             close_timeout=self._session.timeouts.close,
             on_open=partial(self._opened, epoch),
@@ -202,7 +211,7 @@ class Driver:
             self._tls = ssl.create_default_context()
         try:
             secure = self._tls if self._origin.secure else None
-            await self._loop.create_connection(lambda: wire, self._origin.host, self._origin.port, ssl=secure)
+            await wire.dial(self._origin.host, self._origin.port, secure)
         except OSError as error:
             self._lost(epoch, CloseCode.ABNORMAL, sentence(error))
         finally:

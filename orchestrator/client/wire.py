@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections import deque
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
@@ -22,6 +22,7 @@ from orchestrator.protocol.codes import CloseCode
 from orchestrator.protocol.limits import MAX_OUTBOUND_FRAME
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 _SILENT: Final = logging.Logger("orchestrator.client.wire", level=logging.CRITICAL + 1)
@@ -29,6 +30,33 @@ _SILENT: Final = logging.Logger("orchestrator.client.wire", level=logging.CRITIC
 
 _CALL: Final = "Connect call failed"
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
+
+
+class AnyWire(Protocol):
+    """One connection as its driver uses it: a WebSocket, or what stands for one. `Wire` says what each call does."""
+
+    gone: asyncio.Future[None]
+
+    async def dial(self, host: str, port: int, tls: ssl.SSLContext | None) -> None: ...
+    def ask(self) -> None: ...
+    def send(self, frame: bytes) -> None: ...
+    def close(self, code: int, reason: str) -> None: ...
+    def cut(self) -> None: ...
+    def abandon_unopened(self) -> None: ...
+
+
+class WireFactory(Protocol):
+    """Makes the connection of one attempt."""
+
+    def __call__(
+        self,
+        endpoint: str,
+        *,
+        close_timeout: float,
+        on_open: Callable[[], None],
+        on_text: Callable[[str], bool],
+        on_end: Callable[[int, str], None],
+    ) -> AnyWire: ...
 
 
 class Wire(asyncio.Protocol):
@@ -69,6 +97,10 @@ class Wire(asyncio.Protocol):
         """Done when the socket is closed, or will never be opened."""
 
     # -- what the client does
+
+    async def dial(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        """Open the socket. Raises `OSError`."""
+        await self._loop.create_connection(lambda: self, host, port, ssl=tls)
 
     def ask(self) -> None:
         """Begin the opening handshake, on the socket that is open."""

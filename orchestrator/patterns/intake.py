@@ -272,7 +272,7 @@ class Intake:
         for job in list(self._jobs.values()):
             if job.aborted:
                 continue
-            if job.offer.deadline is not None and now + self._wall_offset >= job.offer.deadline:
+            if job.offer.deadline is not None and now >= job.offer.deadline - self._wall_offset:
                 effects += self._abort(job, "its deadline passed", told=True)
             elif job.gone_since is not None and now - job.gone_since >= CALLER_GRACE:
                 effects += self._abort(job, "its caller is gone")

@@ -109,14 +109,17 @@ class Questions(ABC):
         if agent not in self._desks:
             peers = self._asks.get(agent) or (agent,)
             pool = Pool(agent, None, peers=tuple(map(str, peers)), concurrency=ASKS_AT_ONCE, direct=True)
-            loop = asyncio.get_running_loop()
-            dispatcher = Dispatcher(self.peer_id, Workforce([pool]), wall_offset=time.time() - loop.time())
+            dispatcher = Dispatcher(self.peer_id, Workforce([pool]), wall_offset=self._wall_offset())
             log = structlog.get_logger("orchestrator.user")
             desk = self._desks[agent] = Desk(dispatcher, self._courier, log, self._ticker.rearm)
             self._ticker.add(dispatcher.next_tick, desk.tick)
             if self._failure is not None:
                 desk.fail(self._failure)
         return self._desks[agent]
+
+    def _wall_offset(self) -> float:
+        """Return what turns the loop's clock into Unix seconds."""
+        return time.time() - asyncio.get_running_loop().time()
 
     def _new_id(self) -> str:
         return self._mark + secrets.token_hex(6)

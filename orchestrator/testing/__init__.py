@@ -1,19 +1,28 @@
-"""What tests of agents are made with: a proxy that breaks connections the way that networks do."""
+"""What tests of agents are made with: a topology in one process and virtual time, and a proxy that breaks connections."""
 
-from orchestrator.testing.chaos_log import ProxyEvent
-from orchestrator.testing.chaos_proxy import ChaosProxy
-from orchestrator.testing.faults import (
-    Bandwidth,
-    Down,
-    Fault,
-    Latency,
-    LimitData,
-    Reset,
-    Slicer,
-    SlowClose,
-    Timeout,
-)
-from orchestrator.testing.frame_rules import CloseOnFrame, DelayFrame, DropFrame, DuplicateFrame, FrameRule
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.testing.chaos_log import ProxyEvent
+    from orchestrator.testing.chaos_proxy import ChaosProxy
+    from orchestrator.testing.clock import FakeClock, virtual
+    from orchestrator.testing.faults import (
+        Bandwidth,
+        Down,
+        Fault,
+        Latency,
+        LimitData,
+        Reset,
+        Slicer,
+        SlowClose,
+        Timeout,
+    )
+    from orchestrator.testing.frame_rules import CloseOnFrame, DelayFrame, DropFrame, DuplicateFrame, FrameRule
+    from orchestrator.testing.hub import TestHub
+    from orchestrator.testing.network import Refusal
 
 __all__ = [
     "Bandwidth",
@@ -23,13 +32,40 @@ __all__ = [
     "Down",
     "DropFrame",
     "DuplicateFrame",
+    "FakeClock",
     "Fault",
     "FrameRule",
     "Latency",
     "LimitData",
     "ProxyEvent",
+    "Refusal",
     "Reset",
     "Slicer",
     "SlowClose",
+    "TestHub",
     "Timeout",
+    "virtual",
 ]
+
+_ELSEWHERE = {
+    "ChaosProxy": "chaos_proxy",
+    "CloseOnFrame": "frame_rules",
+    "DelayFrame": "frame_rules",
+    "DropFrame": "frame_rules",
+    "DuplicateFrame": "frame_rules",
+    "FakeClock": "clock",
+    "FrameRule": "frame_rules",
+    "ProxyEvent": "chaos_log",
+    "Refusal": "network",
+    "TestHub": "hub",
+    "virtual": "clock",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: the pytest plugin is loaded by every run of pytest, and needs few of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'faults')}"), name)
+    globals()[name] = value
+    return value

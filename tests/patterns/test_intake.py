@@ -266,3 +266,14 @@ def test_of_much_progress_only_the_last_goes_out_when_the_hub_has_taken_the_one_
         Send("boss", TaskProgress("t1", 1, 0.99), ("beat", "t1"))
     ]
     assert worker.answered(("beat", "t1"), Accepted(), 1.0) == []
+
+
+def test_a_tick_at_the_time_that_was_asked_for_ends_what_was_due() -> None:
+    """Also where rounding makes less than the deadline of the two clocks' sum: else the shell would ask again and again."""
+    offset, deadline = 388555.27819263935, 1790000012.2122538
+    assert (deadline - offset) + offset < deadline
+    worker = Intake({"Work": False}.get, 1, 0, wall_offset=offset)
+    worker.offered(offer(deadline=deadline), "boss", deadline - offset - 1.0)
+    due = worker.next_tick()
+    assert due is not None
+    assert any(isinstance(effect, Abort) for effect in worker.tick(due))
