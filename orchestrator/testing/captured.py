@@ -26,13 +26,20 @@ class Captured:
     @contextmanager
     def instead(self) -> Iterator[None]:
         """Capture what is logged through structlog's own configuration, too, while this is entered."""
-        configured = structlog.get_config()["processors"]
-        before = list(configured)
-        configured[:] = [self._take]  # in place: loggers that are bound already hold this very list
+        configured, was = structlog.get_config(), structlog.is_configured()
+        processors = configured["processors"]
+        before = list(processors)
+        # Every level, whatever the program lets through: else what is captured would depend on what ran before.
+        structlog.configure(**{**configured, "wrapper_class": structlog.make_filtering_bound_logger(0)})
+        processors[:] = [self._take]  # in place: loggers that are bound already hold this very list
         try:
             yield
         finally:
-            configured[:] = before
+            processors[:] = before
+            if was:
+                structlog.configure(**configured)
+            else:
+                structlog.reset_defaults()
 
     def _take(self, _logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         self.records.append({"at": round(self._clock(), 6), "level": level, **event})

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from orchestrator import Message, Task, User
 from orchestrator.errors import (
@@ -488,6 +489,20 @@ def test_the_same_seed_tells_the_same_story() -> None:
 async def test_in_an_event_loop_of_another_kind_time_passes() -> None:
     async with newsroom(only=["boss", "helper.1"]) as hub:
         assert await hub.ask("boss", "for real") == "FOR REAL "
+
+
+def test_what_is_captured_does_not_depend_on_how_logging_is_configured() -> None:
+    tell = virtual(story)
+    first = tell(1)
+    before, was = structlog.get_config(), structlog.is_configured()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    try:
+        assert tell(1) == first
+        assert structlog.get_config()["wrapper_class"] is not before["wrapper_class"]
+    finally:
+        structlog.configure(**before)
+        if not was:
+            structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
