@@ -1,4 +1,8 @@
-"""The `orchestrator` command: one small module per family of verbs, imported when one of its verbs is typed."""
+"""The `orchestrator` command: one small module per family of verbs, imported when one of its verbs is typed.
+
+`--help` is answered from here alone. What it does not need is imported where it is used, `typing` and `dataclasses` with
+it: they would take longer than all the rest.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,18 @@ import importlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from functools import partial
 
-from orchestrator.errors import ExitCode, OrchestratorError, TopologyError, did_you_mean, listed
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final, NoReturn
 
 
-class Verb(NamedTuple):
-    module: str
-    help: str
-    lasts: bool = False
-    """It runs until it is told to end."""
+class Verb:
+    def __init__(self, module: str, help: str, *, lasts: bool = False) -> None:  # noqa: A002 - as argparse calls it
+        """`lasts`: it runs until it is told to end."""
+        self.module, self.help, self.lasts = module, help, lasts
 
 
 VERBS: Final[dict[str, Verb]] = {
@@ -53,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno is None or error.errno not in _FULL:
             raise
+        from orchestrator.errors import ExitCode
+
         print(
             f"orchestrator: what was to be written found no room: {os.strerror(error.errno).lower()}", file=sys.stderr
         )
@@ -65,18 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     _open_standard_streams()
+    formatter = partial(argparse.HelpFormatter, width=_columns() - 2)
     parser = argparse.ArgumentParser(
         prog="orchestrator",
         description="Runs the agents of a topology file: nothing is dropped silently, and nothing misspelt starts.",
         epilog="`orchestrator VERB --help` tells more about one verb.",
+        formatter_class=formatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     if words and not words[0].startswith("-") and words[0] not in VERBS:
-        hint = did_you_mean(words[0], VERBS) or f"; there are {listed(VERBS)}"
-        parser.exit(ExitCode.USAGE, f"orchestrator: there is no verb {words[0]!r}{hint}\n")
+        _refuse_verb(words[0], parser)
     for name, verb in VERBS.items():
-        sub = verbs.add_parser(name, help=verb.help, description=verb.help)
+        sub = verbs.add_parser(name, help=verb.help, description=verb.help, formatter_class=formatter)
         if words and words[0] == name:
             importlib.import_module(f"orchestrator.cli.{verb.module}").arguments(name, sub)
     args, unknown = parser.parse_known_args(words)
@@ -86,10 +92,19 @@ def _run(words: Sequence[str]) -> int:
         from importlib.metadata import version
 
         print(version("topology-orchestrator"))
-        return ExitCode.DONE
+        return 0
     if args.verb is None:
+        from orchestrator.errors import ExitCode
+
         parser.print_help()
         return ExitCode.USAGE
+    return _executed(args)
+
+
+def _executed(args: argparse.Namespace) -> int:
+    """Do what a verb is for, and say what went wrong with it; return the exit code."""
+    from orchestrator.errors import ExitCode, OrchestratorError, TopologyError
+
     try:
         code = int(args.execute(args))
         sys.stdout.flush()
@@ -109,8 +124,26 @@ def _run(words: Sequence[str]) -> int:
         return ExitCode.FAILED
 
 
+def _columns() -> int:
+    """Return how wide help may be, as `shutil` would: its import takes longer than the help that it is for."""
+    try:
+        wished = int(os.environ.get("COLUMNS", "0"))
+        return wished if wished > 0 else os.get_terminal_size(1).columns or 80
+    except (ValueError, OSError):
+        return 80
+
+
+def _refuse_verb(name: str, parser: argparse.ArgumentParser) -> NoReturn:
+    from orchestrator.errors import ExitCode, did_you_mean, listed
+
+    hint = did_you_mean(name, VERBS) or f"; there are {listed(VERBS)}"
+    parser.exit(ExitCode.USAGE, f"orchestrator: there is no verb {name!r}{hint}\n")
+
+
 def _refuse(unknown: Sequence[str], verb: argparse.ArgumentParser) -> NoReturn:
     """End the command over arguments that its verb does not know, with the nearest option."""
+    from orchestrator.errors import did_you_mean
+
     word = unknown[0].partition("=")[0]
     options = [option for action in verb._actions for option in action.option_strings]  # argparse has no other way
     hint = did_you_mean(word, options) if word.startswith("-") else ""
