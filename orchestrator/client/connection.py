@@ -56,6 +56,8 @@ class Client:
       the connection ends fails at once with `ConnectionLost` (the hub may have processed it); one made without a
       connection fails with `NotConnected` (it never left), or waits, if it was asked to. The write buffer is bounded
       by the calls under way, each of which waits for its own ack.
+    - A hub ends a connection that writes more frames than its budget allows: 100 a second and 200 at once, or what its
+      welcome grants. Requests wait for their turn so that it does not come to that.
     - Subscriptions are restored after each reconnect. Messages are delivered at most once, also those that are sent
       again under the `id` that they were given.
     - Nothing that can be printed, logged or raised holds a credential.
@@ -132,6 +134,11 @@ class Client:
         return self._session.max_message_size
 
     @property
+    def short_of_messages(self) -> bool:
+        """Whether requests wait for their turn, or soon will: the hub ends connections that write too many frames."""
+        return self._driver.pacing.short
+
+    @property
     def failure(self) -> ConnectionProblem | None:
         """Why the connection ended for good; `None` while it has not, and after `close()`."""
         return self._session.failure
@@ -177,11 +184,14 @@ class Client:
         subscription is not remembered), `ConnectionLost` or `AckTimeout`.
         """
         _check_channel(channel)
+        await self._driver.pacing.turn()
         await self._driver.answer(self._session.subscribe(channel, include_sender_metadata, self._driver.now))
 
     async def unsubscribe(self, channel: str) -> None:
         """Forget a subscription, whatever happens next, and return when the hub has too. Raises like `subscribe`."""
         _check_channel(channel)
+        self._session.exchange.forget(channel)
+        await self._driver.pacing.turn()
         await self._driver.answer(self._session.unsubscribe(channel, self._driver.now))
 
     async def publish(
@@ -216,6 +226,7 @@ class Client:
         _check_wish(when_disconnected)
         payload = payload_of(data)
         if when_disconnected == "fail" and not in_parts:
+            await self._driver.pacing.turn()
             return await self._driver.answer(self._session.publish(channel, payload, self._driver.now, id))
         ask = partial(self._session.publish, channel, message_id=id)
         return await self._delivered(ask, payload, when_disconnected, deadline, in_parts, repeats=id is not None)
@@ -236,6 +247,7 @@ class Client:
         _check_wish(when_disconnected)
         payload = payload_of(data)
         if when_disconnected == "fail" and not in_parts:
+            await self._driver.pacing.turn()
             await self._driver.answer(self._session.send(to, payload, self._driver.now, id))
         else:
             ask = partial(self._session.send, to, message_id=id)
@@ -263,6 +275,7 @@ class Client:
         async def deliver() -> int | None:
             if in_parts and memoryview(data).nbytes > self.max_message_size:
                 return await self._in_parts(ask, data)
+            await self._driver.pacing.turn()
             return await self._driver.answer(ask(data, self._driver.now))
 
         return await (deliver() if when_disconnected == "fail" else self._when_connected(deliver, deadline, repeats))
@@ -273,6 +286,8 @@ class Client:
         async with self._one_in_parts:
             parts = cut(data, self.max_message_size, secrets.token_hex(8))
             for few in (parts[n : n + PARTS_AT_ONCE] for n in range(0, len(parts), PARTS_AT_ONCE)):
+                for _ in few:
+                    await self._driver.pacing.turn()
                 now = self._driver.now
                 asked = [self._driver.asked(request) for request in [ask(part, now) for part in few]]
                 for answer in await asyncio.gather(*asked, return_exceptions=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from orchestrator.client.effects import Ask, Attempt, Drop, Effect, Noted, Request, Settled, State, Write
+from orchestrator.client.pacing import Pacing
 from orchestrator.client.wire import sentence
 from orchestrator.errors import ConnectionProblem
 from orchestrator.protocol.codes import CloseCode
@@ -43,6 +44,7 @@ class Driver:
         self._session, self._origin, self._credentials, self._tls = session, origin, credentials, tls
         self._make_wire = make_wire
         self._loop = asyncio.get_running_loop()
+        self.pacing = Pacing(lambda: session.budget if session.state is State.CONNECTED else None)
         self._told = session.state
         self._turn = max(session.inbox_limit // TURN_SHARE, 1)
         self._attempts: dict[int, asyncio.Task[None]] = {}
@@ -130,6 +132,7 @@ class Driver:
                 case Settled(request, receivers, error):
                     self._settle(request, receivers, error)
                 case Write(epoch, frame):
+                    self._session.budget.spend(self.now)
                     self._wires[epoch].send(frame)
                 case Ask(epoch):
                     self._wires[epoch].ask()
@@ -166,6 +169,7 @@ class Driver:
         if state is self._told:
             return
         self._told = state
+        self.pacing.released()
         if state in (State.CONNECTED, State.CLOSED):
             for hope in self._hopeful:
                 if not hope.done():

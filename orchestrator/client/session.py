@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET, Raw
 
+from orchestrator.client.budget import Budget
 from orchestrator.client.effects import Ask, Attempt, Drop, Effect, Noted, Request, State, Timeouts, Write
 from orchestrator.client.events import (
     ClientEvent,
@@ -85,6 +86,8 @@ class Session:
         """Why the session ended for good; `None` when it did not, or was closed by its owner."""
         self.peer_id: str | None = None
         self.timeouts = timeouts or Timeouts()
+        self.budget = Budget()
+        """The frames that the connection may still write, as whoever writes them counts them."""
         self.choked = False
         """The inbox was full: `taken` is to be called once half of it is free."""
         self.hub = hub
@@ -408,6 +411,7 @@ class Session:
 
     def know(self, frame: frames.Welcome) -> None:
         self.peer_id, self.exchange.max_message_size = frame.peer_id, frame.max_message_size
+        self.budget = Budget.told(frame.rate)
 
     def overflow(self, link: Link, now: float) -> Sequence[Effect]:
         self.choked = True

@@ -79,6 +79,7 @@ class Hub:
                 limits.MAX_MESSAGE_SIZE,
                 identity.metadata,
                 identity.instance,
+                identity.rate,
             )
         )
         for old in previous:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from orchestrator.protocol.codes import ErrorCode
+    from orchestrator.protocol.tokens import Rate
 
 PING: Final = b"\x89\x00"
 """A WebSocket ping without content."""
@@ -63,15 +64,17 @@ def welcome(
     max_message: int,
     metadata: bytes | None,
     instance: str | None,
+    rate: Rate | None,
 ) -> bytes:
     """Return the first frame of a connection; `peer_id` and `metadata` come as JSON."""
     return text_frame(
-        b'{"type":"welcome","peerId":%b,"expiresAt":%b,"serverTime":%d,"maxMessageSize":%d%b%b}'
+        b'{"type":"welcome","peerId":%b,"expiresAt":%b,"serverTime":%d,"maxMessageSize":%d,"rate":%b%b%b}'
         % (
             peer_id,
             b"null" if expires_at is None else b"%d" % expires_at,
             int(server_time),
             max_message,
+            b'"unlimited"' if rate is None else b'{"per_second":%g,"burst":%d}' % (rate.per_second, rate.burst),
             b"" if metadata is None else b',"metadata":' + metadata,
             b"" if instance is None else b',"instance":' + encode_json(instance),
         )

@@ -91,6 +91,8 @@ class Welcome(Frame, tag="welcome", frozen=True, omit_defaults=False):
     metadata: JsonObject | UnsetType = UNSET
     instance: str | UnsetType = UNSET
     """The `instance` of the token, from a hub that lets another connection of it continue this one."""
+    rate: Raw | UnsetType = UNSET
+    """The message budget of the connection, from a hub that tells: as in the claim of a token."""
 
 
 class Ack(Frame, tag="ack", frozen=True):

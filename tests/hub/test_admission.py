@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -11,7 +12,7 @@ import pytest
 from orchestrator.hub.keys import PublishableKey
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.codes import Action, CloseCode
-from orchestrator.protocol.tokens import SecretKey, TokenRefused
+from orchestrator.protocol.tokens import Rate, SecretKey, TokenRefused
 from tests.hub.rig import KEY, PAGE_KEY, WALL, Rig
 
 
@@ -39,11 +40,27 @@ def test_2_the_first_frame_is_a_welcome_with_every_required_field() -> None:
             "expiresAt": int(rig.wall + 900),
             "serverTime": int(rig.wall),
             "maxMessageSize": 65_536,
+            "rate": {"per_second": 100, "burst": 200},
         }
     ]
     by_key = rig.connect_by(f"key={PAGE_KEY.key}").all()
     assert by_key[0]["expiresAt"] is None
     assert by_key[0]["type"] == "welcome"
+
+
+def test_the_welcome_tells_the_message_budget_that_the_connection_really_has() -> None:
+    standard, narrow = {"per_second": 100, "burst": 200}, Rate(5.5, 7)
+    cases: list[tuple[Any, dict[str, Any], Any]] = [
+        ("unlimited", {"rate": "unlimited"}, "unlimited"),
+        ("unlimited", {"rate": {"per_second": 20.5, "burst": 30}}, {"per_second": 20.5, "burst": 30}),
+        ("unlimited", {}, standard),
+        (narrow, {"rate": "unlimited"}, {"per_second": 5.5, "burst": 7}),
+        (None, {"rate": {"per_second": 1000, "burst": 9}}, {"per_second": 100, "burst": 9}),
+    ]
+    for allowed, claimed, granted in cases:
+        key = replace(KEY, rate=allowed)
+        rig = Rig(None, key)
+        assert rig.connect_by(signed(claims(**claimed), key)).all()[0]["rate"] == granted
 
 
 def test_3_a_publishable_key_gives_a_new_peer_id_to_each_connection() -> None:
