@@ -45,7 +45,7 @@ def inspect_topology(
     topology: Topology, environ: Mapping[str, str], *, limit: float = LIMIT, app_dir: Path | None = None
 ) -> dict[str, HandlerReport | HandlerFault]:
     """Inspect every handler that a topology names; blocks for `limit` seconds and a little more at most."""
-    handlers: dict[str, dict[str, str]] = {}
+    handlers: dict[str, Mapping[str, str]] = {}
     for _, _, agent in topology.each_agent():  # of several agents with one handler, the first lends its environment
         if agent.handler is not None:
             handlers.setdefault(agent.handler, agent.environment)

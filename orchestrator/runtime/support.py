@@ -34,7 +34,7 @@ def _missing(topology: Topology) -> Iterator[Problem]:
         )
         yield origin.at_key(("hub", "tls"), sentence)
     for name, team in topology.teams.items():
-        if "ttl" in team.claims.model_fields_set:
+        if "ttl" in team.claims.given:
             sentence = "in this version a claim ends with its block or with its holder, and after no time of its own"
             yield origin.at_key(("teams", name, "claims", "ttl"), sentence)
     for section, name, agent in topology.each_agent():

@@ -277,8 +277,7 @@ class TestHub:
         for name, target in self._handlers.items():
             reference = f"{name}:{getattr(target, '__name__', '')}"
             targets[reference] = target
-            played = {"handler": reference, "command": None, "external": False, "handles": ()}
-            changed[name] = agents[name].model_copy(update=played)
+            changed[name] = agents[name].replace(handler=reference, command=None, external=False, handles=())
         topology = _with_agents(topology, changed)
         directory = topology.origin.path.resolve().parent
         for _, _, agent in topology.each_agent():
@@ -352,9 +351,7 @@ def _with_agents(topology: Topology, changed: Mapping[str, Any]) -> Topology:
         section: {name: changed.get(name, agent) for name, agent in getattr(topology, section).items()}
         for section in ("coordinators", "workers", "agents")
     }
-    replaced = topology.model_copy(update=sections)
-    replaced.model_post_init(topology.origin)
-    return replaced
+    return topology.replace(**sections)
 
 
 def _unknown(kind: str, name: str, known: Collection[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TopologyError, listed
@@ -37,11 +36,9 @@ def without_disabled(topology: Topology) -> Topology:
                 problems.append(topology.origin.at_key(steps, sentence))
             for index, other in enumerate(left):
                 spots[(*steps, index)] = topology.origin.spot((*steps, names.index(other)))
-            sections[reference.section][name] = entry.model_copy(update={reference.key: left})
+            sections[reference.section][name] = entry.replace(**{reference.key: left})
     if not any(sections[section] for section in ("coordinators", "workers", "agents")):
         problems.append(topology.origin.at_key((), "every agent of this file is disabled"))
     if problems:
         raise TopologyError(problems, texts=topology.origin.texts)
-    running = topology.model_copy(update=sections)
-    running.model_post_init(replace(topology.origin, spots=spots))
-    return running
+    return topology.replace(**sections, origin=topology.origin._replace(spots=spots))

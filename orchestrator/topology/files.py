@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.errors import Problem, TopologyError, did_you_mean, listed
 from orchestrator.topology.guesses import Guesses
@@ -33,8 +32,7 @@ MAX_FILES: Final = 100
 """Files that one topology may come from, counting each time that one is included."""
 
 
-@dataclass(slots=True)
-class Gathered:
+class Gathered(NamedTuple):
     """The tree that several files come to, and what was noticed on the way."""
 
     root: MapNode
@@ -71,13 +69,13 @@ def gather(files: Sequence[tuple[str, Path, bytes]], environ: Mapping[str, str])
     return Gathered(*_without_profiles(root, gathering.mistakes), gathering.texts, gathering.mistakes)
 
 
-@dataclass
 class _Gathering:
-    environ: Mapping[str, str]
-    texts: dict[str, str] = field(default_factory=dict)
-    mistakes: list[Mistake] = field(default_factory=list)
-    guesses: Guesses = field(default_factory=Guesses)
-    count: int = 0
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.texts: dict[str, str] = {}
+        self.mistakes: list[Mistake] = []
+        self.guesses = Guesses()
+        self.count = 0
 
     def tree(self, source: str, path: Path, raw: bytes, chain: tuple[tuple[Path, str], ...]) -> MapNode:
         """Return one file over what it includes; `chain` leads to it, from the first file on."""
@@ -103,7 +101,7 @@ class _Gathering:
             part = self.included(node, path, (*chain, (path.resolve(), source)))
             if part is not None:
                 below = part if below is None else merged(below, part)
-        return own if below is None else replace(merged(below, own), place=root.place)
+        return own if below is None else merged(below, own)._replace(place=root.place)
 
     def names(self, node: Node) -> list[ScalarNode]:
         items = node.items if isinstance(node, ListNode) else (node,)
@@ -166,7 +164,7 @@ def _without_profiles(root: MapNode, mistakes: list[Mistake]) -> tuple[MapNode, 
     for name, profile in entry.value.entries.items():
         if isinstance(profile.value, MapNode):
             own = {key: entry for key, entry in profile.value.entries.items() if not key.startswith("x-")}
-            profiles[name] = Entry(profile.key, replace(profile.value, entries=own))
+            profiles[name] = Entry(profile.key, profile.value._replace(entries=own))
         else:
             sentence = f"expected a mapping of what this profile changes, found {described(profile.value)}"
             mistakes.append(Mistake(profile.value.place, ("profiles", name), sentence))

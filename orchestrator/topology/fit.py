@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import did_you_mean, listed
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
     from orchestrator.topology.yaml_nodes import Steps
 
 
-@dataclass(slots=True)
 class Fit:
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
 
 
 def check_fit(relations: Relations, reports: Mapping[str, HandlerReport | HandlerFault]) -> Fit:

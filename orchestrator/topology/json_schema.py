@@ -5,16 +5,17 @@ What spans several keys, such as names that are declared nowhere, is left to `or
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
-
-from pydantic import PlainValidator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from orchestrator.topology import values as v
 from orchestrator.topology.key_descriptions import DESCRIPTIONS, INCLUDE, OWN_KEY, PROFILES
 from orchestrator.topology.kinds import KINDS
-from orchestrator.topology.model import AGENT_SECTIONS, Section, Topology
+from orchestrator.topology.model import AGENT_SECTIONS, Topology
+from orchestrator.topology.section import Listed, Named
+
+if TYPE_CHECKING:
+    from orchestrator.topology.section import Kind, Reader, Section
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -47,7 +48,7 @@ def _choice(*values: str) -> Schema:
 
 _DURATIONS: Final = _number("number", 0, also=_DURATION)
 
-_SCALARS: Final[Mapping[Callable[..., Any], Schema]] = {
+_SCALARS: Final[Mapping[Reader, Schema]] = {
     v.read_name: _text(_NAME),
     v.read_label: _text(),
     v.read_version: {"anyOf": [{"const": 1}, {"type": "string", "pattern": _VARIABLE}]},
@@ -112,12 +113,10 @@ def _mapping(properties: Mapping[str, Schema]) -> Schema:
 
 def _properties(section: type[Section], sections: dict[str, Schema]) -> dict[str, Schema]:
     """Return the keys of a section, after putting every section that they need among `sections`."""
-    hints = get_type_hints(section, include_extras=True)
-    found = {}
-    for key, info in section.model_fields.items():
-        default = {} if info.is_required() else _default(info.get_default())
-        found[key] = {**_schema(hints[key], sections), "description": _described(section, key), **default}
-    return found
+    return {
+        key: {**_schema(field.kind, sections), "description": _described(section, key), **_default(field.default)}
+        for key, field in section.fields().items()
+    }
 
 
 def _described(section: type[Section], key: str) -> str:
@@ -128,20 +127,14 @@ def _described(section: type[Section], key: str) -> str:
     raise KeyError(f"{section.__name__}.{key}")
 
 
-def _schema(kind: Any, sections: dict[str, Schema]) -> Schema:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        [reader] = [each.func for each in arguments[1:] if isinstance(each, PlainValidator)]
-        return dict(_SCALARS[reader])
-    if origin in (Union, types.UnionType):  # with `None` it may be left out, and is never written
-        [kind] = [each for each in arguments if each is not type(None)]
-        return _schema(kind, sections)
-    if origin is tuple:
-        return {"type": "array", "items": _schema(arguments[0], sections)}
-    if origin is dict:
-        names = {"pattern": _schema(arguments[0], sections)["pattern"].removesuffix(f"|{_VARIABLE}")}
-        return {"type": "object", "propertyNames": names, "additionalProperties": _schema(arguments[1], sections)}
-    assert issubclass(kind, Section), kind
+def _schema(kind: Kind, sections: dict[str, Schema]) -> Schema:
+    if isinstance(kind, Listed):
+        return {"type": "array", "items": _schema(kind.each, sections)}
+    if isinstance(kind, Named):
+        names = {"pattern": _schema(kind.name, sections)["pattern"].removesuffix(f"|{_VARIABLE}")}
+        return {"type": "object", "propertyNames": names, "additionalProperties": _schema(kind.each, sections)}
+    if not isinstance(kind, type):
+        return dict(_SCALARS[kind])
     if kind.__name__ not in sections:
         sections[kind.__name__] = {}  # taken, should it be met again on the way
         sections[kind.__name__] = _mapping(_properties(kind, sections))
@@ -168,13 +161,14 @@ def _whole() -> Schema:
     """What a file needs that is complete in itself: the keys without a default, and what runs each agent."""
     runs = {"anyOf": [{"required": [kind]} for kind in KINDS], "not": {"required": ["handler", "command"]}}
     needs: dict[str, Schema] = {}
-    for key, info in Topology.model_fields.items():
-        [*_, section] = get_args(info.annotation) or (None,)
-        if not (isinstance(section, type) and issubclass(section, Section)):
-            continue
-        required = [name for name, field in section.model_fields.items() if field.is_required()]
-        entry = {**({"required": required} if required else {}), **(runs if key in AGENT_SECTIONS else {})}
-        if entry:
-            needs[key] = {"additionalProperties": entry}
-    required = [name for name, field in Topology.model_fields.items() if field.is_required()]
-    return {"required": required, "properties": needs}
+    for key, field in Topology.fields().items():
+        if isinstance(field.kind, Named) and isinstance(field.kind.each, type):
+            required = _required(field.kind.each)
+            entry = {**({"required": required} if required else {}), **(runs if key in AGENT_SECTIONS else {})}
+            if entry:
+                needs[key] = {"additionalProperties": entry}
+    return {"required": _required(Topology), "properties": needs}
+
+
+def _required(section: type[Section]) -> list[str]:
+    return [key for key, field in section.fields().items() if field.required]

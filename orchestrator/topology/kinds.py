@@ -71,6 +71,4 @@ def _is_off(entry: Mapping[str, Any], kind: str) -> bool:
 
 def _means_one(key: str) -> bool:
     """Tell whether an unknown key is one of the kinds, misspelt: then that is said of it, and nothing is missing."""
-    return key not in Agent.model_fields and any(
-        f"{kind!r}?" in did_you_mean(key, Agent.model_fields) for kind in KINDS
-    )
+    return key not in Agent.keys and any(f"{kind!r}?" in did_you_mean(key, Agent.keys) for kind in KINDS)

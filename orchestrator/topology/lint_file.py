@@ -40,7 +40,7 @@ def _delivery(topology: Topology) -> Iterator[Problem]:
                 yield replace(topology.origin.at_value((*at, "delivery"), sentence), code="ORC101")
             continue
         for key in ("max_attempts", "backoff"):
-            if key in agent.tasks.model_fields_set:
+            if key in agent.tasks.given:
                 sentence = f"{key!r} has no effect: an at-most-once task is never tried again"
                 yield replace(topology.origin.at_key((*at, key), sentence), code="ORC101")
 
@@ -71,10 +71,9 @@ def _scopes(topology: Topology) -> Iterator[Problem]:
 
 def _without_scopes(topology: Topology) -> Relations:
     """Return who has to do with whom, from which what is derived follows with nothing written by hand."""
-    bare = {"scopes": Scopes()}
-    users = {name: user.model_copy(update=bare) for name, user in topology.users.items()}
-    relations = Relations.of(topology.model_copy(update={"users": users}))
-    return replace(relations, agents={name: agent.model_copy(update=bare) for name, agent in relations.agents.items()})
+    users = {name: user.replace(scopes=Scopes()) for name, user in topology.users.items()}
+    relations = Relations.of(topology.replace(users=users))
+    return relations._replace(agents={name: agent.replace(scopes=Scopes()) for name, agent in relations.agents.items()})
 
 
 def _wide(topology: Topology, at: Steps, written: Scopes, derived: list[Grants]) -> Iterator[Problem]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from orchestrator.errors import Problem, TopologyError
 from orchestrator.topology.delivery import check_delivery
@@ -18,7 +16,7 @@ from orchestrator.topology.kinds import check_kinds
 from orchestrator.topology.model import Origin, Spot, Topology, written
 from orchestrator.topology.references import check_references
 from orchestrator.topology.scopes import lobby_channel, team_channel
-from orchestrator.topology.sentences import findings
+from orchestrator.topology.validation import validate
 from orchestrator.topology.values import Nothing, Text, is_loopback
 from orchestrator.topology.yaml_nodes import ListNode, MapNode, Mistake
 
@@ -78,16 +76,12 @@ def _parse(files: Sequence[tuple[str, Path, bytes]], environ: Mapping[str, str],
 
 def _validated(data: dict[str, Any], origin: Origin, unset: Set[Steps]) -> tuple[Topology | None, list[Problem]]:
     """Return the topology that plain values come to, and everything that is wrong with them."""
-    problems: list[Problem] = []
-    topology = None
-    try:
-        topology = Topology.model_validate(data, context=origin)
-    except ValidationError as error:
-        problems += [
-            origin.at_key(steps, sentence) if at_key else origin.at_value(steps, sentence)
-            for steps, sentence, at_key in findings(error)
-            if steps not in unset  # of a value that could not even be filled in, one thing is said
-        ]
+    topology, findings = validate(Topology, data, origin=origin)
+    problems = [
+        origin.at_key(steps, sentence) if at_key else origin.at_value(steps, sentence)
+        for steps, sentence, at_key in findings
+        if steps not in unset  # of a value that could not even be filled in, one thing is said
+    ]
     problems += check_references(data, origin)
     problems += check_kinds(data, origin)
     if topology is not None:
@@ -118,17 +112,16 @@ def _last_line(node: Node) -> int:
     return max([node.place.line, *map(_last_line, children)])
 
 
-@dataclass
 class _Reading:
     """Turns nodes into plain values, and remembers where each stood and what it was filled in from."""
 
-    environ: Mapping[str, str]
-    guesses: Guesses
-    mistakes: list[Mistake] = field(default_factory=list)
-    spots: dict[Steps, Spot] = field(default_factory=dict)
-    variables: dict[Steps, tuple[str, ...]] = field(default_factory=dict)
-    literals: set[Steps] = field(default_factory=set)
-    """Values in which no variable stands."""
+    def __init__(self, environ: Mapping[str, str], guesses: Guesses) -> None:
+        self.environ, self.guesses = environ, guesses
+        self.mistakes: list[Mistake] = []
+        self.spots: dict[Steps, Spot] = {}
+        self.variables: dict[Steps, tuple[str, ...]] = {}
+        self.literals: set[Steps] = set()
+        """Values in which no variable stands."""
 
     def top(self, root: MapNode) -> dict[str, Any]:
         self.spots[()] = Spot(root.place, root.place)
@@ -175,7 +168,7 @@ def _check_hub(topology: Topology, unset: Set[Steps]) -> list[Problem]:
     if hub.url is not None and hub.key is None and ("hub", "key") not in unset:
         sentence = "a hub at a URL needs a key to sign tokens with: key: '${HUB_KEY}'"
         problems.append(origin.at_value(("hub", "url"), sentence))
-    if hub.url is not None and "listen" in hub.model_fields_set:
+    if hub.url is not None and "listen" in hub.given:
         problems.append(origin.at_key(("hub", "listen"), "only a local hub listens; with a URL, leave this key out"))
     if not is_loopback(hub.listen.host) and hub.tls is None:
         sentence = (

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from typing import ClassVar, Final, NamedTuple, TypeVar
 
 from orchestrator.errors import Problem
 from orchestrator.topology import values as v
+from orchestrator.topology.section import EMPTY, Section
 from orchestrator.topology.yaml_nodes import Place, Steps
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(NamedTuple):
     """Where a value stands, and its key; an item of a list is its own key."""
 
     key: Place
     value: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a topology was read from, so that a mistake found later can still be pointed at."""
 
     source: str = "<topology>"
     """The file as the user named it."""
     path: Path = Path("topology.yaml")
-    spots: Mapping[Steps, Spot] = field(default_factory=dict, repr=False)
+    spots: Mapping[Steps, Spot] = EMPTY
     withheld: frozenset[str] = frozenset()
     """Environment variables that the `hub` and `store` sections were read from: they reach no agent."""
-    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    texts: Mapping[str, str] = EMPTY
     """What was read, by the name of the file."""
-    literals: Set[Steps] = field(default_factory=frozenset, repr=False)
+    literals: Set[Steps] = frozenset()
     """Values that stand in a file as they are, and come from no variable."""
+
+    def __repr__(self) -> str:
+        """Leave out what was read: it may hold secrets."""
+        return f"Origin(source={self.source!r}, path={self.path!r}, withheld={self.withheld!r})"
 
     def spot(self, steps: Steps) -> Spot:
         """Return the place of a value, or of the nearest thing around it that stands in the file."""
@@ -60,12 +60,6 @@ class Origin:
 def written(steps: Steps) -> str:
     """Return the way to a value as a reader writes it: ``teams.desk.members[1]``."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step[:64]}" for step in steps).removeprefix(".")
-
-
-class Section(BaseModel):
-    # Deferred, and defaults are constructed: only the whole is ever validated, and a validator for each part by
-    # itself would double the time to start.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Tls(Section):
@@ -102,8 +96,8 @@ class Reconnect(Section):
 
 
 class Defaults(Section):
-    restart: Restart = Restart.model_construct()
-    reconnect: Reconnect = Reconnect.model_construct()
+    restart: Restart = Restart()
+    reconnect: Reconnect = Reconnect()
 
 
 class Scopes(Section):
@@ -129,10 +123,10 @@ class Tasks(Section):
     delivery: v.Delivery = "at-most-once"
     max_attempts: v.Count | None = None
     """How often an at-least-once task is tried in all; `None` = 5."""
-    backoff: Backoff = Backoff.model_construct()
+    backoff: Backoff = Backoff()
 
 
-class Agent(Section):
+class Agent(Section, hidden=("environment",)):
     """What coordinators, workers and other agents have in common."""
 
     concurrency_default: ClassVar[int] = 16
@@ -155,11 +149,11 @@ class Agent(Section):
     restart: Restart | None = None
     """Keys that are not given here come from `defaults`."""
     reconnect: Reconnect | None = None
-    environment: dict[v.VariableName, v.VariableValue] = Field(default={}, repr=False)
+    environment: Mapping[v.VariableName, v.VariableValue] = EMPTY
     """Added to what the process inherits; kept out of every `repr`, for it may hold secrets."""
     inherit_environment: v.Flag = True
-    tasks: Tasks = Tasks.model_construct()
-    scopes: Scopes = Scopes.model_construct()
+    tasks: Tasks = Tasks()
+    scopes: Scopes = Scopes()
 
 
 class Coordinator(Agent):
@@ -180,7 +174,7 @@ class Claims(Section):
 class Team(Section):
     members: tuple[v.Name, ...]
     channel: v.Channel | None = None
-    claims: Claims = Claims.model_construct()
+    claims: Claims = Claims()
 
 
 class Lobby(Section):
@@ -192,35 +186,26 @@ class Lobby(Section):
 class User(Section):
     asks: tuple[v.Name, ...] = ()
     token_ttl: v.TokenLife = 3600.0
-    scopes: Scopes = Scopes.model_construct()
+    scopes: Scopes = Scopes()
 
 
-class Topology(Section):
+class Topology(Section, beside=("origin",)):
     """A whole file. `load_topology` also checks what spans several sections; a topology built in code is not."""
 
     version: v.Version
     name: v.Name | None = None
-    hub: Hub = Hub.model_construct()
+    hub: Hub = Hub()
     store: v.StoreUrl | None = None
     """Where durable tasks and strong claims live; `None` = nowhere."""
-    defaults: Defaults = Defaults.model_construct()
-    coordinators: dict[v.Name, Coordinator] = {}
-    workers: dict[v.Name, Worker] = {}
-    agents: dict[v.Name, Agent] = {}
-    teams: dict[v.Name, Team] = {}
-    presence: dict[v.Name, Lobby] = {}
-    users: dict[v.Name, User] = {}
+    defaults: Defaults = Defaults()
+    coordinators: Mapping[v.Name, Coordinator] = EMPTY
+    workers: Mapping[v.Name, Worker] = EMPTY
+    agents: Mapping[v.Name, Agent] = EMPTY
+    teams: Mapping[v.Name, Team] = EMPTY
+    presence: Mapping[v.Name, Lobby] = EMPTY
+    users: Mapping[v.Name, User] = EMPTY
 
-    _origin: Origin = PrivateAttr(default_factory=Origin)
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Keep the origin, which validation is given as its context."""
-        if isinstance(context, Origin):
-            self._origin = context
-
-    @property
-    def origin(self) -> Origin:
-        return self._origin
+    origin: Origin = Origin()
 
     def each_agent(self) -> Iterator[tuple[str, str, Agent]]:
         """Yield section, name and entry of every agent, in the order in which they are planned."""
@@ -245,4 +230,4 @@ def _filled(own: Partial | None, default: Partial) -> Partial:
     """Return `own` with the keys that it does not give taken from `default`."""
     if own is None:
         return default
-    return default.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+    return default.replace(**{key: getattr(own, key) for key in own.given})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.errors import TopologyError
 from orchestrator.protocol import limits
@@ -85,8 +85,7 @@ class UserPlan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HubPlan:
+class HubPlan(NamedTuple):
     """Where the hub is; `url` is `None` for one that is started along with the agents."""
 
     url: str | None
@@ -163,14 +162,14 @@ def _plain_name(stem: str) -> str:
     return re.sub("[^a-z0-9_-]+", "-", stem.lower()).strip("-") or "topology"
 
 
-@dataclass(slots=True)
 class _Resolving:
     """The replicas and users of one topology; `problems` gathers what no token could hold."""
 
-    topology: Topology
-    relations: Relations
-    reports: Mapping[str, HandlerReport | HandlerFault]
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(
+        self, topology: Topology, relations: Relations, reports: Mapping[str, HandlerReport | HandlerFault]
+    ) -> None:
+        self.topology, self.relations, self.reports = topology, relations, reports
+        self.problems: list[Problem] = []
 
     def replicas(self, section: str, name: str) -> tuple[Replica, ...]:
         """Return the replicas of one agent, which differ in their number and what follows from it only."""
@@ -209,8 +208,8 @@ class _Resolving:
                     permissions=scope.permissions,
                     grants=scope.grants,
                     inherit_environment=entry.inherit_environment,
-                    restart=RestartPolicy(**restart.model_dump()),
-                    reconnect=ReconnectLimits(**reconnect.model_dump()),
+                    restart=RestartPolicy(**restart.as_dict()),
+                    reconnect=ReconnectLimits(**reconnect.as_dict()),
                     command=entry.command or (),
                     external=entry.external,
                 )
@@ -293,7 +292,7 @@ class _Resolving:
             channels=scope.channels,
             permissions=scope.permissions,
             grants=scope.grants,
-            metadata={"asks": {agent: list(peers) for agent, peers in ask_peers.items()}} if ask_peers else {},
+            metadata=_told(ask_peers, [agent for agent in asks if self.relations.agents[agent].handler is None]),
         )
 
     def note_excess(self, scope: Scope, steps: tuple[str, str]) -> None:
@@ -309,3 +308,11 @@ def _peer_metadata(
 ) -> dict[str, Any]:
     numbered = {} if replica is None else {"replica": replica}
     return {"kind": "agent", "agent": agent, **numbered, "name": name, "role": role, "capabilities": list(capabilities)}
+
+
+def _told(ask_peers: Mapping[str, Sequence[str]], programs: Sequence[str]) -> dict[str, Any]:
+    """Return what a user's token says to its bearer: whom it may ask, and who of them takes no payload in parts."""
+    if not ask_peers:
+        return {}
+    asks = {agent: list(peers) for agent, peers in ask_peers.items()}
+    return {"asks": asks, "programs": list(programs)} if programs else {"asks": asks}

@@ -64,7 +64,7 @@ def _entries(data: Mapping[str, Any], guesses: Guesses) -> Entries:
     """Sort what is declared by section; what stands under a misspelt section is declared all the same."""
     entries: dict[str, list[tuple[Steps, Any]]] = {section: [] for section in NAMED_SECTIONS}
     for key, named in data.items():
-        section = key if key in Topology.model_fields else _meant(guesses.nearest(key, Topology.model_fields))
+        section = key if key in Topology.keys else _meant(guesses.nearest(key, Topology.keys))
         if section in entries and isinstance(named, dict):
             entries[section] += [((key, name), entry) for name, entry in named.items()]
     return entries

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from orchestrator.protocol.codes import Action
 from orchestrator.protocol.limits import MAX_CHANNEL_CLAIMS, MAX_METADATA
@@ -44,8 +43,7 @@ def peers_of(name: str, agent: Agent) -> tuple[str, ...]:
     return tuple(f"{name}.{number}" for number in range(1, agent.replicas + 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """Everything one token allows: `grants` exactly, `channels` and `permissions` as far as flat claims can say."""
 
     grants: Grants
@@ -87,8 +85,7 @@ Relation: TypeAlias = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What one relation takes: a row of the table of scopes."""
 
     relation: Relation
@@ -98,8 +95,7 @@ class Need:
     grants: Grants
 
 
-@dataclass(frozen=True, slots=True)
-class Relations:
+class Relations(NamedTuple):
     """Who has to do with whom, looked up by the name of an agent."""
 
     topology: Topology
@@ -247,7 +243,7 @@ def _scope(found: Iterable[Need]) -> Scope:
     needs = tuple(found)
     derived = _joined(need.grants for need in needs if need.relation != "scopes")
     observe = tuple(channel for channel in derived.observe if channel not in derived.subscribe)
-    derived = replace(derived, observe=observe)
+    derived = Grants(derived.subscribe, observe, derived.publish, derived.presence, derived.send)
     by_hand = [need.grants for need in needs if need.relation == "scopes"]
     return Scope(_joined((derived, *by_hand)), derived.subscribe, derived.observe)
 
@@ -263,8 +259,7 @@ def _fitted(scope: Scope, relations: Relations) -> Scope:
         return scope
     grants = scope.grants
     inboxes = tuple(_inboxes(relations))
-    return replace(
-        scope,
+    return scope._replace(
         grants=Grants(
             subscribe=merged(grants.subscribe, inboxes),
             observe=merged(grants.observe, inboxes),

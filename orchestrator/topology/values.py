@@ -1,7 +1,7 @@
 """The kinds of value that a topology holds, each read from text by one strict function with words of its own.
 
-A reader takes what YAML gives, which is text or nothing, or the finished Python value when a topology is built in
-code. It raises `wanted` when the value is of another kind, and `refused` when it is of the right kind but not allowed.
+A reader takes what YAML gives, which is text or nothing, or the finished Python value when the data were made in code.
+It raises `Wanted` when the value is of another kind, and `Refused` when it is of the right kind but not allowed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import re
 from enum import Enum
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
-
-from pydantic import PlainValidator
-from pydantic_core import PydanticCustomError
 
 from orchestrator.protocol import limits
 from orchestrator.protocol.names import is_channel, is_reserved
@@ -44,12 +41,20 @@ class Nothing(Enum):
     NOTHING = "nothing"
 
 
-def wanted(what: str) -> PydanticCustomError:
-    return PydanticCustomError("wanted", "{what}", {"what": what})
+class Wanted(ValueError):
+    """A value is of another kind than `what` says."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(what)
 
 
-def refused(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{sentence}", {"sentence": sentence})
+class Refused(ValueError):
+    """A value is of the right kind, but not allowed; `sentence` says why."""
+
+    def __init__(self, sentence: str) -> None:
+        self.sentence = sentence
+        super().__init__(sentence)
 
 
 _NAME: Final = re.compile("[a-z][a-z0-9_-]*")
@@ -76,24 +81,24 @@ def read_name(value: Any) -> str:
     if not is_name(text):
         near = re.sub("[^a-z0-9_-]", "-", text.lower())
         hint = f" (did you mean {near!r}?)" if is_name(near) and not was_filled_in(value) else ""
-        raise refused(f"a name begins with a small letter and holds only small letters, digits, '-' and '_'{hint}")
+        raise Refused(f"a name begins with a small letter and holds only small letters, digits, '-' and '_'{hint}")
     if len(text) > MAX_NAME:
-        raise refused(f"a name has at most {MAX_NAME} characters, and this one has {len(text)}")
+        raise Refused(f"a name has at most {MAX_NAME} characters, and this one has {len(text)}")
     return text
 
 
 def read_version(value: Any) -> Literal[1]:
     if _whole(value) != 1:
-        raise wanted("1, the version of the topology language")
+        raise Wanted("1, the version of the topology language")
     return 1
 
 
 def read_count(value: Any) -> int:
     number = _whole(value)
     if number is None or number < 1:
-        raise wanted("a whole number of at least 1")
+        raise Wanted("a whole number of at least 1")
     if number > MAX_COUNT:
-        raise refused(f"this is too many; at most {MAX_COUNT} are possible")
+        raise Refused(f"this is too many; at most {MAX_COUNT} are possible")
     return number
 
 
@@ -105,7 +110,7 @@ def read_attempts(value: Any) -> int | None:
         return None
     number = _whole(value)
     if number is None:
-        raise wanted("a whole number, or 'unlimited'")
+        raise Wanted("a whole number, or 'unlimited'")
     return number
 
 
@@ -114,16 +119,16 @@ def read_boolean(value: Any) -> bool:
         return value
     if isinstance(value, Text) and value in ("true", "false"):
         return value == "true"
-    raise wanted("true or false")
+    raise Wanted("true or false")
 
 
 def read_duration(value: Any) -> float:
     """Return seconds."""
     seconds = _seconds(value)
     if seconds is None:
-        raise wanted("a duration such as 150ms, 30s, 2m or 1h, or a number of seconds")
+        raise Wanted("a duration such as 150ms, 30s, 2m or 1h, or a number of seconds")
     if seconds > MAX_SECONDS:
-        raise refused("this duration is longer than a year")
+        raise Refused("this duration is longer than a year")
     return seconds
 
 
@@ -133,14 +138,14 @@ MAX_SECONDS: Final = 366 * 86_400.0
 def read_positive_duration(value: Any) -> float:
     seconds = read_duration(value)
     if not seconds:
-        raise refused("this duration must be longer than nothing")
+        raise Refused("this duration must be longer than nothing")
     return seconds
 
 
 def read_token_ttl(value: Any) -> float:
     seconds = read_duration(value)
     if not MIN_TOKEN_LIFE <= seconds <= limits.MAX_TOKEN_LIFE:
-        raise refused(f"a token lives between {MIN_TOKEN_LIFE:g}s and {limits.MAX_TOKEN_LIFE // 3600}h")
+        raise Refused(f"a token lives between {MIN_TOKEN_LIFE:g}s and {limits.MAX_TOKEN_LIFE // 3600}h")
     return seconds
 
 
@@ -151,7 +156,7 @@ MIN_TOKEN_LIFE: Final = 1.0
 def read_handler(value: Any) -> str:
     text = _of_kind(value, "a handler, written 'module:Class' or 'module'")
     if not _HANDLER.fullmatch(text):
-        raise refused(
+        raise Refused(
             "a handler is written 'module:Class' or 'module', with dots between packages: no path, no '..', no spaces"
         )
     return text
@@ -159,35 +164,35 @@ def read_handler(value: Any) -> str:
 
 def read_argument(value: Any) -> str:
     if not isinstance(value, str):
-        raise wanted("one word of a command")
+        raise Wanted("one word of a command")
     if "\x00" in value:
-        raise refused("a word of a command cannot hold a NUL character")
+        raise Refused("a word of a command cannot hold a NUL character")
     return str.__str__(value)
 
 
 def read_message_name(value: Any) -> str:
     text = _of_kind(value, "the name of a task, which is that of its class")
     if not _MESSAGE.fullmatch(text):
-        raise refused("a task is named like its class: letters, digits and '_', beginning with a letter")
+        raise Refused("a task is named like its class: letters, digits and '_', beginning with a letter")
     return text
 
 
 def read_file_path(value: Any) -> str:
     text = _of_kind(value, "the path of a file")
     if not text or "\x00" in text:
-        raise wanted("the path of a file")
+        raise Wanted("the path of a file")
     return text
 
 
 def read_delivery(value: Any) -> str:
     if value not in ("at-most-once", "at-least-once"):
-        raise wanted("'at-most-once' or 'at-least-once'")
+        raise Wanted("'at-most-once' or 'at-least-once'")
     return str.__str__(value)
 
 
 def read_consistency(value: Any) -> str:
     if value not in ("strong", "best-effort"):
-        raise wanted("'strong' or 'best-effort'")
+        raise Wanted("'strong' or 'best-effort'")
     return str.__str__(value)
 
 
@@ -209,71 +214,71 @@ def _engine(value: Any, local: str, schemes: tuple[str, ...]) -> str:
         return text
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in schemes or not rest.strip("/") or not text.isprintable() or " " in text:
-        raise refused(f"this is none of {known}") if "@" in text else wanted(f"one of {known}")
+        raise Refused(f"this is none of {known}") if "@" in text else Wanted(f"one of {known}")
     return text
 
 
 def read_channel(value: Any) -> str:
     text = _of_kind(value, "the name of a channel")
     if "*" in text or "\\" in text:
-        raise refused("this names one channel, so it holds no '*' and no backslash")
+        raise Refused("this names one channel, so it holds no '*' and no backslash")
     if text.startswith(("tasks/", "pools/")):
-        raise refused("channels under 'tasks/' and 'pools/' belong to the workers; choose another name")
+        raise Refused("channels under 'tasks/' and 'pools/' belong to the workers; choose another name")
     return read_pattern(text)
 
 
 def read_pattern(value: Any) -> str:
     text = _of_kind(value, "a channel or a pattern of channels")
     if not is_channel(text):
-        raise refused(f"a channel has 1 to {limits.MAX_CHANNEL_NAME} bytes and no control characters")
+        raise Refused(f"a channel has 1 to {limits.MAX_CHANNEL_NAME} bytes and no control characters")
     if is_reserved(text):
-        raise refused("channels under '_metered/', '_internal/' and '_system/' are reserved for the hub")
+        raise Refused("channels under '_metered/', '_internal/' and '_system/' are reserved for the hub")
     return text
 
 
 def read_peer_pattern(value: Any) -> str:
     text = _of_kind(value, "a peer id or a pattern of peer ids")
     if not 0 < len(text) <= limits.MAX_PEER_ID or not text.isascii() or not text.isprintable():
-        raise refused(f"a peer id has 1 to {limits.MAX_PEER_ID} printable ASCII characters")
+        raise Refused(f"a peer id has 1 to {limits.MAX_PEER_ID} printable ASCII characters")
     return text
 
 
 def read_capability(value: Any) -> str:
     text = _of_kind(value, "a capability, which is a word such as 'pdf'")
     if not _CAPABILITY.fullmatch(text):
-        raise refused("a capability is a word of at most 64 letters, digits, '.', '_', '+' and '-'")
+        raise Refused("a capability is a word of at most 64 letters, digits, '.', '_', '+' and '-'")
     return text
 
 
 def read_label(value: Any) -> str:
     text = _of_kind(value, "text")
     if not 0 < len(text) <= 128 or not text.isprintable():
-        raise refused("a name for people has 1 to 128 printable characters")
+        raise Refused("a name for people has 1 to 128 printable characters")
     return text
 
 
 def read_variable_name(value: Any) -> str:
     text = _of_kind(value, "the name of an environment variable")
     if not _VARIABLE.fullmatch(text):
-        raise refused(
+        raise Refused(
             "the name of an environment variable holds only letters, digits and '_', and begins with no digit"
         )
     if text.startswith("ORCHESTRATOR_"):
-        raise refused("variables that begin with 'ORCHESTRATOR_' are the runtime's own and reach no agent")
+        raise Refused("variables that begin with 'ORCHESTRATOR_' are the runtime's own and reach no agent")
     return text
 
 
 def read_variable_value(value: Any) -> str:
     if not isinstance(value, str):
-        raise wanted("text, or '' for none")
+        raise Wanted("text, or '' for none")
     if "\x00" in value:
-        raise refused("the value of an environment variable cannot hold a NUL character")
+        raise Refused("the value of an environment variable cannot hold a NUL character")
     return str.__str__(value)
 
 
 def read_condition(value: Any) -> str:
     if value not in ("on-failure", "always", "never"):
-        raise wanted("'on-failure', 'always' or 'never'")
+        raise Wanted("'on-failure', 'always' or 'never'")
     return str.__str__(value)
 
 
@@ -289,7 +294,7 @@ def read_listen(value: Any) -> Address:
     text = _of_kind(value, "an address such as 127.0.0.1:7700")
     found = _ADDRESS.fullmatch(text)
     if not found or int(found[2]) > 65_535:
-        raise wanted("an address such as 127.0.0.1:7700; port 0 is any free one")
+        raise Wanted("an address such as 127.0.0.1:7700; port 0 is any free one")
     return Address(found[1].strip("[]"), int(found[2]))
 
 
@@ -308,9 +313,9 @@ def read_hub_url(value: Any) -> str | None:
     except ValueError:
         good = False
     if not good or not text.isprintable() or " " in text:
-        raise wanted("'local', or a URL that begins with ws:// or wss://")
+        raise Wanted("'local', or a URL that begins with ws:// or wss://")
     if parts.username is not None or parts.query or parts.fragment:
-        raise refused("the URL of a hub holds no user, no '?' and no '#'; the credential goes under 'key'")
+        raise Refused("the URL of a hub holds no user, no '?' and no '#'; the credential goes under 'key'")
     return text
 
 
@@ -319,19 +324,19 @@ def read_key(value: Any) -> SecretKey | None:
     if isinstance(value, SecretKey) or value is None or value == "":
         return value or None
     if not isinstance(value, str):
-        raise wanted("a key from a variable, such as '${HUB_KEY}'")
+        raise Wanted("a key from a variable, such as '${HUB_KEY}'")
     try:
         key = SecretKey.parse(value)
     except ValueError:
-        raise refused("a key is a pair sk_id_…:sk_secret_…, and this is none") from None
+        raise Refused("a key is a pair sk_id_…:sk_secret_…, and this is none") from None
     if len(key.secret.encode()) < limits.MIN_SECRET_BYTES:
-        raise refused(f"the secret of this key is shorter than {limits.MIN_SECRET_BYTES} bytes")
+        raise Refused(f"the secret of this key is shorter than {limits.MIN_SECRET_BYTES} bytes")
     return key
 
 
 def _of_kind(value: Any, kind: str) -> str:
     if not isinstance(value, str):
-        raise wanted(kind)
+        raise Wanted(kind)
     return str.__str__(value)
 
 
@@ -350,30 +355,30 @@ def _seconds(value: Any) -> float | None:
     return round(float(found[1]) * _SECONDS[found[2]], 9) if found else None
 
 
-Name: TypeAlias = Annotated[str, PlainValidator(read_name)]
-Label: TypeAlias = Annotated[str, PlainValidator(read_label)]
-Version: TypeAlias = Annotated[Literal[1], PlainValidator(read_version)]
-Count: TypeAlias = Annotated[int, PlainValidator(read_count)]
-Attempts: TypeAlias = Annotated[int | None, PlainValidator(read_attempts)]
-Flag: TypeAlias = Annotated[bool, PlainValidator(read_boolean)]
-Duration: TypeAlias = Annotated[float, PlainValidator(read_duration)]
-PositiveDuration: TypeAlias = Annotated[float, PlainValidator(read_positive_duration)]
-TokenLife: TypeAlias = Annotated[float, PlainValidator(read_token_ttl)]
-Argument: TypeAlias = Annotated[str, PlainValidator(read_argument)]
-MessageName: TypeAlias = Annotated[str, PlainValidator(read_message_name)]
-FilePath: TypeAlias = Annotated[str, PlainValidator(read_file_path)]
-Delivery: TypeAlias = Annotated[Literal["at-most-once", "at-least-once"], PlainValidator(read_delivery)]
-Consistency: TypeAlias = Annotated[Literal["strong", "best-effort"], PlainValidator(read_consistency)]
-Backplane: TypeAlias = Annotated[str, PlainValidator(read_backplane)]
-StoreUrl: TypeAlias = Annotated[str, PlainValidator(read_store)]
-HandlerRef: TypeAlias = Annotated[str, PlainValidator(read_handler)]
-Channel: TypeAlias = Annotated[str, PlainValidator(read_channel)]
-ChannelPattern: TypeAlias = Annotated[str, PlainValidator(read_pattern)]
-PeerPattern: TypeAlias = Annotated[str, PlainValidator(read_peer_pattern)]
-Capability: TypeAlias = Annotated[str, PlainValidator(read_capability)]
-VariableName: TypeAlias = Annotated[str, PlainValidator(read_variable_name)]
-VariableValue: TypeAlias = Annotated[str, PlainValidator(read_variable_value)]
-Condition: TypeAlias = Annotated[Literal["on-failure", "always", "never"], PlainValidator(read_condition)]
-Listen: TypeAlias = Annotated[Address, PlainValidator(read_listen)]
-HubUrl: TypeAlias = Annotated[str | None, PlainValidator(read_hub_url)]
-HubKey: TypeAlias = Annotated[SecretKey | None, PlainValidator(read_key)]
+Name: TypeAlias = Annotated[str, read_name]
+Label: TypeAlias = Annotated[str, read_label]
+Version: TypeAlias = Annotated[Literal[1], read_version]
+Count: TypeAlias = Annotated[int, read_count]
+Attempts: TypeAlias = Annotated[int | None, read_attempts]
+Flag: TypeAlias = Annotated[bool, read_boolean]
+Duration: TypeAlias = Annotated[float, read_duration]
+PositiveDuration: TypeAlias = Annotated[float, read_positive_duration]
+TokenLife: TypeAlias = Annotated[float, read_token_ttl]
+Argument: TypeAlias = Annotated[str, read_argument]
+MessageName: TypeAlias = Annotated[str, read_message_name]
+FilePath: TypeAlias = Annotated[str, read_file_path]
+Delivery: TypeAlias = Annotated[Literal["at-most-once", "at-least-once"], read_delivery]
+Consistency: TypeAlias = Annotated[Literal["strong", "best-effort"], read_consistency]
+Backplane: TypeAlias = Annotated[str, read_backplane]
+StoreUrl: TypeAlias = Annotated[str, read_store]
+HandlerRef: TypeAlias = Annotated[str, read_handler]
+Channel: TypeAlias = Annotated[str, read_channel]
+ChannelPattern: TypeAlias = Annotated[str, read_pattern]
+PeerPattern: TypeAlias = Annotated[str, read_peer_pattern]
+Capability: TypeAlias = Annotated[str, read_capability]
+VariableName: TypeAlias = Annotated[str, read_variable_name]
+VariableValue: TypeAlias = Annotated[str, read_variable_value]
+Condition: TypeAlias = Annotated[Literal["on-failure", "always", "never"], read_condition]
+Listen: TypeAlias = Annotated[Address, read_listen]
+HubUrl: TypeAlias = Annotated[str | None, read_hub_url]
+HubKey: TypeAlias = Annotated[SecretKey | None, read_key]

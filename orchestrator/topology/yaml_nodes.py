@@ -7,7 +7,6 @@ What a text means is decided by the field that it stands in.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import yaml
@@ -39,8 +38,7 @@ class Place(NamedTuple):
     """The file, as the user named it; empty for the one file that is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarNode:
+class ScalarNode(NamedTuple):
     place: Place
     text: str
     plain: bool
@@ -49,16 +47,14 @@ class ScalarNode:
     height: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class ListNode:
+class ListNode(NamedTuple):
     place: Place
     items: tuple[Node, ...]
     size: int
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class MapNode:
+class MapNode(NamedTuple):
     place: Place
     entries: dict[str, Entry]
     size: int
@@ -140,17 +136,14 @@ def compose(text: str, source: str = "") -> tuple[MapNode, list[Mistake]]:
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass
 class _Composer:
-    events: Iterator[Any]
-    source: str = ""
-    mistakes: list[Mistake] = field(default_factory=list)
-    steps: Steps = ()
-    anchors: dict[str, Node | None] = field(default_factory=dict)
-    """What each anchor names; `None` while that is still being read."""
-    nodes: int = 0
-    aliases: int = 0
-    borrowed: int = 0
+    def __init__(self, events: Iterator[Any], source: str) -> None:
+        self.events, self.source = events, source
+        self.mistakes: list[Mistake] = []
+        self.steps: Steps = ()
+        self.anchors: dict[str, Node | None] = {}
+        """What each anchor names; `None` while that is still being read."""
+        self.nodes = self.aliases = self.borrowed = 0
 
     def document(self) -> MapNode:
         next(self.events)  # the start of the stream
@@ -229,7 +222,7 @@ class _Composer:
             raise self.stop(place, f"the aliases of this file repeat more than {MAX_BORROWED} values")
         if depth + named.height - 1 > MAX_DEPTH:
             raise self.stop(place, f"with this alias the file is nested more than {MAX_DEPTH} levels deep")
-        return replace(named, place=place)
+        return named._replace(place=place)
 
     def sequence(self, place: Place, depth: int) -> ListNode:
         above = self.steps

@@ -32,6 +32,10 @@ ANSWERS = {
 """What the answer to the question in the head of each template holds."""
 
 
+PROCESSES = ["all", *(pytest.param(name, marks=pytest.mark.bars) for name in TEMPLATES if name != "all")]
+"""The templates that are run as processes; tests/testing/test_shipped.py runs each of them in one."""
+
+
 def initialised(directory: Path, name: str) -> Path:
     assert main(["init", str(directory), "--template", name]) == ExitCode.DONE
     return directory / "topology.yaml"
@@ -49,7 +53,7 @@ def test_a_template_is_valid_and_fits_its_handlers(
 
 
 @pytest.mark.journey
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", PROCESSES)
 async def test_a_template_answers_the_question_in_its_head(name: str, tmp_path: Path) -> None:
     initialised(tmp_path, name)
     _, _, *arguments = shlex.split(template(name).command)
@@ -60,6 +64,7 @@ async def test_a_template_answers_the_question_in_its_head(name: str, tmp_path: 
     assert run.records[-1]["event"].endswith("all ended cleanly")
 
 
+@pytest.mark.bars
 @pytest.mark.journey
 async def test_the_profile_of_the_large_template_runs_with_fewer(tmp_path: Path) -> None:
     initialised(tmp_path, "all")

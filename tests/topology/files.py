@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.errors import TopologyError
 from orchestrator.topology.handlers import HandledTask, HandlerReport, Relation
 from orchestrator.topology.load import parse_topology
+from orchestrator.topology.model import Topology
+from orchestrator.topology.section import Named, Section
+from orchestrator.topology.validation import ABOUT_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from orchestrator.topology.model import Topology
 
 ENVIRON: Final = {
     "SECRET": "hunter2",
@@ -74,6 +75,18 @@ class Broken:
 def read(text: str | bytes, environ: Mapping[str, str] = ENVIRON) -> Topology:
     raw = text.encode() if isinstance(text, str) else text
     return parse_topology(raw, environ, source="topology.yaml", path=Path("topology.yaml"))
+
+
+def keys_at(steps: tuple[str | int, ...]) -> tuple[str, ...]:
+    """Return the keys that the mapping at `steps` may have; none where it may have any, or is no mapping."""
+    kind: object = Topology
+    for step in steps:
+        if isinstance(kind, Named):
+            kind = kind.each
+        elif isinstance(kind, type) and issubclass(kind, Section):
+            kind = kind.fields()[step].kind if isinstance(step, str) and step in kind.keys else None
+    keys = kind.keys if isinstance(kind, type) and issubclass(kind, Section) else ()
+    return keys if steps else (*keys, *ABOUT_FILES)
 
 
 def complaints(text: str | bytes, environ: Mapping[str, str] = ENVIRON) -> list[str]:

@@ -67,7 +67,7 @@ def test_everything_that_a_file_can_say_is_read() -> None:
     assert topology.hub.key is None
     assert topology.hub.token_ttl == 900.0
     assert topology.defaults.restart == Restart(window=600)
-    assert topology.defaults.reconnect == Reconnect(max_attempts="unlimited", max_delay=60)  # type: ignore[arg-type]
+    assert topology.defaults.reconnect == Reconnect(max_attempts=None, max_delay=60)
     assert topology.workers["researcher"].tasks.timeout == 120.0
     assert topology.workers["researcher"].capabilities == ("web", "pdf")
     assert topology.agents["concierge"].name == "the concierge"

@@ -9,14 +9,15 @@ import pytest
 
 from orchestrator.errors import TopologyError
 from orchestrator.topology.model import Topology
-from orchestrator.topology.sentences import ABOUT_FILES, keys_at
-from tests.topology.files import read
+from orchestrator.topology.validation import ABOUT_FILES
+from tests.topology.files import keys_at, read
 from tests.topology.random_files import File, Line, random_tree, written
 
 if TYPE_CHECKING:
     from orchestrator.errors import Problem
 
-CASES = 1_000
+COUNTS = [200, pytest.param(1_000, marks=pytest.mark.bars)]
+"""How many cases are tried, and how many if it may take longer."""
 
 
 def problems_of(text: str) -> list[Problem]:
@@ -68,10 +69,10 @@ def _fits(kind: str, line: Line, referred: set[str]) -> bool:
     return kind == "retype" or line.required or (line.named and line.steps[-1] in referred)
 
 
-def cases(kind: str) -> list[tuple[int, File, Line]]:
-    """Return files with one line each that can be changed in this way; over all of them, 1,000 changes."""
+def cases(kind: str, count: int) -> list[tuple[int, File, Line]]:
+    """Return files with one line each that can be changed in this way."""
     found = []
-    for seed in range(CASES):
+    for seed in range(count):
         rng = random.Random(f"{kind} {seed}")
         while True:
             file = written(random_tree(rng))
@@ -83,18 +84,20 @@ def cases(kind: str) -> list[tuple[int, File, Line]]:
     return found
 
 
-def test_a_misspelt_key_is_told_on_its_line_in_a_thousand_of_a_thousand_cases() -> None:
-    for seed, file, line in cases("misspell"):
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_misspelt_key_is_told_on_its_line_in_a_thousand_of_a_thousand_cases(count: int) -> None:
+    for seed, file, line in cases("misspell", count):
         key = str(line.steps[-1])
-        known = {*keys_at(line.steps[:-1]), *Topology.model_fields, *ABOUT_FILES}
+        known = {*keys_at(line.steps[:-1]), *Topology.keys, *ABOUT_FILES}
         wrong = misspelt(random.Random(seed), key, known)
         text = changed(file, line, line.text.replace(key, wrong, 1))
         told = [problem.line for problem in problems_of(text)]
         assert file.number(line.steps) in told, (wrong, text)
 
 
-def test_a_value_of_another_type_is_told_on_its_line_in_a_thousand_of_a_thousand_cases() -> None:
-    for seed, file, line in cases("retype"):
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_value_of_another_type_is_told_on_its_line_in_a_thousand_of_a_thousand_cases(count: int) -> None:
+    for seed, file, line in cases("retype", count):
         rng = random.Random(seed)
         key, _, value = line.text.partition(":")
         value = value.strip()
@@ -112,9 +115,10 @@ def test_a_value_of_another_type_is_told_on_its_line_in_a_thousand_of_a_thousand
         assert file.number(line.steps) in told, (line.text, other, text)
 
 
-def test_a_deleted_key_is_told_where_it_is_missed_in_a_thousand_of_a_thousand_cases() -> None:
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_deleted_key_is_told_where_it_is_missed_in_a_thousand_of_a_thousand_cases(count: int) -> None:
     """What is required is missed by what stands around it; a name, wherever it is referred to."""
-    for _, file, line in cases("delete"):
+    for _, file, line in cases("delete", count):
         text = changed(file, line, None)
         problems = problems_of(text)
         missing = len([other for other in file.lines if other.steps[: len(line.steps)] == line.steps])
