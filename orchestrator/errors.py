@@ -281,15 +281,25 @@ class WorkerLost(DispatchError):
 
 
 class StreamBroken(DispatchError):
-    """A stream ended before its last chunk; `received` holds every chunk that arrived, in order."""
+    """A stream ended before its last chunk, after `count` of them.
 
-    def __init__(self, task: str, reason: str, received: Sequence[object]) -> None:
+    `received` holds those that arrived, in order; of more than 4 MiB only the last, from number `first` on.
+    """
+
+    def __init__(self, task: str, reason: str, received: Sequence[object], count: int | None = None) -> None:
+        """`count` is how many arrived in all; `None` = those that are given."""
         self.task, self.reason, self.received = task, reason, tuple(received)
-        super().__init__(task, reason, self.received)
+        self.count = len(self.received) if count is None else count
+        super().__init__(task, reason, self.received, self.count)
+
+    @property
+    def first(self) -> int:
+        return self.count - len(self.received)
 
     def __str__(self) -> str:
-        count = len(self.received)
-        return f"the stream of {self.task} broke after {count} chunk{'' if count == 1 else 's'}: {self.reason}"
+        return (
+            f"the stream of {self.task} broke after {self.count} chunk{'' if self.count == 1 else 's'}: {self.reason}"
+        )
 
 
 class Declined(OrchestratorError):

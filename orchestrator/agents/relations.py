@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -15,10 +15,24 @@ R = TypeVar("R")
 C = TypeVar("C")
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a worker says it is with a task: see `Context.progress`."""
+
+    fraction: float | None
+    """Of the whole, from 0 to 1, if the worker keeps to that."""
+    message: str | None
+
+
 class Handle(ABC, Generic[R]):
     """A task that is under way."""
 
     id: str
+
+    @property
+    @abstractmethod
+    def progress(self) -> Progress | None:
+        """What its worker said last; `None` = nothing yet."""
 
     @abstractmethod
     async def result(self) -> R:
@@ -32,17 +46,39 @@ class Handle(ABC, Generic[R]):
 class Workers(ABC):
     """The workers of a coordinator.
 
-    Every call ends: with its answer, or with a `DispatchError` that says why there is none. `requires` names the
-    capabilities that a worker must have; `timeout` is in seconds, and `None` takes the one of the topology.
+    Every call ends: with its answer, or with a `DispatchError` that says why there is none.
+
+    - `requires` names the capabilities that a worker must have.
+    - Tasks with one `key` go to one worker for as long as it is online, and wait for it when it is busy. A worker that
+      joins takes over its share of the keys, and the others keep theirs.
+    - `wait` is for how many seconds nobody need be online who can take the task; with 0 it ends at once in
+      `NoWorkerAvailable` then.
+    - `timeout` is in seconds, waiting included; `None` takes the one of the topology.
     """
 
     @abstractmethod
-    def submit(self, task: Task[R], *, requires: Sequence[str] = (), timeout: float | None = None) -> Handle[R]:
+    def submit(
+        self,
+        task: Task[R],
+        *,
+        requires: Sequence[str] = (),
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float | None = None,
+    ) -> Handle[R]:
         """Hand a task to one worker and return at once."""
 
-    async def run(self, task: Task[R], *, requires: Sequence[str] = (), timeout: float | None = None) -> R:
+    async def run(
+        self,
+        task: Task[R],
+        *,
+        requires: Sequence[str] = (),
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float | None = None,
+    ) -> R:
         """Hand a task to one worker and wait for its reply; cancelling the caller cancels the task."""
-        handle = self.submit(task, requires=requires, timeout=timeout)
+        handle = self.submit(task, requires=requires, key=key, wait=wait, timeout=timeout)
         try:
             return await handle.result()
         finally:
@@ -56,17 +92,25 @@ class Workers(ABC):
         limit: int | None = None,
         ordered: bool = False,
         requires: Sequence[str] = (),
+        key: Callable[[Task[R]], str] | None = None,
+        wait: float = 0.0,
         timeout: float | None = None,
     ) -> AsyncIterator[R]:
         """Hand out many tasks and yield their replies as they come, or in the order of the tasks if `ordered`.
 
-        At most `limit` are under way at once; `None` lets the workers' concurrency decide. The first failure is
+        `key` is asked for that of each task. At most `limit` are under way at once; `None` lets the workers' concurrency decide. The first failure is
         raised, and the tasks that are left are cancelled.
         """
 
     @abstractmethod
     def stream(
-        self, task: StreamTask[C], *, requires: Sequence[str] = (), timeout: float | None = None
+        self,
+        task: StreamTask[C],
+        *,
+        requires: Sequence[str] = (),
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float | None = None,
     ) -> AsyncIterator[C]:
         """Hand a stream task to one worker and yield its chunks in order, each once.
 

@@ -6,8 +6,9 @@ A task is given to somebody else only when it cannot have been taken, or when do
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import msgspec
 from msgspec import Raw
 
 from orchestrator.errors import (
@@ -58,7 +59,8 @@ PROBE_SECONDS: Final = 5.0
 UNWANTED: Final = 1_024
 """Tasks that ended without their outcome and whose workers are told to stop, should they still be at them."""
 
-_Group = tuple[str, frozenset[str]]
+_Group: TypeAlias = tuple[str, frozenset[str], str | None]
+"""What those who wait in one queue have in common: task, capabilities and, for tasks with a key, whom they wait for."""
 
 
 def _is_refusal(chunk: CompletionChunk) -> bool:
@@ -95,9 +97,12 @@ class Dispatcher:
             return [Finished(order.id, error=TaskTimeout(order.task, order.timeout, None))]
         if not self.workforce.agents_for(order.task):
             return [Finished(order.id, error=NoWorkerAvailable(order.task, ()))]
-        job = Job(order, now + order.timeout, self.workforce.is_idempotent(order.task))
+        patient_until = now + min(order.wait, order.timeout)
+        job = Job(order, now + order.timeout, patient_until, self.workforce.is_idempotent(order.task))
         self._jobs[order.id] = job
         self._alarms.set(job.deadline, job.order.id)
+        if order.wait > 0:
+            self._alarms.set(patient_until, job.order.id)
         self._wait(job)
         return self._assign(now)
 
@@ -153,6 +158,8 @@ class Dispatcher:
             for task_id in sorted(seat.outstanding):
                 effects += self._worker_left(self._jobs[task_id], change.reason, now, settling=whole)
             self.workforce.vacated(seat.peer)
+        if changes:
+            self._queue_anew()
         return [*effects, *self._assign(now)]
 
     def answered(self, ref: tuple[str, int], answer: Answer, now: float) -> list[Effect]:
@@ -169,7 +176,8 @@ class Dispatcher:
             self._take_back(job)
             self._wait(job, first=True)
             return []
-        settling = job.seat.pool.silent and now < self.workforce.settles_at()
+        # Workers that are on no roster come back unseen.
+        settling = job.seat.pool.channel is None and now < max(self.workforce.settles_at(), job.patient_until)
         refusal = answer.error if isinstance(answer, Refused) else None
         nobody = isinstance(answer, Accepted) or isinstance(refusal, PeerNotFound)
         if nobody and not settling:
@@ -179,10 +187,9 @@ class Dispatcher:
             self._take_back(job)
             self._wait(job, first=True)
             return self._assign(now)
-        # A program that joins no pool is on its way back unseen, so it is tried again like one that is busy.
         if nobody or (refusal is not None and is_transient(refusal)):
             seat = job.seat
-            seat.pause_until = now + FULL_PAUSE
+            seat.pause_until = now + FULL_PAUSE  # like one that is busy
             job.tried.discard(seat.peer)
             self._take_back(job)
             self._alarms.set(seat.pause_until, job.order.id)
@@ -212,6 +219,8 @@ class Dispatcher:
     def receive(self, sender: str, payload: AnyPayload, now: float) -> list[Effect]:
         """Take what a worker says; `sender` is the hub's stamp."""
         task_id = payload.stream_id if isinstance(payload, CompletionChunk) else getattr(payload, "task_id", None)
+        if isinstance(payload, CompletionChunk) and not task_id:
+            return self._nameless(sender, payload, now)
         job = self._jobs.get(task_id or "")
         seat = self.workforce.seats.get(sender)
         if job is None or sender not in job.tried:
@@ -233,6 +242,27 @@ class Dispatcher:
                 effects = self._inquire(job, sender)
             job.lost_at, job.heard_at = None, now
         return [*effects, *self._outcome(job, sender, seat, payload, now), *self._assign(now)]
+
+    def streams_of(self, worker: str) -> list[str]:
+        """Return the streams that a worker has of ours."""
+        seat = self.workforce.seats.get(worker)
+        return sorted(task_id for task_id in seat.outstanding if self._jobs[task_id].order.streams) if seat else []
+
+    def _nameless(self, sender: str, chunk: CompletionChunk, now: float) -> list[Effect]:
+        """Take a chunk that names no stream, as of a program that has only one: it is that one's.
+
+        Of several nobody knows whose it is, so none of them can be relied on.
+        """
+        streams = self.streams_of(sender)
+        if len(streams) == 1:
+            return self.receive(sender, msgspec.structs.replace(chunk, stream_id=streams[0]), now)
+        why = f"its chunks name no stream, and {len(streams)} of ours are under way there"
+        effects: list[Effect] = []
+        for task_id in streams:
+            job = self._jobs[task_id]
+            error: DispatchError = TaskFailed(job.name, "StreamBroken", why, sender, job.attempt)
+            effects += self._end(job, error=self._broken(job, why) if job.started else error, tell=True)
+        return [*effects, *self._assign(now)]
 
     def consumed(self, task_id: str) -> list[Effect]:
         """The caller has taken one chunk: the worker is told now and then, and goes on producing."""
@@ -308,7 +338,7 @@ class Dispatcher:
         effects: list[Effect] = []
         for read in reading:
             if isinstance(read, Piece):
-                job.chunks.append(read.content)
+                job.received.append(read.content)
                 effects.append(Chunked(job.order.id, read.content))
             elif isinstance(read, Ended):
                 effects += self._stream_ended(job, read)
@@ -321,15 +351,16 @@ class Dispatcher:
             return self._end(job)
         worker = job.reader.producer if job.reader else ""
         failure = TaskFailed(job.name, ended.error.type, ended.error.message, worker, job.attempt)
-        if not job.chunks:
+        if not job.received.count:
             return self._end(job, error=failure)
         return self._end(job, error=self._broken(job, f"{ended.error.type}: {ended.error.message}"))
 
     def _worker_left(self, job: Job, reason: str, now: float, *, settling: bool) -> list[Effect]:
         if settling:
             self._give_up_at(job, now + RETURN_SECONDS)
-        elif reason == "left":
+        elif reason == "left" and job.seat is not None:
             self._give_up_at(job, now + DRAIN_GRACE)
+            return self._inquire(job, job.seat.peer)  # it may have left this pool, or the hub
         elif job.idempotent and not job.started:
             return self._again(job, reason, now)
         else:
@@ -383,7 +414,7 @@ class Dispatcher:
         return [Send(worker, StreamAck(job.order.id, -1), ref)]
 
     def _broken(self, job: Job, reason: str) -> StreamBroken:
-        return StreamBroken(job.name, reason, job.chunks)
+        return StreamBroken(job.name, reason, tuple(job.received.chunks), job.received.count)
 
     def _end(
         self, job: Job, *, result: Raw | None = None, error: OrchestratorError | None = None, tell: bool = False
@@ -407,27 +438,50 @@ class Dispatcher:
             return []
         effects: list[Effect] = []
         for group in list(self._waiting):
-            task, requires = group
-            queue = self._waiting[group]
-            while queue:
-                job = self._jobs.get(queue[0])
-                if job is None or job.seat is not None:
-                    queue.popleft()
-                    continue
-                avoid = frozenset(job.avoid)
-                seat = self.workforce.choose(task, requires, now, avoid)
-                if seat is not None:
-                    queue.popleft()
-                    effects.append(self._offer(job, seat, now))
-                elif self.workforce.somebody_may_come(task, requires, now, avoid):
-                    break
-                else:
-                    queue.popleft()
-                    agents = self.workforce.agents_for(task)
-                    effects += self._end(job, error=NoWorkerAvailable(task, agents, sorted(requires)))
-            if not queue:
+            effects += self._serve(self._waiting[group], now)
+            if not self._waiting[group]:
                 del self._waiting[group]
         return effects
+
+    def _serve(self, queue: deque[str], now: float) -> list[Effect]:
+        """Hand out what waits in one queue, as far as there is somebody free for it."""
+        effects: list[Effect] = []
+        patient: list[str] = []
+        while queue:
+            job = self._jobs.get(queue[0])
+            if job is None or job.seat is not None:
+                queue.popleft()
+                continue
+            task, requires, avoid = job.name, job.order.requires, frozenset(job.avoid)
+            seat = self._chosen(job, avoid, now)
+            if seat is not None:
+                queue.popleft()
+                effects.append(self._offer(job, seat, now))
+            elif self.workforce.somebody_may_come(task, requires, now, avoid):
+                break
+            elif now < job.patient_until:
+                patient.append(queue.popleft())
+            else:
+                queue.popleft()
+                error = NoWorkerAvailable(task, self.workforce.agents_for(task), sorted(requires))
+                effects += self._end(job, error=error)
+        queue.extendleft(reversed(patient))
+        return effects
+
+    def _chosen(self, job: Job, avoid: frozenset[str], now: float) -> Seat | None:
+        if job.order.key is None:
+            return self.workforce.choose(job.name, job.order.requires, now, avoid)
+        owner = self.workforce.owner(job.name, job.order.requires, job.order.key, avoid)
+        return owner if owner is not None and owner.is_free(now) else None
+
+    def _queue_anew(self) -> None:
+        """Have tasks with a key wait for those to whom they go now that somebody has come or gone."""
+        queues = [queue for (_, _, owner), queue in self._waiting.items() if owner is not None]
+        self._waiting = {group: queue for group, queue in self._waiting.items() if group[2] is None}
+        for task_id in [task_id for queue in queues for task_id in queue]:
+            job = self._jobs.get(task_id)
+            if job is not None and job.seat is None:
+                self._wait(job)
 
     def _offer(self, job: Job, seat: Seat, now: float) -> Effect:
         job.attempt += 1
@@ -437,7 +491,7 @@ class Dispatcher:
         self._probe_at(job, now + PROBE_SECONDS)
         order, ref = job.order, (job.order.id, job.attempt)
         if order.task == ASKED:
-            return Send(seat.peer, Ask(order.prompt or "", order.id), ref)
+            return Send(seat.peer, Ask(order.prompt or "", order.id), ref, seat.pool.in_parts)
         offer = TaskOffer(
             task_id=order.id,
             origin=self._me,
@@ -448,7 +502,10 @@ class Dispatcher:
             deadline=job.deadline + self._wall_offset,
             traceparent=order.traceparent,
         )
-        return Send(seat.peer, offer, ref) if seat.pool.direct else Publish(inbox(seat.peer), offer, ref)
+        in_parts = seat.pool.in_parts
+        if seat.pool.direct:
+            return Send(seat.peer, offer, ref, in_parts)
+        return Publish(inbox(seat.peer), offer, ref, in_parts)
 
     def _take_back(self, job: Job) -> None:
         if job.seat is not None:
@@ -458,7 +515,11 @@ class Dispatcher:
         job.lost_at = None
 
     def _wait(self, job: Job, *, first: bool = False) -> None:
-        queue = self._waiting.setdefault((job.name, job.order.requires), deque())
+        owner = None
+        if job.order.key is not None:
+            seat = self.workforce.owner(job.name, job.order.requires, job.order.key, frozenset(job.avoid))
+            owner = seat.peer if seat else ""
+        queue = self._waiting.setdefault((job.name, job.order.requires, owner), deque())
         if first:
             queue.appendleft(job.order.id)
         else:

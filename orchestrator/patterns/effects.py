@@ -15,6 +15,8 @@ class Publish:
     channel: str
     payload: Payload
     ref: Any = None
+    in_parts: bool = False
+    """Who gets it joins parts: what is too large for one message may go in several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Send:
     to: str
     payload: Payload
     ref: Any = None
+    in_parts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,7 +248,8 @@ class Intake:
         if isinstance(answer, Refused) and not absent and not is_transient(answer.error):
             del self._unheard[key]
             fields = {"task_id": ref[2], "peer": unheard.to, "error": str(answer.error)}
-            return [Note("error", "the hub refused the outcome of a task", fields), *self._refused_outcome(unheard)]
+            told = self._refused_outcome(unheard, answer.error)
+            return [Note("error", "the outcome of a task cannot be sent", fields), told]
         if absent and unheard.gone_since is None:
             unheard.gone_since = now
         unheard.retry_at = now + unheard.delay
@@ -263,7 +264,7 @@ class Intake:
             effects.append(self._alive(job))
         for key, unheard in self._unheard.items():
             unheard.retry_at = unheard.gone_since = None
-            effects.append(Send(unheard.to, unheard.payload, ref=("outcome", *key)))
+            effects.append(_outcome(key, unheard.payload))
         return effects
 
     def tick(self, now: float) -> list[Effect]:
@@ -286,7 +287,7 @@ class Intake:
                 effects.append(Note("warning", "the caller of a task is gone, its outcome is dropped", fields))
             elif unheard.retry_at is not None and unheard.retry_at <= now:
                 unheard.retry_at = None
-                effects.append(Send(unheard.to, unheard.payload, ref=("outcome", *key)))
+                effects.append(_outcome(key, unheard.payload))
         return effects
 
     def next_tick(self) -> float | None:
@@ -336,13 +337,13 @@ class Intake:
     def _tell(self, key: _Key, outcome: TaskResult | TaskError) -> Send:
         if not self._over:
             self._unheard[key] = _Unheard(key[0], outcome)
-        return Send(key[0], outcome, ref=("outcome", *key))
+        return _outcome(key, outcome)
 
-    def _refused_outcome(self, unheard: _Unheard) -> list[Effect]:
+    def _refused_outcome(self, unheard: _Unheard, error: Exception) -> Send:
         """The result cannot travel, its caller must hear at least that: a failure in its place is small and plain."""
         payload = unheard.payload
-        failure = Failure("ResultNotDelivered", "the hub refused the outcome: it may be too large")
-        return [Send(unheard.to, TaskError(payload.task_id, failure, payload.attempt or 1, self.load))]
+        failure = Failure(type(error).__name__, f"its outcome cannot be sent: {error}")
+        return Send(unheard.to, TaskError(payload.task_id, failure, payload.attempt or 1, self.load))
 
     def _alive(self, job: _Job) -> Send:
         job.telling, job.untold = True, False
@@ -356,3 +357,9 @@ class Intake:
             job.gone_since = None
         elif isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound) and job.gone_since is None:
             job.gone_since = now
+
+
+def _outcome(key: _Key, payload: TaskResult | TaskError) -> Send:
+    """Return what tells a caller; one that counts attempts is of this package, and joins parts."""
+    caller, _, attempt = key
+    return Send(caller, payload, ("outcome", *key), in_parts=attempt > 0)

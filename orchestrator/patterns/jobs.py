@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -9,7 +10,7 @@ from msgspec import Raw
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.patterns.effects import Note, Publish, Send
-from orchestrator.patterns.stream import Reader
+from orchestrator.patterns.stream import REPLAY_BYTES, Reader
 from orchestrator.patterns.workforce import Seat
 
 ASKED: Final = "ask"
@@ -28,6 +29,10 @@ class Order:
     streams: bool = False
     prompt: str | None = None
     requires: frozenset[str] = frozenset()
+    key: str | None = None
+    """Orders with one key go to one worker, for as long as it is there."""
+    wait: float = 0.0
+    """Seconds for which nobody need be there who can take it."""
     traceparent: str | None = None
 
 
@@ -59,12 +64,31 @@ class Progressed:
 Effect: TypeAlias = Publish | Send | Note | Finished | Chunked | Progressed
 
 
+class Received:
+    """The last chunks of a stream, for whoever is told that it broke."""
+
+    def __init__(self) -> None:
+        self.chunks: deque[Raw] = deque()
+        self.count = 0
+        """How many there were in all."""
+        self._bytes = 0
+
+    def append(self, chunk: Raw) -> None:
+        self.chunks.append(chunk)
+        self.count += 1
+        self._bytes += memoryview(chunk).nbytes
+        while self._bytes > REPLAY_BYTES and len(self.chunks) > 1:
+            self._bytes -= memoryview(self.chunks.popleft()).nbytes
+
+
 @dataclass(slots=True)
 class Job:
     """One task between its order and its end."""
 
     order: Order
     deadline: float
+    patient_until: float
+    """When it ends, unless somebody who can take it is there by then."""
     idempotent: bool
     attempt: int = 0
     seat: Seat | None = None
@@ -79,7 +103,7 @@ class Job:
     probe_at: float = float("inf")
     """When the silence of its worker is looked at next."""
     reader: Reader | None = None
-    chunks: list[Raw] = field(default_factory=list)
+    received: Received = field(default_factory=Received)
 
     @property
     def name(self) -> str:

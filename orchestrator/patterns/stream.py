@@ -21,6 +21,10 @@ ACK_EVERY: Final = 32
 """Chunks after which a reader says what it has used."""
 CREDIT_CHUNKS: Final = 512
 """Chunks that a writer sends ahead of a reader that acknowledges."""
+ACK_BYTES: Final = REPLAY_BYTES // 8
+"""The same in bytes of their content: a writer waits for a reader that is `REPLAY_BYTES` behind."""
+MERGED_BYTES: Final = 16 * 1024
+"""What neighbouring chunks of text may come to when they are merged."""
 RESUME_INTERVAL: Final = 0.5
 """Seconds between two requests for the same gap."""
 
@@ -28,7 +32,8 @@ RESUME_INTERVAL: Final = 0.5
 class Writer:
     """The producing end of one stream."""
 
-    def __init__(self, stream_id: str) -> None:
+    def __init__(self, stream_id: str, *, acknowledged: bool = False) -> None:
+        """`acknowledged`: the reader is known to acknowledge; else that shows when it does."""
         self.stream_id = stream_id
         self._kept: deque[CompletionChunk] = deque()
         self._bytes = 0
@@ -36,15 +41,28 @@ class Writer:
         """The number of the oldest chunk kept."""
         self._next = 0
         self._acked = -1
-        self._acks_heard = False
+        self._acks_heard = acknowledged
         self._cursor = 0
         """The number of the next chunk to send."""
+        self._sent = 0
+        """The number of the first chunk that was never sent."""
         self.ended_at: float | None = None
 
     @property
     def has_room(self) -> bool:
-        """Whether the producer may go on: always, for a reader that never acknowledges."""
+        """Whether the producer may go on.
+
+        It waits for a reader that acknowledges, so that nothing is let go which that may ask for again, and for what has
+        not been sent yet.
+        """
+        if self._bytes > REPLAY_BYTES and (self._acks_heard or self.unsent):
+            return False
         return not self._acks_heard or self._next - self._acked <= CREDIT_CHUNKS
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the reader acknowledges: then it is one of this package."""
+        return self._acks_heard
 
     @property
     def ended(self) -> bool:
@@ -59,8 +77,18 @@ class Writer:
     def kept_bytes(self) -> int:
         return self._bytes
 
-    def push(self, content: Raw) -> None:
-        """Number a chunk. The oldest ones are let go when more than `REPLAY_BYTES` are kept."""
+    def push(self, content: Raw, *, merge: bool = False) -> None:
+        """Number a chunk. Of those for a reader that does not acknowledge, `REPLAY_BYTES` are kept.
+
+        `merge`: it is text, and becomes one with the chunk before, if that was never sent.
+        """
+        if merge and self._next > self._sent and not self.ended:
+            before, after = memoryview(self._kept[-1].content), memoryview(content)
+            if before.nbytes + after.nbytes <= MERGED_BYTES:
+                whole = Raw(b"".join((before[:-1], after[1:])))
+                self._kept[-1] = CompletionChunk(stream_id=self.stream_id, seq=self._next - 1, content=whole)
+                self._bytes += after.nbytes - 2  # two quotes less
+                return
         self._append(CompletionChunk(stream_id=self.stream_id, seq=self._next, content=content))
 
     def end(self, now: float, error: Failure | None = None) -> None:
@@ -75,6 +103,7 @@ class Writer:
             return None
         chunk = self._kept[self._cursor - self._first]
         self._cursor += 1
+        self._sent = max(self._sent, self._cursor)
         return chunk
 
     def rewind(self, seq: int) -> bool:
@@ -104,13 +133,14 @@ class Writer:
         self._kept.append(chunk)
         self._next += 1
         self._bytes += len(bytes(chunk.content))
-        while self._bytes > REPLAY_BYTES and self._first < self._cursor:
+        while self._bytes > REPLAY_BYTES and self._first < self._cursor and not self._acks_heard:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         self._bytes -= len(bytes(self._kept.popleft().content))
         self._first += 1
         self._cursor = max(self._cursor, self._first)
+        self._sent = max(self._sent, self._first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +171,10 @@ class Reader:
         self._ahead: dict[int, CompletionChunk] = {}
         self._asked_at = float("-inf")
         self._consumed = 0
+        self._sizes: deque[int] = deque()
+        """Of the chunks that were read and not consumed."""
+        self._unsaid = 0
+        """Bytes that were consumed since the producer was last told."""
         self._numbered = False
         self._over = False
 
@@ -172,12 +206,14 @@ class Reader:
     def consumed(self) -> list[Reading]:
         """Count one chunk as used by the reader's owner, which is what lets the producer go on."""
         self._consumed += 1
-        if not self._numbered or self._over or self._consumed % ACK_EVERY:
+        self._unsaid += self._sizes.popleft() if self._sizes else 0
+        if not self._numbered or self._over or (self._consumed % ACK_EVERY and self._unsaid < ACK_BYTES):
             return []
         return [Send(self.producer, self.progress())]
 
     def progress(self) -> StreamAck:
         """Say what has been used so far; the first one tells the producer that this reader acknowledges at all."""
+        self._unsaid = 0
         return StreamAck(self.stream_id, self._consumed - 1)
 
     def missing(self) -> StreamResume:
@@ -192,4 +228,5 @@ class Reader:
             last: list[Reading] = [] if bytes(chunk.content) in (b'""', b"null", b"") else [Piece(chunk.content)]
             return [*last, Ended(chunk.error)]
         self._numbered = chunk.seq is not None
+        self._sizes.append(memoryview(chunk.content).nbytes)
         return [Piece(chunk.content)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Final
 
 from orchestrator.patterns.roster import Change, Joined, Roster
@@ -33,6 +34,8 @@ class Pool:
     direct: bool = False
     capabilities: frozenset[str] = frozenset()
     """Of the `peers`, who tell nobody what they are able to do."""
+    in_parts: bool = False
+    """Its workers are of this package: what is too large for one message may go to them in several."""
 
     @property
     def silent(self) -> bool:
@@ -137,6 +140,15 @@ class Workforce:
         seat.last_chosen = self._turn
         return seat
 
+    def owner(self, task: str, requires: frozenset[str], key: str, avoid: frozenset[str] = frozenset()) -> Seat | None:
+        """Return the worker to which the tasks with this key go, busy or not; `None` when nobody able is there.
+
+        The one with the highest hash of key and peer id: who joins takes over its share of all keys, and who leaves
+        gives up its own, while the others keep theirs.
+        """
+        there = [seat for seat in self._able(task, requires) if seat.present and seat.peer not in avoid]
+        return max(there, key=lambda seat: _rank(key, seat.peer), default=None)
+
     def somebody_may_come(self, task: str, requires: frozenset[str], now: float, avoid: frozenset[str]) -> bool:
         """Tell whether waiting makes sense: somebody able is there and busy, or it is not yet known who is there."""
         if any(seat.present and seat.peer not in avoid for seat in self._able(task, requires)):
@@ -150,3 +162,7 @@ class Workforce:
         for seat in self.seats.values():
             if seat.pool.takes(task) and requires <= seat.capabilities:
                 yield seat
+
+
+def _rank(key: str, peer: str) -> bytes:
+    return blake2b(f"{len(key)}:{key}{peer}".encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class CloseCode(IntEnum):
@@ -27,8 +26,7 @@ class CloseCode(IntEnum):
     ADMIN_DISCONNECT = 4020
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """What a close code asks of the client that receives it."""
 
     meaning: str

@@ -20,6 +20,7 @@ class Link(Protocol):
         *,
         when_disconnected: Literal["fail", "wait"] = "fail",
         deadline: float | None = None,
+        in_parts: bool = False,
     ) -> int | None: ...
 
     async def send(
@@ -29,10 +30,16 @@ class Link(Protocol):
         *,
         when_disconnected: Literal["fail", "wait"] = "fail",
         deadline: float | None = None,
+        in_parts: bool = False,
     ) -> None: ...
 
     @property
     def max_message_size(self) -> int: ...
+
+    @property
+    def short_of_messages(self) -> bool:
+        """Whether whoever can say the same in fewer messages should."""
+        ...
 
 
 class Owned:
@@ -85,9 +92,9 @@ class Courier:
         answer: Answer
         try:
             if isinstance(effect, Publish):
-                answer = Accepted(await self.link.publish(effect.channel, effect.payload))
+                answer = Accepted(await self.link.publish(effect.channel, effect.payload, in_parts=effect.in_parts))
             else:
-                await self.link.send(effect.to, effect.payload)
+                await self.link.send(effect.to, effect.payload, in_parts=effect.in_parts)
                 answer = Accepted()
         except NotConnected:
             answer = Unsent()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -11,8 +12,8 @@ from msgspec import Raw
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.agents.messages import StreamTask, Task, answer_type, message_name
-from orchestrator.agents.relations import Handle, Workers
-from orchestrator.errors import OrchestratorError, TaskFailed
+from orchestrator.agents.relations import Handle, Progress, Workers
+from orchestrator.errors import OrchestratorError, StreamBroken, TaskFailed
 from orchestrator.patterns.dispatch import Dispatcher
 from orchestrator.patterns.effects import Answer, Note
 from orchestrator.patterns.jobs import Chunked, Effect, Finished, Order, Progressed
@@ -37,6 +38,8 @@ class Trace(NamedTuple):
 NO_TRACE: Final = Trace()
 current_trace: ContextVar[Trace] = ContextVar("orchestrator_trace", default=NO_TRACE)
 
+NO_PROGRESS: Final = Progress(None, None)
+
 _End = OrchestratorError | None
 
 
@@ -49,20 +52,24 @@ class Desk:
         self._courier, self._log, self._changed = courier, log, changed
         self._replies: dict[str, asyncio.Future[Raw | None]] = {}
         self._chunks: dict[str, asyncio.Queue[Raw | _Over]] = {}
+        self._progress: dict[str, Callable[[Progress], None]] = {}
 
     @property
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def submit(self, order: Order) -> asyncio.Future[Raw | None]:
+    def submit(
+        self, order: Order, progressed: Callable[[Progress], None] = lambda _: None
+    ) -> asyncio.Future[Raw | None]:
         """Start a task; the future holds the JSON of its reply, or the error that it ended with."""
         future: asyncio.Future[Raw | None] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_retrieved)
         self._replies[order.id] = future
+        self._progress[order.id] = progressed
         self.apply(self.dispatcher.submit(order, self.now))
         return future
 
-    async def stream(self, order: Order) -> AsyncIterator[Raw]:
+    async def stream(self, order: Order) -> AsyncGenerator[Raw, None]:
         """Start a stream task and yield its chunks; leaving cancels it."""
         queue: asyncio.Queue[Raw | _Over] = asyncio.Queue()  # bounded by the writer's credit
         self._chunks[order.id] = queue
@@ -117,6 +124,7 @@ class Desk:
                 if effect.id in self._chunks:
                     self._chunks[effect.id].put_nowait(effect.content)
             elif isinstance(effect, Progressed):
+                self._progress.get(effect.id, _nobody)(Progress(effect.progress, effect.message))
                 self._log.debug(
                     "progress", task_id=effect.id, peer=effect.worker, fraction=effect.progress, said=effect.message
                 )
@@ -135,6 +143,7 @@ class Desk:
     def _finished(self, finished: Finished) -> None:
         if finished.id in self._chunks:
             self._chunks[finished.id].put_nowait(_Over(finished.result, finished.error))
+        self._progress.pop(finished.id, None)
         future = self._replies.pop(finished.id, None)
         if future is not None and not future.done():
             if finished.error is None:
@@ -159,11 +168,29 @@ def _retrieved(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-class _HubHandle(Handle[R]):
-    def __init__(self, desk: Desk, task: Task[R], order: Order, adapter: TypeAdapter[R]) -> None:
+def _nobody(_progress: Progress) -> None:
+    """A stream task's progress is what it yields."""
+
+
+class HubHandle(Handle[R]):
+    """A task that a desk has under way."""
+
+    def __init__(self, desk: Desk, order: Order, adapter: TypeAdapter[R]) -> None:
         self.id = order.id
-        self._desk, self._adapter, self._name = desk, adapter, message_name(type(task))
-        self._future = desk.submit(order)
+        self._desk, self._adapter, self._name = desk, adapter, order.task
+        self._progress: Progress | None = None
+        self._future = desk.submit(order, self._progressed)
+
+    def __repr__(self) -> str:
+        return f"<Handle of {self._name} {self.id}{' done' if self._future.done() else ''}>"
+
+    @property
+    def progress(self) -> Progress | None:
+        return self._progress
+
+    def _progressed(self, progress: Progress) -> None:
+        if progress != NO_PROGRESS:  # a mere sign of life
+            self._progress = progress
 
     async def result(self) -> R:
         raw = await asyncio.shield(self._future)
@@ -182,8 +209,17 @@ class HubWorkers(Workers):
         self._desk, self._timeouts, self._new_id = desk, timeouts, new_id
         self._adapters: dict[type, TypeAdapter[Any]] = {}
 
-    def submit(self, task: Task[R], *, requires: Sequence[str] = (), timeout: float | None = None) -> Handle[R]:
-        return _HubHandle(self._desk, task, self._order(task, requires, timeout), self._adapter(type(task)))
+    def submit(
+        self,
+        task: Task[R],
+        *,
+        requires: Sequence[str] = (),
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float | None = None,
+    ) -> Handle[R]:
+        wish = Wish(tuple(requires), key, wait)
+        return HubHandle(self._desk, self._order(task, wish, timeout), self._adapter(type(task)))
 
     async def map(
         self,
@@ -192,6 +228,8 @@ class HubWorkers(Workers):
         limit: int | None = None,
         ordered: bool = False,
         requires: Sequence[str] = (),
+        key: Callable[[Task[R]], str] | None = None,
+        wait: float = 0.0,
         timeout: float | None = None,
     ) -> AsyncIterator[R]:
         if limit is not None and limit < 1:
@@ -206,7 +244,9 @@ class HubWorkers(Workers):
                     if task is None:
                         more = False
                         break
-                    waiting[asyncio.create_task(self.run(task, requires=requires, timeout=timeout))] = None
+                    its_key = key(task) if key is not None else None
+                    work = self.run(task, requires=requires, key=its_key, wait=wait, timeout=timeout)
+                    waiting[asyncio.create_task(work)] = None
                 if not waiting:
                     break
                 if ordered:
@@ -224,24 +264,25 @@ class HubWorkers(Workers):
             await asyncio.gather(*waiting, return_exceptions=True)
 
     async def stream(
-        self, task: StreamTask[C], *, requires: Sequence[str] = (), timeout: float | None = None
+        self,
+        task: StreamTask[C],
+        *,
+        requires: Sequence[str] = (),
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float | None = None,
     ) -> AsyncIterator[C]:
-        adapter = self._adapter(type(task))
-        chunks = self._desk.stream(self._order(task, requires, timeout, streams=True))
-        try:
+        order = self._order(task, Wish(tuple(requires), key, wait), timeout, streams=True)
+        async with aclosing(read_chunks(self._desk, order, self._adapter(type(task)))) as chunks:
             async for chunk in chunks:
-                yield read_answer(adapter, chunk, message_name(type(task)))
-        finally:
-            await cast("Any", chunks).aclose()
+                yield chunk
 
-    def _order(
-        self, task: BaseModel, requires: Sequence[str], timeout: float | None, *, streams: bool = False
-    ) -> Order:
+    def _order(self, task: BaseModel, wish: Wish, timeout: float | None, *, streams: bool = False) -> Order:
         name, trace = message_name(type(task)), current_trace.get()
         seconds = timeout if timeout is not None else self._timeouts.get(name, DEFAULT_TIMEOUT)
         if trace.deadline is not None:
             seconds = max(min(seconds, trace.deadline - self._desk.now), 0.0)
-        return task_order(self._new_id(), task, seconds, streams=streams, requires=requires, trace=trace)
+        return task_order(self._new_id(), task, seconds, wish, streams=streams, trace=trace)
 
     def _adapter(self, message: type[BaseModel]) -> TypeAdapter[Any]:
         adapter = self._adapters.get(message)
@@ -254,13 +295,24 @@ DEFAULT_TIMEOUT: Final = 120.0
 """Seconds for a task whose type the topology says nothing of."""
 
 
+class Wish(NamedTuple):
+    """Who is to take a task: see `Workers`."""
+
+    requires: tuple[str, ...] = ()
+    key: str | None = None
+    wait: float = 0.0
+
+
+ANYBODY: Final = Wish()
+
+
 def task_order(
     task_id: str,
     task: BaseModel,
     seconds: float,
+    wish: Wish = ANYBODY,
     *,
     streams: bool = False,
-    requires: Sequence[str] = (),
     trace: Trace | None = None,
 ) -> Order:
     """Return the order for a task as its message states it."""
@@ -272,9 +324,22 @@ def task_order(
         timeout=seconds,
         streams=streams,
         prompt=prompt if isinstance(prompt, str) else None,
-        requires=frozenset(requires),
+        requires=frozenset(wish.requires),
+        key=wish.key,
+        wait=wish.wait,
         traceparent=trace.traceparent if trace else None,
     )
+
+
+async def read_chunks(desk: Desk, order: Order, adapter: TypeAdapter[C]) -> AsyncGenerator[C, None]:
+    """Start a stream task and yield its chunks as what they are; leaving cancels it."""
+    try:
+        async with aclosing(desk.stream(order)) as chunks:
+            async for chunk in chunks:
+                yield read_answer(adapter, chunk, order.task)
+    except StreamBroken as broken:
+        received = [read_answer(adapter, cast("Raw", chunk), order.task) for chunk in broken.received]
+        raise StreamBroken(broken.task, broken.reason, received, broken.count) from None
 
 
 def read_answer(adapter: TypeAdapter[R], raw: Raw, task: str) -> R:

@@ -12,6 +12,7 @@ from orchestrator.errors import OrchestratorError, PayloadTooLarge, PeerNotFound
 from orchestrator.patterns.effects import Accepted, Answer, Refused, Send, Unsent
 from orchestrator.patterns.intake import CALLER_GRACE
 from orchestrator.patterns.stream import Writer
+from orchestrator.protocol.limits import MAX_JOINED_SIZE
 from orchestrator.protocol.payloads import Failure
 from orchestrator.runtime.courier import Courier
 
@@ -28,11 +29,23 @@ class Outflow:
     """The stream of one task to one reader."""
 
     def __init__(
-        self, stream_id: str, reader: str, courier: Courier, reader_seen: Callable[[bool], None] = lambda _: None
+        self,
+        stream_id: str,
+        reader: str,
+        courier: Courier,
+        reader_seen: Callable[[bool], None] = lambda _: None,
+        *,
+        merges: bool = False,
+        ours: bool = False,
     ) -> None:
-        """`reader_seen` hears of each chunk whether its reader was there."""
+        """`reader_seen` hears of each chunk whether its reader was there.
+
+        `merges`: chunks are text, and neighbours may become one while the connection is short of messages. `ours`: the
+        reader is of this package, and so is one that acknowledges: it joins parts.
+        """
         self.reader = reader
-        self.writer = Writer(stream_id)
+        self.writer = Writer(stream_id, acknowledged=ours)
+        self._merges = merges
         self._courier, self._reader_seen = courier, reader_seen
         self._under_way = 0
         self._held: asyncio.TimerHandle | bool = False
@@ -51,9 +64,12 @@ class Outflow:
     async def put(self, content: Raw) -> None:
         """Send a chunk; waits while the reader, or the hub, is too far behind.
 
-        Raises `PayloadTooLarge` for a chunk above the hub's limit, and what the hub said if it refuses the stream.
+        Raises `PayloadTooLarge` for a chunk that cannot travel, and what the hub said if it refuses the stream.
         """
-        size, limit = len(bytes(content)), self._courier.link.max_message_size - ENVELOPE
+        link = self._courier.link
+        size, limit = memoryview(content).nbytes, link.max_message_size - ENVELOPE
+        if size > limit and self.writer.acknowledged:
+            limit = MAX_JOINED_SIZE - ENVELOPE
         if size > limit:
             raise PayloadTooLarge(size, limit)
         while self._broken is None and (not self.writer.has_room or self.writer.unsent + self._under_way >= BACKLOG):
@@ -61,7 +77,7 @@ class Outflow:
             await self._moved.wait()
         if self._broken is not None:
             raise self._broken
-        self.writer.push(content)
+        self.writer.push(content, merge=self._merges and link.short_of_messages)
         self._flow()
 
     def end(self, error: Failure | None = None) -> None:
@@ -107,13 +123,13 @@ class Outflow:
         self._flow()
 
     def _flow(self) -> None:
-        window = WINDOW if self._gone_since is None else 1
+        window = WINDOW if self._gone_since is None and not self._courier.link.short_of_messages else 1
         while not self._held and self._broken is None and self._under_way < window:
             chunk = self.writer.pending()
             if chunk is None:
                 return
             self._under_way += 1
-            self._courier.deliver(Send(self.reader, chunk, ref=chunk.seq), self._answered)
+            self._courier.deliver(Send(self.reader, chunk, chunk.seq, self.writer.acknowledged), self._answered)
 
     def _answered(self, seq: int, answer: Answer) -> None:
         self._under_way -= 1

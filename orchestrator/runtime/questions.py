@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeVar, overload
 
@@ -14,20 +14,22 @@ import structlog
 from msgspec import Raw
 from pydantic import TypeAdapter
 
-from orchestrator.agents.messages import StreamTask, Task, answer_type, message_name
+from orchestrator.agents.messages import StreamTask, Task, answer_type
+from orchestrator.agents.relations import Handle
 from orchestrator.errors import ConnectionProblem
 from orchestrator.patterns.dispatch import Dispatcher
 from orchestrator.patterns.jobs import ASKED, Order
 from orchestrator.patterns.workforce import Pool, Workforce
-from orchestrator.protocol.payloads import AnyPayload, CompletionChunk, plain
+from orchestrator.protocol.payloads import AnyPayload, CompletionChunk
 from orchestrator.runtime.courier import Courier, Link, Ticker
-from orchestrator.runtime.dispatching import Desk, read_answer, task_order
+from orchestrator.runtime.dispatching import Desk, HubHandle, Wish, read_chunks, task_order
 
 R = TypeVar("R")
 C = TypeVar("C")
 
 ASK_TIMEOUT: Final = 3_600.0
 """Seconds that an answer may take where the caller says nothing else."""
+_WORDS: Final = TypeAdapter[Any](Any)
 ASKS_AT_ONCE: Final = 1_000
 """Questions of one user that one agent is handed at once; the agent's own concurrency decides how many it works on."""
 
@@ -39,6 +41,9 @@ class Questions(ABC):
         self._courier, self._ticker = Courier(link), Ticker()
         self._desks: dict[str, Desk] = {}
         self._asks: Mapping[str, Any] = {}
+        """The peers of each agent that the token names."""
+        self._programs: frozenset[str] = frozenset()
+        """Those agents that are no handlers of this package."""
         self._mark = secrets.token_hex(4)
         """What the ids of this user's questions begin with, so that an answer is known as one however late it comes."""
         self._failure: ConnectionProblem | None = None
@@ -53,62 +58,91 @@ class Questions(ABC):
         """Raise where this user was closed. One whose connection has ended gives each question that end for an answer."""
 
     @overload
-    def stream(self, agent: str, asked: str, *, timeout: float = ASK_TIMEOUT) -> AsyncIterator[Any]: ...
+    def stream(
+        self, agent: str, asked: str, *, key: str | None = None, wait: float = 0.0, timeout: float = ASK_TIMEOUT
+    ) -> AsyncIterator[Any]: ...
     @overload
-    def stream(self, agent: str, asked: StreamTask[C], *, timeout: float = ASK_TIMEOUT) -> AsyncIterator[C]: ...
+    def stream(
+        self,
+        agent: str,
+        asked: StreamTask[C],
+        *,
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float = ASK_TIMEOUT,
+    ) -> AsyncIterator[C]: ...
     async def stream(
-        self, agent: str, asked: str | StreamTask[Any], *, timeout: float = ASK_TIMEOUT
+        self,
+        agent: str,
+        asked: str | StreamTask[Any],
+        *,
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float = ASK_TIMEOUT,
     ) -> AsyncIterator[Any]:
         """Ask an agent, in words or with a stream task, and yield its answer as it comes; leaving cancels it.
 
-        An agent with replicas is asked at one of them. A question in words yields text, or JSON values where the
-        agent's chunks are no text. `timeout` is in seconds, for the whole answer. Raises the `DispatchError` that the
-        answer ends with if it does not reach its end (`TaskCancelled` when the user is closed meanwhile),
-        `NotAuthorized`, or the `ConnectionProblem` that ended the connection for good.
+        An agent with replicas is asked at one of them: with a `key`, always at the same one, as long as it is online.
+        A question in words yields text, or JSON values where the agent's chunks are no text. `wait` is for how many
+        seconds nobody need be online to take it, `timeout` is in seconds for the whole answer. Raises the
+        `DispatchError` that the answer ends with if it does not reach its end (`TaskCancelled` when the user is closed
+        meanwhile), `NotAuthorized`, or the `ConnectionProblem` that ended the connection for good.
         """
         self._check_open()
+        wish = Wish((), key, wait)
         if isinstance(asked, str):
-            words = self._chunks(agent, Order(self._new_id(), ASKED, Raw(b""), timeout, True, asked))
-            async with aclosing(words):
-                async for chunk in words:
-                    yield plain(chunk)
-            return
-        adapter: TypeAdapter[Any] = TypeAdapter(answer_type(type(asked)))
-        chunks = self._chunks(agent, task_order(self._new_id(), asked, timeout, streams=True))
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                yield read_answer(adapter, chunk, message_name(type(asked)))
-
-    async def ask(self, agent: str, prompt: str, *, timeout: float = ASK_TIMEOUT) -> str:
-        """Ask an agent in words and return the whole answer as text. Raises like `stream`."""
-        parts = [chunk async for chunk in self.stream(agent, prompt, timeout=timeout)]
-        return "".join(part if isinstance(part, str) else str(part) for part in parts)
-
-    async def run(self, agent: str, task: Task[R], *, timeout: float = ASK_TIMEOUT) -> R:
-        """Hand an agent a task and return its reply; cancelling the caller cancels the task. Raises like `stream`."""
-        self._check_open()
-        order = task_order(self._new_id(), task, timeout)
-        desk = self._desk(agent)
-        try:
-            raw = await asyncio.shield(desk.submit(order))
-        finally:
-            desk.cancel(order.id)
-        adapter: TypeAdapter[R] = TypeAdapter(answer_type(type(task)))
-        return read_answer(adapter, raw if raw is not None else Raw(b"null"), message_name(type(task)))
-
-    async def _chunks(self, agent: str, order: Order) -> AsyncGenerator[Raw, None]:
-        chunks: Any = self._desk(agent).stream(order)
-        try:
+            order = Order(self._new_id(), ASKED, Raw(b""), timeout, True, asked, key=key, wait=wait)
+        else:
+            order = task_order(self._new_id(), asked, timeout, wish, streams=True)
+        adapter = _WORDS if isinstance(asked, str) else TypeAdapter[Any](answer_type(type(asked)))
+        async with aclosing(read_chunks(self._desk(agent), order, adapter)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def ask(
+        self, agent: str, prompt: str, *, key: str | None = None, wait: float = 0.0, timeout: float = ASK_TIMEOUT
+    ) -> str:
+        """Ask an agent in words and return the whole answer as text. Takes, and raises, what `stream` does."""
+        chunks = self.stream(agent, prompt, key=key, wait=wait, timeout=timeout)
+        parts = [chunk async for chunk in chunks]
+        return "".join(part if isinstance(part, str) else str(part) for part in parts)
+
+    def submit(
+        self,
+        agent: str,
+        task: Task[R],
+        *,
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float = ASK_TIMEOUT,
+    ) -> Handle[R]:
+        """Hand an agent a task and return at once; its handle raises like `stream`."""
+        self._check_open()
+        order = task_order(self._new_id(), task, timeout, Wish((), key, wait))
+        return HubHandle(self._desk(agent), order, TypeAdapter[R](answer_type(type(task))))
+
+    async def run(
+        self, agent: str, task: Task[R], *, key: str | None = None, wait: float = 0.0, timeout: float = ASK_TIMEOUT
+    ) -> R:
+        """Hand an agent a task and return its reply; cancelling the caller cancels the task. Raises like `stream`."""
+        handle = self.submit(agent, task, key=key, wait=wait, timeout=timeout)
+        try:
+            return await handle.result()
         finally:
-            await chunks.aclose()
+            handle.cancel()
 
     def _desk(self, agent: str) -> Desk:
         """Return the engine for one agent: its peers are those that the token names, else the agent's own name."""
         if agent not in self._desks:
-            peers = self._asks.get(agent) or (agent,)
-            pool = Pool(agent, None, peers=tuple(map(str, peers)), concurrency=ASKS_AT_ONCE, direct=True)
+            peers = self._asks.get(agent)
+            pool = Pool(
+                agent,
+                None,
+                peers=tuple(map(str, peers or (agent,))),
+                concurrency=ASKS_AT_ONCE,
+                direct=True,
+                in_parts=peers is not None and agent not in self._programs,
+            )
             dispatcher = Dispatcher(self.peer_id, Workforce([pool]), wall_offset=self._wall_offset())
             log = structlog.get_logger("orchestrator.user")
             desk = self._desks[agent] = Desk(dispatcher, self._courier, log, self._ticker.rearm)
@@ -129,6 +163,11 @@ class Questions(ABC):
     def _answer(self, sender: str, payload: AnyPayload) -> bool:
         """Hand an answer to the engine that asked; tell whether it was one to a question of this user."""
         task_id = payload.stream_id if isinstance(payload, CompletionChunk) else getattr(payload, "task_id", None)
+        if isinstance(payload, CompletionChunk) and not task_id:  # of a program that has one stream at a time
+            nameless = [desk for desk in self._desks.values() if desk.dispatcher.streams_of(sender)]
+            for desk in nameless:
+                desk.receive(sender, payload)
+            return bool(nameless)
         if not isinstance(task_id, str) or not task_id.startswith(self._mark):
             return False
         asked = [desk for desk in self._desks.values() if task_id in desk.dispatcher]
@@ -136,9 +175,11 @@ class Questions(ABC):
             desk.receive(sender, payload)
         return True
 
-    def _answers_come(self, asks: object) -> None:
-        """Take up what is under way on a new connection. `asks` are the peers of each agent that the token names."""
+    def _answers_come(self, metadata: Mapping[str, Any]) -> None:
+        """Take up what is under way on a new connection; `metadata` is what the token says to its bearer."""
+        asks, programs = metadata.get("asks"), metadata.get("programs")
         self._asks = asks if isinstance(asks, dict) else {}
+        self._programs = frozenset(map(str, programs)) if isinstance(programs, list) else frozenset()
         for desk in self._desks.values():
             desk.connected()
 

@@ -327,6 +327,7 @@ def _desk(planned: topology.Replica, courier: Courier, offset: float, log: Any, 
             peers=pool.peers,
             concurrency=pool.concurrency,
             capabilities=frozenset(pool.capabilities),
+            in_parts=pool.channel is not None,  # a program of another kind joins no pool
         )
         for pool in planned.pools
     ]

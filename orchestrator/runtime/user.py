@@ -210,7 +210,7 @@ class User(Questions):
                 case PresenceReceived():
                     self._channels.presence(event)
                 case Connected(metadata=metadata):
-                    self._answers_come((metadata or {}).get("asks"))
+                    self._answers_come(metadata or {})
                     self._welcomed.set()
                 case SubscriptionLost(channel=channel, error=error):
                     self._channels.lost(channel, error)

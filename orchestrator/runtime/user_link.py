@@ -28,6 +28,10 @@ class UserLink:
     def max_message_size(self) -> int:
         return self._client.max_message_size
 
+    @property
+    def short_of_messages(self) -> bool:
+        return self._client.short_of_messages
+
     async def publish(
         self,
         channel: str,

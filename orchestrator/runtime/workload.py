@@ -217,7 +217,7 @@ class Workload:
 
     async def _run(self, run: Run) -> None:
         offer, handler = run.offer, self._code.tasks[run.offer.task]
-        flow = self._flow(offer.task_id, run.sender) if run.streams or offer.task_id in self._asked else None
+        flow = self._flow_for(run)
         log = self._log.bind(task_id=offer.task_id, task=offer.task)
         context = self._context(run, log)
         deadline = None if offer.deadline is None else offer.deadline - self._wall_offset
@@ -255,8 +255,7 @@ class Workload:
         """A task that is cancelled before its first step runs none of its code, its end neither."""
         offer = run.offer
         if self._running.get(offer.task_id) is work:
-            flow = self._flow(offer.task_id, run.sender) if run.streams or offer.task_id in self._asked else None
-            self._ended(offer, flow, None, STOPPED)
+            self._ended(offer, self._flow_for(run), None, STOPPED)
 
     def _ended(self, offer: TaskOffer, flow: Outflow | None, reply: Raw | None, error: Failure | None) -> None:
         self._running.pop(offer.task_id, None)
@@ -271,7 +270,12 @@ class Workload:
         self.completed += error is None
         self._apply(self.intake.finished(offer.task_id, outcome))
 
-    def _flow(self, task_id: str, reader: str) -> Outflow:
+    def _flow_for(self, run: Run) -> Outflow | None:
+        """Return the stream that a task is answered by, if it is answered by one."""
+        task_id = run.offer.task_id
+        if not run.streams and task_id not in self._asked:
+            return None
+
         def seen(there: bool) -> None:
             if there:
                 self.intake.caller_there(task_id)
@@ -279,7 +283,10 @@ class Workload:
                 self.intake.caller_gone(task_id, self.now)
 
         self._forget_streams()
-        flow = self._flows[task_id] = Outflow(task_id, reader, self._courier, seen)
+        text = self._code.tasks[run.offer.task].answer is str
+        ours = run.offer.attempt > 0  # who counts attempts is of this package
+        flow = Outflow(task_id, run.sender, self._courier, seen, merges=text, ours=ours)
+        self._flows[task_id] = flow
         return flow
 
     def _forget_streams(self) -> None:

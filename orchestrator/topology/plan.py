@@ -29,7 +29,7 @@ from orchestrator.topology.scopes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.errors import Problem

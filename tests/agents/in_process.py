@@ -19,6 +19,7 @@ from structlog.typing import EventDict
 
 from orchestrator import Claim, Context, Event, Handle, Peer, Presence, StreamTask, Task, Team, Workers
 from orchestrator.agents.describe import Handler, read_agent
+from orchestrator.agents.relations import Progress
 from orchestrator.errors import DispatchError, TaskFailed
 
 R = TypeVar("R")
@@ -79,6 +80,10 @@ class Reply(Handle[R]):
     def __init__(self, task: asyncio.Task[R], number: int) -> None:
         self.id, self._task = str(number), task
 
+    @property
+    def progress(self) -> Progress | None:
+        return None
+
     async def result(self) -> R:
         return await self._task
 
@@ -96,7 +101,15 @@ class HandWork(Workers):
         self.lines: list[EventDict] = []
         self.most_at_once = self._now = 0
 
-    def submit(self, task: Task[R], *, requires: Sequence[str] = (), timeout: float | None = None) -> Handle[R]:
+    def submit(
+        self,
+        task: Task[R],
+        *,
+        requires: Sequence[str] = (),
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float | None = None,
+    ) -> Handle[R]:
         return Reply(asyncio.ensure_future(self._do(task)), len(self.done))
 
     async def _do(self, task: Task[R]) -> R:
@@ -123,13 +136,21 @@ class HandWork(Workers):
         limit: int | None = None,
         ordered: bool = False,
         requires: Sequence[str] = (),
+        key: Callable[[Task[R]], str] | None = None,
+        wait: float = 0.0,
         timeout: float | None = None,
     ) -> AsyncIterator[R]:
         for task in tasks:
             yield await self.run(task)
 
     async def stream(
-        self, task: StreamTask[C], *, requires: Sequence[str] = (), timeout: float | None = None
+        self,
+        task: StreamTask[C],
+        *,
+        requires: Sequence[str] = (),
+        key: str | None = None,
+        wait: float = 0.0,
+        timeout: float | None = None,
     ) -> AsyncIterator[C]:
         self.done.append(task)
         agent, handler = self._find(task)

@@ -468,6 +468,37 @@ class TestStreams:
         ]
 
 
+class TestChunksThatNameNoStream:
+    LEAD = Pool("lead", None, peers=("lead",), concurrency=9, direct=True)
+
+    def asked(self, *ids: str) -> Dispatcher:
+        engine = dispatcher(pool=self.LEAD)
+        for task_id in ids:
+            engine.submit(Order(task_id, ASKED, Raw(b""), 60.0, streams=True, prompt="why?"), 0.0)
+        engine.submit(order("no stream"), 0.0)
+        return engine
+
+    def test_they_are_those_of_the_only_stream(self) -> None:
+        engine = self.asked("q1")
+        assert engine.receive("lead", CompletionChunk(content=Raw(b'"a"')), 1.0) == [Chunked("q1", Raw(b'"a"'))]
+        assert engine.receive("lead", CompletionChunk(content=Raw(b'"b"'), done=True), 1.0) == [
+            Chunked("q1", Raw(b'"b"')),
+            Finished("q1"),
+        ]
+
+    def test_of_several_streams_none_can_be_relied_on(self) -> None:
+        engine = self.asked("q1", "q2")
+        effects = engine.receive("lead", CompletionChunk(content=Raw(b'"a"')), 1.0)
+        assert [end.id for end in ends(effects)] == ["q1", "q2"]
+        assert {str(end.error) for end in ends(effects)} == {
+            "ask failed at lead (attempt 1): StreamBroken: its chunks name no stream, and 2 of ours are under way there"
+        }
+
+    def test_without_a_stream_and_from_others_they_are_passed_over(self) -> None:
+        assert self.asked().receive("lead", CompletionChunk(content=Raw(b'"a"')), 1.0) == []
+        assert self.asked("q1").receive("stranger", CompletionChunk(content=Raw(b'"a"')), 1.0) == []
+
+
 class TestWithoutARoster:
     USER = Pool("lead", None, peers=("lead.1", "lead.2"), concurrency=9, direct=True)
 

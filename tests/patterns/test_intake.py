@@ -69,7 +69,7 @@ def test_the_same_attempt_is_never_run_twice() -> None:
     worker.offered(offer(), "boss", 0.0)
     assert worker.offered(offer(), "boss", 0.1) == [Send("boss", TaskAccepted("t1", 1, Load(1, 2)))]
     worker.finished("t1", RESULT)
-    assert worker.offered(offer(), "boss", 2.0) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1))]
+    assert worker.offered(offer(), "boss", 2.0) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1), in_parts=True)]
 
 
 def test_an_ended_stream_that_is_offered_again_is_sent_again() -> None:
@@ -148,9 +148,9 @@ def test_a_caller_that_comes_back_keeps_its_task() -> None:
 def test_an_outcome_that_was_not_heard_is_told_again(answer: Refused | Unanswered | Unsent) -> None:
     worker = intake()
     worker.offered(offer(), "boss", 0.0)
-    assert worker.finished("t1", RESULT) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1))]
+    assert worker.finished("t1", RESULT) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1), in_parts=True)]
     worker.answered(("outcome", "boss", "t1", "1"), answer, 1.0)
-    assert worker.tick(1.0 + RETRY_SECONDS) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1))]
+    assert worker.tick(1.0 + RETRY_SECONDS) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1), in_parts=True)]
     worker.answered(("outcome", "boss", "t1", "1"), Accepted(), 2.0)
     assert worker.next_tick() is None
 
@@ -162,7 +162,7 @@ def test_a_reconnect_speaks_to_every_caller_at_once() -> None:
     worker.finished("t1", RESULT)
     assert worker.connected(2.0) == [
         Send("boss", TaskProgress("t2", 1), ("beat", "t2")),
-        Send("boss", RESULT, ("outcome", "boss", "t1", 1)),
+        Send("boss", RESULT, ("outcome", "boss", "t1", 1), in_parts=True),
     ]
 
 
@@ -203,7 +203,7 @@ def test_an_outcome_is_kept_while_it_is_this_worker_that_is_away() -> None:
     worker.answered(("outcome", "boss", "t1", "1"), Unsent(), 1.0)
     worker.tick(2 * CALLER_GRACE)
     worker.answered(("outcome", "boss", "t1", "1"), Unsent(), 2 * CALLER_GRACE)
-    assert worker.connected(3 * CALLER_GRACE) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1))]
+    assert worker.connected(3 * CALLER_GRACE) == [Send("boss", RESULT, ("outcome", "boss", "t1", 1), in_parts=True)]
 
 
 def test_callers_that_choose_the_same_id_each_get_their_own_outcome() -> None:

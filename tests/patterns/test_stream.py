@@ -6,8 +6,10 @@ from msgspec import Raw
 
 from orchestrator.patterns.effects import Send
 from orchestrator.patterns.stream import (
+    ACK_BYTES,
     ACK_EVERY,
     CREDIT_CHUNKS,
+    MERGED_BYTES,
     REPLAY_BYTES,
     REPLAY_SECONDS,
     Ended,
@@ -93,6 +95,55 @@ class TestWriter:
         writer.acked(5)
         assert writer.has_room
 
+    def test_text_that_was_not_sent_yet_becomes_one_with_the_text_before_it(self) -> None:
+        writer = Writer("s")
+        for text in ("a", "b"):
+            writer.push(Raw(f'"{text}"'.encode()), merge=True)
+        assert bytes(writer.pending().content) == b'"ab"'  # type: ignore[union-attr]
+        writer.push(Raw(b'"c"'), merge=True)
+        writer.push(Raw(b'"d"'), merge=False)
+        writer.push(Raw(b'"e"'), merge=True)
+        writer.end(0.0)
+        chunks = list(iter(writer.pending, None))
+        assert [(one.seq, bytes(one.content), one.done) for one in chunks] == [
+            (1, b'"c"', False),
+            (2, b'"de"', False),
+            (3, b'""', True),
+        ]
+        assert writer.kept_bytes == len('"ab""c""de"""')
+
+    def test_what_was_sent_once_stays_as_it_is_also_when_it_is_to_be_sent_again(self) -> None:
+        writer = written(2)
+        sent(writer)
+        writer.rewind(0)
+        writer.push(Raw(b'"x"'), merge=True)
+        assert [bytes(one.content) for one in iter(writer.pending, None)] == [b'"0"', b'"1"', b'"x"']
+
+    def test_merged_text_stays_small(self) -> None:
+        writer = Writer("s")
+        for _ in range(100):
+            writer.push(Raw(b'"' + b"x" * 1_000 + b'"'), merge=True)
+        assert {len(bytes(one.content)) <= MERGED_BYTES for one in iter(writer.pending, None)} == {True}
+
+    def test_a_reader_that_acknowledges_stops_the_producer_before_anything_is_let_go(self) -> None:
+        writer = Writer("s")
+        writer.acked(-1)
+        pushed = 0
+        while writer.has_room:
+            writer.push(Raw(b'"' + b"x" * 100_000 + b'"'))
+            writer.pending()
+            pushed += 1
+        assert pushed == REPLAY_BYTES // 100_000 + 1
+        writer.acked(0)
+        assert writer.has_room
+
+    def test_the_producer_waits_while_more_is_unsent_than_may_be_kept(self) -> None:
+        writer = Writer("s")
+        writer.push(Raw(b'"' + b"x" * REPLAY_BYTES + b'"'))
+        assert not writer.has_room
+        writer.pending()
+        assert writer.has_room
+
     def test_an_ended_stream_expires_after_its_replay_time(self) -> None:
         writer = written(1)
         assert not writer.expired(10_000.0)
@@ -139,6 +190,14 @@ class TestReader:
             reader.receive(chunk(number), 0.0)
             said += reader.consumed()
         assert said == [Send("w", StreamAck("s", ACK_EVERY - 1)), Send("w", StreamAck("s", ACK_EVERY * 2 - 1))]
+
+    def test_much_that_was_used_is_said_sooner_than_a_writer_waits_for_it(self) -> None:
+        reader, size = Reader("s", "w"), ACK_BYTES // 2
+        said: list[Reading] = []
+        for number in range(4):
+            reader.receive(chunk(number, "x" * size), 0.0)
+            said += reader.consumed()
+        assert said == [Send("w", StreamAck("s", 1)), Send("w", StreamAck("s", 3))]
 
 
 @given(

@@ -155,6 +155,7 @@ class MemoryLink:
     """One peer's connection, which its test cuts and restores."""
 
     max_message_size = 65_536
+    short_of_messages = False
     failure: ConnectionProblem | None = None
 
     def __init__(self, hub: MemoryHub, peer: str, metadata: dict[str, Any], observes: frozenset[str]) -> None:

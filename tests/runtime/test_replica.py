@@ -408,7 +408,7 @@ class TestStreams:
             around.running["helper"].link.cut()
             with pytest.raises(StreamBroken) as broken:
                 await anext(chunks)
-            assert [bytes(cast("Any", chunk)) for chunk in broken.value.received] == [b'"a"']
+            assert broken.value.received == ("a",)
 
     @skipping
     async def test_a_worker_that_ends_breaks_its_stream(self) -> None:
