@@ -93,7 +93,7 @@ class Exchange:
         pending = self._requests.answered(frame.request_id)
         if pending is None:
             return _NOTHING
-        error = refusal(frame.code, redact(frame.message), pending.subject)
+        error = refusal(frame.code, redact(frame.message), pending.kind, pending.subject)
         return self._failed(frame.request_id, pending, error, now)
 
     def is_snapshot(self, channel: str) -> bool:

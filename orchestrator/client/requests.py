@@ -19,9 +19,23 @@ _REFUSALS: Final[dict[str, type[RequestRefused]]] = {
 }
 
 
-def refusal(code: str, message: str, subject: str) -> RequestRefused:
+_WORDS: Final = {
+    "publish": "publish to",
+    "send": "send to",
+    "subscribe": "subscribe to",
+    "presence": "see the presence on",
+}
+
+
+def refusal(code: str, message: str, kind: str, subject: str) -> RequestRefused:
     """Return the error that a caller gets for an error code, which may be newer than this client."""
-    return _REFUSALS.get(code, RequestRefused)(code, message, subject)
+    error = _REFUSALS.get(code, RequestRefused)
+    return lacks(kind, subject, code) if error is NotAuthorized else error(code, message, subject)
+
+
+def lacks(kind: str, subject: str, code: str) -> NotAuthorized:
+    """Return the error for a request that `subject`, a channel or a peer, is out of scope for."""
+    return NotAuthorized(code, f"the credential lacks the scope to {_WORDS.get(kind, kind)} {subject!r}", subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import Final
 
 from orchestrator.client.events import MessageReceived, PresenceReceived
+from orchestrator.client.requests import lacks
 from orchestrator.errors import ConnectionLost, ConnectionProblem, NotConnected
 from orchestrator.patterns.roster import Change, Peer, Roster
-from orchestrator.protocol.codes import Action, ErrorCode
+from orchestrator.protocol.codes import ErrorCode
 from orchestrator.protocol.globs import has_star
 from orchestrator.runtime.feed import Feed, Room, Source
-from orchestrator.runtime.user_link import lacks
 
 ROSTER_SECONDS: Final = 10.0
 """How long the hub may take from acknowledging a subscription to sending the roster; it does so within milliseconds."""
@@ -71,7 +71,7 @@ class RosterView(Feed[Change]):
             async with asyncio.timeout(ROSTER_SECONDS):
                 await self._told.wait()
         except TimeoutError:
-            raise lacks(Action.PRESENCE, self.channel, ErrorCode.ACTION_NOT_PERMITTED) from None
+            raise lacks("presence", self.channel, ErrorCode.ACTION_NOT_PERMITTED) from None
         if not self._roster.known:
             if self._over:
                 raise self._failure or NotConnected(f"the user was closed before {self._subject} was known")

@@ -1,17 +1,13 @@
-"""A user's requests to the hub: any JSON value or pydantic model goes, and a refusal names the scope that is missing."""
+"""A user's requests to the hub: any JSON value or pydantic model goes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Raw
 from pydantic import BaseModel
 
-from orchestrator.errors import NotAuthorized
-from orchestrator.protocol.codes import Action
 from orchestrator.protocol.frames import encode_data
 
 if TYPE_CHECKING:
@@ -43,10 +39,9 @@ class UserLink:
         id: str | None = None,  # noqa: A002 - the protocol's word
     ) -> int | None:
         payload = as_json(data)
-        with _named(Action.PUBLISH, channel):
-            return await self._client.publish(
-                channel, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts, id=id
-            )
+        return await self._client.publish(
+            channel, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts, id=id
+        )
 
     async def send(
         self,
@@ -59,38 +54,15 @@ class UserLink:
         id: str | None = None,  # noqa: A002 - the protocol's word
     ) -> None:
         payload = as_json(data)
-        with _named(Action.SEND, to):
-            await self._client.send(
-                to, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts, id=id
-            )
+        await self._client.send(
+            to, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts, id=id
+        )
 
     async def subscribe(self, channel: str, *, include_sender_metadata: bool) -> None:
-        with _named(Action.SUBSCRIBE, channel):
-            await self._client.subscribe(channel, include_sender_metadata=include_sender_metadata)
+        await self._client.subscribe(channel, include_sender_metadata=include_sender_metadata)
 
     async def unsubscribe(self, channel: str) -> None:
         await self._client.unsubscribe(channel)
-
-
-@contextmanager
-def _named(action: Action, subject: str) -> Iterator[None]:
-    try:
-        yield
-    except NotAuthorized as error:
-        raise lacks(action, subject, error.code) from None
-
-
-def lacks(action: Action, subject: str, code: str) -> NotAuthorized:
-    """Return the error for a request that `subject`, a channel or a peer, is out of scope for."""
-    return NotAuthorized(code, f"the credential lacks the scope to {_WORDS[action]} {subject!r}", subject)
-
-
-_WORDS: Final = {
-    Action.PUBLISH: "publish to",
-    Action.SEND: "send to",
-    Action.SUBSCRIBE: "subscribe to",
-    Action.PRESENCE: "see the presence on",
-}
 
 
 def as_json(data: object) -> Raw:

@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from orchestrator.agents.describe import describe, read_agent
 from orchestrator.agents.loading import load_handler
 from orchestrator.errors import did_you_mean, listed
 from orchestrator.protocol.globs import compiled
+from orchestrator.protocol.tokens import Rate
 from orchestrator.runtime.questions import ASK_TIMEOUT
 from orchestrator.runtime.runner import fresh_key, stop_ranks
 from orchestrator.testing.captured import Captured
@@ -71,6 +72,7 @@ class TestHub:
         seed: int = 0,
         latency: float = 0.001,
         jitter: float = 0.0,
+        rate: tuple[float, int] | None = None,
     ) -> None:
         """`topology` is a file, several of them, or the text of one: a `str` of more than one line.
 
@@ -80,6 +82,8 @@ class TestHub:
           their connection and an async iterator of the messages that come for them; without one they stay absent.
         - `environ` fills in the file's variables; the process's own environment does not.
         - `seed` decides every delay that is drawn: the same seed and the same handlers, the same order of events.
+        - `rate` is the message budget of each connection, in frames a second and at once, as hubs for many tenants have
+          one; `None` is what `orchestrator run` gives: 100 and 200 for users, and none to agents.
         - Each frame is `latency` seconds on its way, and up to `jitter` more, in order within a connection.
 
         The file and the code are checked when the block is entered, which raises `TopologyError` or `HandlerError`.
@@ -88,6 +92,7 @@ class TestHub:
         self._only = only
         self._handlers, self._stand_ins, self._environ = handlers or {}, stand_ins or {}, environ or {}
         self._seed, self._latency, self._jitter = seed, latency, jitter
+        self._rate: Rate | Literal["unlimited"] = Rate(*rate) if rate else "unlimited"
         self._stack = AsyncExitStack()
         self._lives: dict[str, Life] = {}
         self._planned: dict[str, Replica] = {}
@@ -111,7 +116,7 @@ class TestHub:
         self._began = self._clock()
         self._resolve()
         self._lives, self._open = {}, True
-        key = self._key = replace(fresh_key(), rate="unlimited")
+        key = self._key = replace(fresh_key(), rate=self._rate)
         self._refused = []
         self._network = Network(key, self._refused, seed=self._seed, latency=self._latency, jitter=self._jitter)
         self._captured = Captured(lambda: self.now)

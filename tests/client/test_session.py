@@ -369,7 +369,8 @@ def test_89_error_codes_become_exceptions_also_unknown_ones(code: str, kind: typ
     request = rig.session.send("b", Raw(b"1"), rig.now)
     (ended,) = rig.hear("error", code=code, requestId=request.id, message="no")
     assert isinstance(ended, Settled) and type(ended.error) is kind
-    assert (ended.error.code, ended.error.message, ended.error.subject) == (code, "no", "b")
+    said = "the credential lacks the scope to send to 'b'" if kind is NotAuthorized else "no"
+    assert (ended.error.code, ended.error.message, ended.error.subject) == (code, said, "b")
 
 
 def test_a_request_without_a_connection_never_leaves() -> None:

@@ -91,11 +91,10 @@ class Desk:
     async def watch(self, job: Watch) -> list[tuple[float | None, str | None]]:
         handle = self.workers.submit(Count(upto=job.upto))
         seen: list[tuple[float | None, str | None]] = []
-        assert handle.progress is None
-        for _ in range(job.upto):
+        for _ in range(job.upto + 1):
+            progress = handle.progress
+            seen.append((None, None) if progress is None else (progress.fraction, progress.message))
             await asyncio.sleep(1)
-            if handle.progress is not None:
-                seen.append((handle.progress.fraction, handle.progress.message))
         assert await handle.result() == job.upto
         return seen
 
@@ -154,7 +153,12 @@ async def test_a_users_tasks_and_streams_with_one_key_meet_one_replica() -> None
 @virtual
 async def test_a_handle_tells_how_far_its_worker_says_it_is() -> None:
     async with everything() as hub:
-        assert await hub.run("desk", Watch(upto=3)) == [(0.0, "at 0"), (1 / 3, "at 1"), (2 / 3, "at 2")]
+        assert await hub.run("desk", Watch(upto=3)) == [
+            (None, None),
+            (0.0, "at 0"),
+            (1 / 3, "at 1"),
+            (2 / 3, "at 2"),
+        ]
 
 
 @virtual
