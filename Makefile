@@ -9,6 +9,9 @@ RUN := $(VENV)/.can-run
 DEV := $(VENV)/.can-develop
 FUZZ := $(VENV)/.can-fuzz
 
+# The tests start many processes, and without this each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup run test bars fuzz bench check format clean
 .NOTPARALLEL:
 
@@ -19,7 +22,7 @@ run: $(RUN) ## the tour: a code desk of eight processes reviews real source; REV
 	@$(BIN)/orchestrator run examples.yaml --ask lead "$(REVIEW)"
 
 test: $(DEV) ## every test that this machine can run
-	@$(BIN)/python -m pytest -q -n auto
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 bars: $(DEV) ## the tests that take minutes: the same facts over very many cases
 	@$(BIN)/python -m pytest -q -n auto -m bars
@@ -30,11 +33,13 @@ fuzz: $(FUZZ) ## look for bytes that frames, tokens and patterns do not stand; F
 	  $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
-bench: $(RUN) ## what the client stands and how fast it is, with short settings; bench/README.md has the long ones
+bench: $(RUN) ## what client, dispatch and streams stand and how fast they are, with short settings; bench/README.md has the long ones
 	@$(BIN)/python -m bench.reconnect_storm --clients 300 --age 0
 	@$(BIN)/python -m bench.flapping --seconds 10
 	@$(BIN)/python -m bench.client_throughput --rounds 2 --messages 50000 --publishes 10000
 	@$(BIN)/python -m bench.renewal --seconds 15
+	@$(BIN)/python -m bench.round_trip --rounds 2 --tasks 500 --many 1920 --streams 2
+	@$(BIN)/python -m bench.idle_hub --runs 2
 
 check: $(DEV) ## formatting, lint, strict types, import floors
 	@$(BIN)/ruff format --check .

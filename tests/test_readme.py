@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from orchestrator.cli.main import main
 from orchestrator.topology.load import load_topology
 
 ROOT = Path(__file__).parents[1]
@@ -70,9 +71,9 @@ def test_yaml_in_the_documents_is_a_topology(fence: Fence, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("file", TOPOLOGIES, ids=lambda file: file.name)
-def test_every_topology_fits_its_handlers(file: Path) -> None:
-    said = orchestrator("validate", str(file))
-    assert (said.returncode, said.stderr) == (0, "")
+def test_every_topology_fits_its_handlers(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(file)]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_there_are_commands_to_check() -> None:
@@ -81,17 +82,19 @@ def test_there_are_commands_to_check() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_every_command_exists_with_its_options(command: str) -> None:
+def test_every_command_exists_with_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(command)
     if words[0] == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert words[1] in targets
         return
     verbs = [word for word in words[1:3] if re.fullmatch("[a-z]+", word) and word != "topology"]
-    said = orchestrator(*verbs, "--help")
-    assert said.returncode == 0, said.stderr
+    with pytest.raises(SystemExit) as exited:
+        main([*verbs, "--help"])
+    said = capsys.readouterr()
+    assert exited.value.code == 0, said.err
     for option in re.findall(r"--[a-z-]+", command):
-        assert option in said.stdout, f"{command}: {option} is no option of {' '.join(verbs)}"
+        assert option in said.out, f"{command}: {option} is no option of {' '.join(verbs)}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""One hub process for the tests of a module; their peers come and go."""
+"""One hub process for the tests of a module, and the programs whose peers come and go."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest_asyncio
 
 from tests.interop.hub_process import HubProcess, hub_process
+from tests.interop.programs import Programs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,3 +20,10 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HubProc
     async with hub_process(tmp_path_factory.mktemp("hub") / "keys.yaml") as running:
         yield running
         running.assert_healthy()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def programs() -> AsyncIterator[Programs]:
+    lent = Programs()
+    yield lent
+    await lent.finish()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from tests.interop.environments import ROOT, command
@@ -91,7 +91,7 @@ class Peer:
         await self._do("send_to", to=to, data=data)
 
     async def close(self) -> None:
-        await self._do("close")
+        await self._program.close(self.name)
 
     async def _do(self, do: str, **fields: object) -> None:
         await self._program.request(do, self.name, **fields)
@@ -104,6 +104,7 @@ class Program:
         self._process = process
         self._peers: dict[str, Peer] = {}
         self._answers: dict[int, asyncio.Future[int | str | None]] = {}
+        self._open: set[str] = set()
         self._requests = 0
         self.ended = False
 
@@ -118,7 +119,23 @@ class Program:
     async def _start(self, do: str, name: str, **fields: object) -> Peer:
         peer = self._peers[name] = Peer(self, name)
         await self.request(do, name, **fields)
+        self._open.add(name)
         return peer
+
+    async def close(self, peer: str) -> None:
+        self._open.discard(peer)
+        await self.request("close", peer)
+
+    async def close_peers(self) -> None:
+        """Close every peer that is open."""
+        if not self.ended:
+            await asyncio.gather(*(self.close(peer) for peer in tuple(self._open)))
+
+    async def finish(self) -> None:
+        """Wait for the program to close its connections and to end by itself."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        assert await self._process.wait() == 0, "the program failed"
 
     async def request(self, do: str, peer: str, **fields: object) -> None:
         assert self._process.stdin is not None
@@ -157,6 +174,14 @@ class Program:
 @asynccontextmanager
 async def running(client: str, safety: float = SAFETY) -> AsyncIterator[Program]:
     """Run a program on one of `CLIENTS`; its peers close their connections when the block ends."""
+    async with started(client) as program, asyncio.timeout(safety):
+        yield program
+        await program.finish()
+
+
+@asynccontextmanager
+async def started(client: str) -> AsyncIterator[Program]:
+    """Start a program, which is killed at the end if it has not finished."""
     process = await asyncio.create_subprocess_exec(
         *command(client),
         stdin=asyncio.subprocess.PIPE,
@@ -168,14 +193,37 @@ async def running(client: str, safety: float = SAFETY) -> AsyncIterator[Program]
     program = Program(process)
     listening = asyncio.create_task(program.listen())
     try:
-        async with asyncio.timeout(safety):
-            yield program
-            assert process.stdin is not None
-            process.stdin.close()
-            await listening
-            assert await process.wait() == 0, f"the program of {client} failed"
+        yield program
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
         await listening
+
+
+class Programs:
+    """Programs that several tests use one after the other, each started when it is first wanted."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._started: dict[str, Program] = {}
+
+    @asynccontextmanager
+    async def running(self, client: str, safety: float = SAFETY) -> AsyncIterator[Program]:
+        """Lend a program; peers that are open when the block ends are closed, and their names are free again."""
+        async with asyncio.timeout(safety):
+            program = self._started.get(client)
+            if program is None or program.ended:
+                program = self._started[client] = await self._stack.enter_async_context(started(client))
+            try:
+                yield program
+            finally:
+                await program.close_peers()
+
+    async def finish(self) -> None:
+        """Have every program end by itself."""
+        try:
+            async with asyncio.timeout(SAFETY):
+                await asyncio.gather(*(program.finish() for program in self._started.values()))
+        finally:
+            await self._stack.aclose()

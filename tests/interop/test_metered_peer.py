@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.interop.environments import SDKS
-from tests.interop.programs import Peer, Refused, running
+from tests.interop.programs import Peer, Programs, Refused
 from tests.interop.relay import relay
 
 if TYPE_CHECKING:
@@ -18,24 +18,28 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 every_sdk = pytest.mark.parametrize("sdk", SDKS)
 
-JOINS = 100
+JOINS = [20, pytest.param(100, marks=pytest.mark.bars)]
+"""How many joins are tried, and how many if it may take longer."""
 PATIENCE = 5.0
 """Seconds after which a peer that was not discovered counts as missed."""
 
 
 @every_sdk
-async def test_50_an_existing_peer_is_discovered_in_a_hundred_of_a_hundred_joins(hub: HubProcess, sdk: str) -> None:
+@pytest.mark.parametrize("joins", JOINS)
+async def test_50_an_existing_peer_is_discovered_in_a_hundred_of_a_hundred_joins(
+    hub: HubProcess, programs: Programs, sdk: str, joins: int
+) -> None:
     """One after the other: the joins of an otherwise idle program are those in which frames share a read."""
-    async with running("ours") as ours, running(sdk) as program:
+    async with programs.running("ours") as ours, programs.running(sdk) as program:
         resident = await ours.open("resident", hub.url, token=hub.token("resident", rate="unlimited"))
         await resident.subscribe("room")
         discovered = 0
-        for number in range(JOINS):
+        for number in range(joins):
             token = hub.token(f"joiner {number}")
             joiner = await program.join("joiner", hub.url, "room", brief=True, token=token)
             discovered += await discovers(joiner, "resident")
             await joiner.close()
-        assert discovered == JOINS
+        assert discovered == joins
 
 
 async def discovers(joiner: Peer, peer_id: str) -> bool:
@@ -49,8 +53,10 @@ async def discovers(joiner: Peer, peer_id: str) -> bool:
 
 
 @every_sdk
-async def test_51_after_an_aborted_socket_only_those_who_came_and_went_are_reported(hub: HubProcess, sdk: str) -> None:
-    async with running("ours") as ours, running(sdk) as program, relay(hub.url) as between:
+async def test_51_after_an_aborted_socket_only_those_who_came_and_went_are_reported(
+    hub: HubProcess, programs: Programs, sdk: str
+) -> None:
+    async with programs.running("ours") as ours, programs.running(sdk) as program, relay(hub.url) as between:
         others = {}
         for name in ("stays", "stays too", "goes"):
             others[name] = await ours.open(name, hub.url, token=hub.token(name, peer_metadata={"name": name}))
@@ -81,8 +87,8 @@ async def until_state(peer: Peer, state: str) -> None:
 
 
 @every_sdk
-async def test_a_refused_join_leaves_the_rooms_of_others_alone(hub: HubProcess, sdk: str) -> None:
-    async with running("ours") as ours, running(sdk) as program:
+async def test_a_refused_join_leaves_the_rooms_of_others_alone(hub: HubProcess, programs: Programs, sdk: str) -> None:
+    async with programs.running("ours") as ours, programs.running(sdk) as program:
         watcher = await ours.open("watcher", hub.url, token=hub.token("watcher"))
         await watcher.subscribe("closed")
         assert (await watcher.next("presence"))["joined"] == []
@@ -94,8 +100,8 @@ async def test_a_refused_join_leaves_the_rooms_of_others_alone(hub: HubProcess, 
         assert (await watcher.next("presence"))["joined"] == [], "only the roster asked for again, and nobody in it"
 
 
-async def test_43_both_sdks_find_each_other_in_one_room_and_talk(hub: HubProcess) -> None:
-    async with running("javascript") as javascript, running("python") as python:
+async def test_43_both_sdks_find_each_other_in_one_room_and_talk(hub: HubProcess, programs: Programs) -> None:
+    async with programs.running("javascript") as javascript, programs.running("python") as python:
         j = await javascript.join("j", hub.url, "room", token=hub.token("j", peer_metadata={"sdk": "js"}))
         p = await python.join("p", hub.url, "room", token=hub.token("p", peer_metadata={"sdk": "py"}))
         found = [await j.next("peer_joined"), await p.next("peer_joined")]

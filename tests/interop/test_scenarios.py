@@ -13,7 +13,7 @@ import pytest
 
 from tests.interop.environments import CLIENTS
 from tests.interop.hub_process import PAGE_KEY, HubProcess, hub_process, reserved_address
-from tests.interop.programs import Peer, Refused, running
+from tests.interop.programs import Peer, Programs, Refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,9 +58,11 @@ async def refusal(request: Any) -> int | str:
 
 
 @every_client
-async def test_1_2_3_both_credentials_connect_under_every_name_of_this_machine(hub: HubProcess, client: str) -> None:
+async def test_1_2_3_both_credentials_connect_under_every_name_of_this_machine(
+    hub: HubProcess, programs: Programs, client: str
+) -> None:
     port = hub.url.rpartition(":")[2]
-    async with running(client) as program:
+    async with programs.running(client) as program:
         for host in ("localhost", "127.0.0.1"):
             peer = await program.open(host, f"ws://{host}:{port}", token=hub.token(f"me at {host}%/+"))
             connected = await peer.next("connected")
@@ -76,24 +78,28 @@ async def test_1_2_3_both_credentials_connect_under_every_name_of_this_machine(h
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
-async def test_1_a_hub_on_ipv6_is_reached(tmp_path: Path) -> None:
+async def test_1_a_hub_on_ipv6_is_reached(tmp_path: Path, programs: Programs) -> None:
     async with hub_process(tmp_path / "keys.yaml", "[::1]:0") as hub:
         assert hub.url.startswith("ws://[::1]:")
         for client in CLIENTS:
-            async with running(client) as program:
+            async with programs.running(client) as program:
                 peer = await program.open("a", hub.url, token=hub.token("a"))
                 assert (await peer.next("connected"))["peer_id"] == "a"
 
 
 @every_client
-async def test_5_a_refused_token_reaches_the_client_with_its_code(hub: HubProcess, client: str) -> None:
-    async with running(client) as program:
+async def test_5_a_refused_token_reaches_the_client_with_its_code(
+    hub: HubProcess, programs: Programs, client: str
+) -> None:
+    async with programs.running(client) as program:
         assert await refusal(program.open("a", hub.url, token=hub.token("a") + "x")) == 4001
 
 
 @every_client
-async def test_29_31_32_36_every_kind_of_data_arrives_unchanged_by_publish(hub: HubProcess, client: str) -> None:
-    async with running(client) as program:
+async def test_29_31_32_36_every_kind_of_data_arrives_unchanged_by_publish(
+    hub: HubProcess, programs: Programs, client: str
+) -> None:
+    async with programs.running(client) as program:
         a = await program.open("a", hub.url, token=hub.token("a", peer_metadata={"name": "A"}))
         b = await program.open("b", hub.url, token=hub.token("b"))
         c = await program.open("c", hub.url, token=hub.token("c"))
@@ -111,8 +117,10 @@ async def test_29_31_32_36_every_kind_of_data_arrives_unchanged_by_publish(hub: 
 
 
 @every_client
-async def test_36_37_43_every_kind_of_data_arrives_unchanged_by_send(hub: HubProcess, client: str) -> None:
-    async with running(client) as program:
+async def test_36_37_43_every_kind_of_data_arrives_unchanged_by_send(
+    hub: HubProcess, programs: Programs, client: str
+) -> None:
+    async with programs.running(client) as program:
         a = await program.open("a", hub.url, token=hub.token("a", peer_metadata={"name": "A"}))
         b = await program.open("b", hub.url, token=hub.token("b", channels=()))
         for data in (*EVERY_KIND, LARGEST):
@@ -123,8 +131,10 @@ async def test_36_37_43_every_kind_of_data_arrives_unchanged_by_send(hub: HubPro
 
 
 @every_client
-async def test_28_38_what_is_refused_has_its_code_and_leaves_the_connection_open(hub: HubProcess, client: str) -> None:
-    async with running(client) as program:
+async def test_28_38_what_is_refused_has_its_code_and_leaves_the_connection_open(
+    hub: HubProcess, programs: Programs, client: str
+) -> None:
+    async with programs.running(client) as program:
         a = await program.open("a", hub.url, token=hub.token("a", channels=("x",)))
         mute = await program.open("mute", hub.url, token=hub.token("mute", permissions=frozenset({"presence"})))
         assert await refusal(a.subscribe("other")) == "channel_not_authorized"
@@ -139,12 +149,12 @@ async def test_28_38_what_is_refused_has_its_code_and_leaves_the_connection_open
 
 
 @every_client
-async def test_52_data_nested_too_deeply_is_refused_at_once(hub: HubProcess, client: str) -> None:
+async def test_52_data_nested_too_deeply_is_refused_at_once(hub: HubProcess, programs: Programs, client: str) -> None:
     """Hazard 21: without the request's id in the answer the SDKs would wait 15 s for another one."""
     deepest: object = 1
     for _ in range(63):
         deepest = [deepest]
-    async with running(client) as program:
+    async with programs.running(client) as program:
         a = await program.open("a", hub.url, token=hub.token("a"))
         await a.send("a", deepest)
         assert same((await a.next("direct"))["data"], deepest)
@@ -154,9 +164,9 @@ async def test_52_data_nested_too_deeply_is_refused_at_once(hub: HubProcess, cli
 
 @every_client
 async def test_19_20_44_47_49_presence_tells_who_is_there_who_joins_and_who_leaves(
-    hub: HubProcess, client: str
+    hub: HubProcess, programs: Programs, client: str
 ) -> None:
-    async with running(client) as program:
+    async with programs.running(client) as program:
         a = await program.open("a", hub.url, token=hub.token("a", peer_metadata={"name": "A"}))
         b = await program.open("b", hub.url, token=hub.token("b"))
         await a.subscribe("team")
@@ -179,8 +189,10 @@ def assert_presence(event: dict[str, Any], joined: dict[str, object], left: list
 
 
 @every_client
-async def test_39_44_45_two_connections_of_one_peer_are_one_peer_to_the_others(hub: HubProcess, client: str) -> None:
-    async with running(client) as program:
+async def test_39_44_45_two_connections_of_one_peer_are_one_peer_to_the_others(
+    hub: HubProcess, programs: Programs, client: str
+) -> None:
+    async with programs.running(client) as program:
         token = hub.token("twin")
         watcher = await program.open("watcher", hub.url, token=hub.token("watcher"))
         await watcher.subscribe("team")
@@ -210,11 +222,11 @@ async def test_39_44_45_two_connections_of_one_peer_are_one_peer_to_the_others(h
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["drained", "killed"])
 @every_client
 async def test_68_subscriptions_come_back_by_themselves_after_a_restart_of_the_hub(
-    tmp_path: Path, client: str, number: signal.Signals
+    tmp_path: Path, programs: Programs, client: str, number: signal.Signals
 ) -> None:
     keys = tmp_path / "keys.yaml"
     with reserved_address() as address:
-        async with running(client) as program:
+        async with programs.running(client) as program:
             async with hub_process(keys, address) as hub:
                 a = await program.open("a", hub.url, token=hub.token("a"))
                 await a.next("connected")
@@ -228,7 +240,7 @@ async def test_68_subscriptions_come_back_by_themselves_after_a_restart_of_the_h
             ended = await a.next("disconnected")
             assert (ended["code"], ended["will_reconnect"]) == (1001 if number is signal.SIGTERM else 1006, True)
             a.told.clear()
-            async with hub_process(keys, address) as hub, running("ours") as other:
+            async with hub_process(keys, address) as hub, programs.running("ours") as other:
                 token = hub.token("b", peer_metadata={"name": "B"}, rate="unlimited")
                 b = await other.open("b", hub.url, token=token)
                 connected = await a.next("connected")
@@ -252,11 +264,11 @@ async def until_heard(publisher: Peer, channel: str, subscriber: Peer) -> None:
     assert (await heard)["channel"] == channel
 
 
-async def test_95_all_three_clients_in_one_channel_hear_each_other(hub: HubProcess) -> None:
+async def test_95_all_three_clients_in_one_channel_hear_each_other(hub: HubProcess, programs: Programs) -> None:
     async with AsyncExitStack() as stack:
         peers = {}
         for client in CLIENTS:
-            program = await stack.enter_async_context(running(client))
+            program = await stack.enter_async_context(programs.running(client))
             peers[client] = await program.open(client, hub.url, token=hub.token(client))
             await peers[client].subscribe("all")
         for name, peer in peers.items():
@@ -271,9 +283,11 @@ async def test_95_all_three_clients_in_one_channel_hear_each_other(hub: HubProce
                     assert direct["from"] == name and same(direct["data"], data)
 
 
-async def test_integers_beyond_a_float_keep_their_digits_on_the_way_through_the_hub(hub: HubProcess) -> None:
+async def test_integers_beyond_a_float_keep_their_digits_on_the_way_through_the_hub(
+    hub: HubProcess, programs: Programs
+) -> None:
     """Hazard 22. JavaScript has no such integers; both Python clients do."""
-    async with running("ours") as ours, running("python") as python:
+    async with programs.running("ours") as ours, programs.running("python") as python:
         sender = await ours.open("a", hub.url, token=hub.token("a"))
         receiver = await python.open("b", hub.url, token=hub.token("b"))
         for number in (2**53 + 1, 2**64 + 1, -(10**100)):

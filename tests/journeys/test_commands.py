@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from orchestrator.protocol.tokens import SecretKey, mint
 from orchestrator.runtime.user import User, connect
@@ -107,39 +109,65 @@ async def test_a_program_takes_tasks_and_nothing_is_left_of_it(tmp_path: Path, p
     assert kept(private) == []
 
 
-async def test_no_token_is_in_arguments_or_environments_and_its_file_is_private(tmp_path: Path, private: Path) -> None:
-    async with shouting(topology(tmp_path), private) as run:
+@dataclass
+class Seen:
+    """What could be seen of a run while its program was ready, and what was left when it had ended in peace."""
+
+    url: str
+    directory: Path
+    """The one in which the token was kept."""
+    modes: tuple[int, int]
+    """Of that directory, and of the token's file."""
+    secret: bytes
+    shown: dict[int, dict[str, bytes]]
+    """The arguments and the environment of each process."""
+    program: int
+    code: int
+    said: str
+    left: list[Path]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    private = tmp_path_factory.mktemp("private")
+    async with shouting(topology(tmp_path_factory.mktemp("seen")), private) as run:
         await run.ready()
         [directory] = kept(private)
         [token] = kept(directory)
-        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-        assert stat.S_IMODE(token.stat().st_mode) == 0o600
-        secret = token.read_bytes()
-        seen = [run.pid, *descendants(run.pid)]
-        assert len(seen) == 5  # the run, its hub, the coordinator, the process that stands for the program, the program
-        for pid in seen:
-            for name in ("cmdline", "environ"):
-                assert secret not in of_process(pid, name)
+        modes = stat.S_IMODE(directory.stat().st_mode), stat.S_IMODE(token.stat().st_mode)
+        pids = [run.pid, *descendants(run.pid)]
+        shown = {pid: {name: of_process(pid, name) for name in ("cmdline", "environ")} for pid in pids}
+        url, program, secret = await hub_of(run), await started(run), token.read_bytes()
         run.process.send_signal(signal.SIGINT)
-        assert await run.ended() == 0, run.said()
-        assert secret.decode() not in run.said()
-    assert kept(private) == []
+        code = await run.ended()
+    return Seen(url, directory, modes, secret, shown, program, code, run.said(), kept(private))
 
 
-async def test_a_program_finds_its_place_in_its_environment_and_no_secret(tmp_path: Path, private: Path) -> None:
-    async with shouting(topology(tmp_path), private) as run:
-        await run.ready()
-        lines = of_process(await started(run), "environ").decode().split("\0")
-        found = dict(line.split("=", 1) for line in lines if line)
-        [directory] = kept(private)
-        assert {name: value for name, value in found.items() if name.startswith("ORCHESTRATOR_")} == {
-            "ORCHESTRATOR_URL": await hub_of(run),
-            "ORCHESTRATOR_PEER_ID": "shouter",
-            "ORCHESTRATOR_TOKEN_FILE": str(directory / "token"),
-        }
-        assert "KEY" not in found
+def test_no_token_is_in_arguments_or_environments_and_its_file_is_private(seen: Seen) -> None:
+    assert seen.modes == (0o700, 0o600)
+    assert (
+        len(seen.shown) == 5
+    )  # the run, its hub, the coordinator, the process that stands for the program, the program
+    for files in seen.shown.values():
+        for text in files.values():
+            assert seen.secret not in text
+    assert seen.code == 0, seen.said
+    assert seen.secret.decode() not in seen.said
+    assert seen.left == []
 
 
+def test_a_program_finds_its_place_in_its_environment_and_no_secret(seen: Seen) -> None:
+    lines = seen.shown[seen.program]["environ"].decode().split("\0")
+    found = dict(line.split("=", 1) for line in lines if line)
+    assert {name: value for name, value in found.items() if name.startswith("ORCHESTRATOR_")} == {
+        "ORCHESTRATOR_URL": seen.url,
+        "ORCHESTRATOR_PEER_ID": "shouter",
+        "ORCHESTRATOR_TOKEN_FILE": str(seen.directory / "token"),
+    }
+    assert "KEY" not in found
+
+
+@pytest.mark.bars
 async def test_a_program_goes_on_when_its_token_is_renewed(tmp_path: Path, private: Path) -> None:
     """The first three tokens are over when the question is put; the client of the program has read others since."""
     file = topology(tmp_path, ttl="4s")
@@ -151,6 +179,7 @@ async def test_a_program_goes_on_when_its_token_is_renewed(tmp_path: Path, priva
         assert "has ended" not in run.said()
 
 
+@pytest.mark.bars
 async def test_a_killed_program_is_started_again(tmp_path: Path, private: Path) -> None:
     file = topology(tmp_path)
     async with shouting(file, private) as run, asking(run, file) as user:
@@ -256,6 +285,7 @@ async def test_an_external_agent_is_awaited_and_takes_tasks(tmp_path: Path, priv
     assert "ran 1 replica, beside 1 external, for " in run.records[-1]["event"]
 
 
+@pytest.mark.bars
 async def test_a_run_does_not_wait_for_external_agents_to_end(tmp_path: Path, private: Path) -> None:
     file = topology(tmp_path, "external: true")
     async with shouting(file, private) as run:

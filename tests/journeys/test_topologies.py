@@ -30,6 +30,14 @@ ANSWERS = {
 """What the answer to the question in each file holds."""
 
 
+LARGEST = "everything"
+PROCESSES = [
+    LARGEST,
+    *(pytest.param(name, marks=pytest.mark.bars) for name in sorted(ANSWERS.keys() - {LARGEST, "machines"})),
+]
+"""Those that are run as processes alone; tests/testing/test_shipped.py runs each of them in one process."""
+
+
 def commands_in(topology: Path) -> list[list[str]]:
     """Return the arguments of each ``orchestrator run`` in the file's head."""
     text = topology.read_text(encoding="utf-8")
@@ -45,7 +53,7 @@ def test_every_topology_that_ships_is_run_here() -> None:
     assert {file.stem for file in (ROOT / "topologies").glob("*.yaml")} == set(ANSWERS)
 
 
-@pytest.mark.parametrize("name", sorted(ANSWERS.keys() - {"machines"}))
+@pytest.mark.parametrize("name", PROCESSES)
 async def test_a_topology_answers_the_question_in_its_head(name: str) -> None:
     async with running(*command_in(ROOT / "topologies" / f"{name}.yaml"), environ={"PYTHON": sys.executable}) as run:
         assert await run.ended() == 0, run.said()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.agents.independent import tally
 from tests.journeys.running import Running, descendants, running, who
@@ -61,33 +63,47 @@ async def test_the_tour_shows_all_four_patterns_and_its_totals_are_right() -> No
     assert run.records[-1]["event"].endswith("all ended cleanly")
 
 
-async def test_no_process_of_the_tour_shows_a_secret() -> None:
-    """Hazards 45 and 64: neither the command line nor the environment of any process holds a key or a token."""
+@dataclass
+class Seen:
+    """What could be seen of a tour that was asked nothing, and of its end."""
+
+    ready: dict[str, int]
+    """The pid of each replica, and of the hub."""
+    descendants: list[int]
+    shown: dict[int, dict[str, bytes]]
+    """Of each process, the first one too, while all of them ran."""
+    run: Running
+    code: int
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen() -> Seen:
     async with running("examples.yaml") as run:
         await run.ready()
-        pids = [run.pid, *descendants(run.pid)]
-        assert len(pids) == 10
-        for pid in pids:
-            for name, shown in shown_by(pid).items():
-                assert shown
-                assert not SECRETS.search(shown), (pid, name)
-        assert not SECRETS.search(run.said().encode())
-
-
-async def test_each_replica_is_a_process_of_its_own() -> None:
-    async with running("examples.yaml") as run:
-        await run.ready()
-        pids = run.pids()
-        assert len(set(pids.values())) == len(pids) == 9
-        assert set(pids.values()) == set(descendants(run.pid))
-
-
-async def test_one_wish_to_end_is_granted_in_peace() -> None:
-    async with running("examples.yaml") as run:
-        await run.ready()
+        below = descendants(run.pid)
+        shown = {pid: shown_by(pid) for pid in (run.pid, *below)}
         run.process.terminate()
-        assert await run.ended(15) == 0
-        assert run.records[-1]["event"].endswith("all ended cleanly")
+        return Seen(run.pids(), below, shown, run, await run.ended(15))
+
+
+def test_no_process_of_the_tour_shows_a_secret(seen: Seen) -> None:
+    """Hazards 45 and 64: neither the command line nor the environment of any process holds a key or a token."""
+    assert len(seen.shown) == 10
+    for pid, files in seen.shown.items():
+        for name, text in files.items():
+            assert text
+            assert not SECRETS.search(text), (pid, name)
+    assert not SECRETS.search(seen.run.said().encode())
+
+
+def test_each_replica_is_a_process_of_its_own(seen: Seen) -> None:
+    assert len(set(seen.ready.values())) == len(seen.ready) == 9
+    assert set(seen.ready.values()) == set(seen.descendants)
+
+
+def test_one_wish_to_end_is_granted_in_peace(seen: Seen) -> None:
+    assert seen.code == 0
+    assert seen.run.records[-1]["event"].endswith("all ended cleanly")
 
 
 async def test_an_unknown_agent_is_a_mistake_of_usage_and_starts_nothing() -> None:
@@ -98,6 +114,7 @@ async def test_an_unknown_agent_is_a_mistake_of_usage_and_starts_nothing() -> No
         assert not run.with_event("ready")
 
 
+@pytest.mark.bars
 async def test_a_question_that_cannot_be_answered_fails_with_a_sentence() -> None:
     async with running("examples.yaml", "--ask", "lead", "no_such_package_anywhere") as run:
         assert await run.ended() == 1
