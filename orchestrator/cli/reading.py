@@ -91,15 +91,13 @@ def environment(args: argparse.Namespace) -> dict[str, str]:
 
     Raises `TopologyError` for an ``.env`` file with mistakes.
     """
-    from orchestrator.topology.env_file import load_env_file
-
-    files = paths(args)
-    beside = files[0].parent / ".env"
+    beside = paths(args)[0].parent / ".env"
+    file = beside if args.env_file is None and beside.is_file() else args.env_file
     found: dict[str, str] = {}
-    if args.env_file is not None:
-        found = load_env_file(args.env_file, str(args.env_file))
-    elif beside.is_file():
-        found = load_env_file(beside, str(beside))
+    if file is not None:
+        from orchestrator.topology.env_file import load_env_file
+
+        found = load_env_file(file, str(file))
     return {**found, **os.environ, **dict(args.variables)}
 
 

@@ -26,7 +26,7 @@ PATIENCE = 5.0
 
 @every_sdk
 @pytest.mark.parametrize("joins", JOINS)
-async def test_50_an_existing_peer_is_discovered_in_a_hundred_of_a_hundred_joins(
+async def test_50_an_existing_peer_is_discovered_in_every_join(
     hub: HubProcess, programs: Programs, sdk: str, joins: int
 ) -> None:
     """One after the other: the joins of an otherwise idle program are those in which frames share a read."""

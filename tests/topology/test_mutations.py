@@ -85,7 +85,7 @@ def cases(kind: str, count: int) -> list[tuple[int, File, Line]]:
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_a_misspelt_key_is_told_on_its_line_in_a_thousand_of_a_thousand_cases(count: int) -> None:
+def test_a_misspelt_key_is_told_on_its_line_in_every_case(count: int) -> None:
     for seed, file, line in cases("misspell", count):
         key = str(line.steps[-1])
         known = {*keys_at(line.steps[:-1]), *Topology.keys, *ABOUT_FILES}
@@ -96,7 +96,7 @@ def test_a_misspelt_key_is_told_on_its_line_in_a_thousand_of_a_thousand_cases(co
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_a_value_of_another_type_is_told_on_its_line_in_a_thousand_of_a_thousand_cases(count: int) -> None:
+def test_a_value_of_another_type_is_told_on_its_line_in_every_case(count: int) -> None:
     for seed, file, line in cases("retype", count):
         rng = random.Random(seed)
         key, _, value = line.text.partition(":")
@@ -116,7 +116,7 @@ def test_a_value_of_another_type_is_told_on_its_line_in_a_thousand_of_a_thousand
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_a_deleted_key_is_told_where_it_is_missed_in_a_thousand_of_a_thousand_cases(count: int) -> None:
+def test_a_deleted_key_is_told_where_it_is_missed_in_every_case(count: int) -> None:
     """What is required is missed by what stands around it; a name, wherever it is referred to."""
     for _, file, line in cases("delete", count):
         text = changed(file, line, None)
