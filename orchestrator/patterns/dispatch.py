@@ -5,8 +5,7 @@ A task is given to somebody else only when it cannot have been taken, or when do
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -30,6 +29,7 @@ from orchestrator.patterns.effects import Accepted, Answer, Note, Publish, Refus
 from orchestrator.patterns.jobs import ASKED, Chunked, Effect, Finished, Job, Order, Progressed
 from orchestrator.patterns.roster import Change, Joined
 from orchestrator.patterns.stream import Ended, Piece, Reader, Reading
+from orchestrator.patterns.waiting import Waiting
 from orchestrator.patterns.workforce import FULL_PAUSE, RETURN_SECONDS, Seat, Workforce
 from orchestrator.protocol.names import inbox
 from orchestrator.protocol.payloads import (
@@ -59,9 +59,6 @@ PROBE_SECONDS: Final = 5.0
 UNWANTED: Final = 1_024
 """Tasks that ended without their outcome and whose workers are told to stop, should they still be at them."""
 
-_Group: TypeAlias = tuple[str, frozenset[str], str | None]
-"""What those who wait in one queue have in common: task, capabilities and, for tasks with a key, whom they wait for."""
-
 
 def _is_refusal(chunk: CompletionChunk) -> bool:
     """A question in words that is not taken is answered in the one way that every asker understands: by a last chunk."""
@@ -75,7 +72,7 @@ class Dispatcher:
         """`wall_offset` is what turns a time of that clock into Unix seconds, for the deadlines that travel."""
         self._me, self.workforce, self._wall_offset = me, workforce, wall_offset
         self._jobs: dict[str, Job] = {}
-        self._waiting: dict[_Group, deque[str]] = {}
+        self._waiting = Waiting(self._jobs, workforce)
         self._alarms = Alarms()
         self._unwanted: dict[str, None] = {}
         self._online = True
@@ -103,7 +100,7 @@ class Dispatcher:
         self._alarms.set(job.deadline, job.order.id)
         if order.wait > 0:
             self._alarms.set(patient_until, job.order.id)
-        self._wait(job)
+        self._waiting.put(job)
         return self._assign(now)
 
     def cancel(self, task_id: str, now: float) -> list[Effect]:
@@ -159,7 +156,7 @@ class Dispatcher:
                 effects += self._worker_left(self._jobs[task_id], change.reason, now, settling=whole)
             self.workforce.vacated(seat.peer)
         if changes:
-            self._queue_anew()
+            self._waiting.rearrange()
         return [*effects, *self._assign(now)]
 
     def answered(self, ref: tuple[str, int], answer: Answer, now: float) -> list[Effect]:
@@ -174,7 +171,7 @@ class Dispatcher:
             self.disconnected()
             job.tried.discard(job.seat.peer)
             self._take_back(job)
-            self._wait(job, first=True)
+            self._waiting.put(job, first=True)
             return []
         # Workers that are on no roster come back unseen.
         settling = job.seat.pool.channel is None and now < max(self.workforce.settles_at(), job.patient_until)
@@ -185,7 +182,7 @@ class Dispatcher:
             job.avoid.add(job.seat.peer)
             job.tried.discard(job.seat.peer)
             self._take_back(job)
-            self._wait(job, first=True)
+            self._waiting.put(job, first=True)
             return self._assign(now)
         if nobody or (refusal is not None and is_transient(refusal)):
             seat = job.seat
@@ -193,7 +190,7 @@ class Dispatcher:
             job.tried.discard(seat.peer)
             self._take_back(job)
             self._alarms.set(seat.pause_until, job.order.id)
-            self._wait(job, first=True)
+            self._waiting.put(job, first=True)
             return self._assign(now)
         if isinstance(answer, Refused):
             error = answer.error
@@ -331,7 +328,7 @@ class Dispatcher:
         self._alarms.set(seat.pause_until, job.order.id)
         if refusal.reason == "draining":
             job.avoid.add(sender)
-        self._wait(job, first=True)
+        self._waiting.put(job, first=True)
         return []
 
     def _read(self, job: Job, reading: list[Reading]) -> list[Effect]:
@@ -377,7 +374,7 @@ class Dispatcher:
     def _again(self, job: Job, reason: str, now: float) -> list[Effect]:
         worker = job.seat.peer if job.seat else ""
         self._take_back(job)
-        self._wait(job, first=True)
+        self._waiting.put(job, first=True)
         fields: dict[str, Any] = {"task_id": job.order.id, "task": job.name, "peer": worker, "reason": reason}
         return [Note("warning", "a worker is gone, its task goes to another", fields), *self._assign(now)]
 
@@ -437,51 +434,13 @@ class Dispatcher:
         if not self._online:
             return []
         effects: list[Effect] = []
-        for group in list(self._waiting):
-            effects += self._serve(self._waiting[group], now)
-            if not self._waiting[group]:
-                del self._waiting[group]
-        return effects
-
-    def _serve(self, queue: deque[str], now: float) -> list[Effect]:
-        """Hand out what waits in one queue, as far as there is somebody free for it."""
-        effects: list[Effect] = []
-        patient: list[str] = []
-        while queue:
-            job = self._jobs.get(queue[0])
-            if job is None or job.seat is not None:
-                queue.popleft()
-                continue
-            task, requires, avoid = job.name, job.order.requires, frozenset(job.avoid)
-            seat = self._chosen(job, avoid, now)
+        for job, seat in self._waiting.served(now):
             if seat is not None:
-                queue.popleft()
                 effects.append(self._offer(job, seat, now))
-            elif self.workforce.somebody_may_come(task, requires, now, avoid):
-                break
-            elif now < job.patient_until:
-                patient.append(queue.popleft())
             else:
-                queue.popleft()
-                error = NoWorkerAvailable(task, self.workforce.agents_for(task), sorted(requires))
-                effects += self._end(job, error=error)
-        queue.extendleft(reversed(patient))
+                agents = self.workforce.agents_for(job.name)
+                effects += self._end(job, error=NoWorkerAvailable(job.name, agents, sorted(job.order.requires)))
         return effects
-
-    def _chosen(self, job: Job, avoid: frozenset[str], now: float) -> Seat | None:
-        if job.order.key is None:
-            return self.workforce.choose(job.name, job.order.requires, now, avoid)
-        owner = self.workforce.owner(job.name, job.order.requires, job.order.key, avoid)
-        return owner if owner is not None and owner.is_free(now) else None
-
-    def _queue_anew(self) -> None:
-        """Have tasks with a key wait for those to whom they go now that somebody has come or gone."""
-        queues = [queue for (_, _, owner), queue in self._waiting.items() if owner is not None]
-        self._waiting = {group: queue for group, queue in self._waiting.items() if group[2] is None}
-        for task_id in [task_id for queue in queues for task_id in queue]:
-            job = self._jobs.get(task_id)
-            if job is not None and job.seat is None:
-                self._wait(job)
 
     def _offer(self, job: Job, seat: Seat, now: float) -> Effect:
         job.attempt += 1
@@ -513,17 +472,6 @@ class Dispatcher:
             seat.outstanding.discard(job.order.id)
             self.workforce.vacated(seat.peer)
         job.lost_at = None
-
-    def _wait(self, job: Job, *, first: bool = False) -> None:
-        owner = None
-        if job.order.key is not None:
-            seat = self.workforce.owner(job.name, job.order.requires, job.order.key, frozenset(job.avoid))
-            owner = seat.peer if seat else ""
-        queue = self._waiting.setdefault((job.name, job.order.requires, owner), deque())
-        if first:
-            queue.appendleft(job.order.id)
-        else:
-            queue.append(job.order.id)
 
     def _give_up_at(self, job: Job, when: float) -> None:
         if job.lost_at is None or when < job.lost_at:
