@@ -22,7 +22,8 @@ from orchestrator.runtime.courier import Courier, Link, Owned, Ticker
 from orchestrator.runtime.dispatching import Desk, HubWorkers
 from orchestrator.runtime.handler_context import MessageContext, Surroundings
 from orchestrator.runtime.invocation import fault
-from orchestrator.runtime.relations import HubPresence, HubTeam
+from orchestrator.runtime.lobby import HubPresence
+from orchestrator.runtime.team import HubTeam
 from orchestrator.runtime.workload import Workload
 from orchestrator.topology import replica as topology
 

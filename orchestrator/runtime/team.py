@@ -1,4 +1,4 @@
-"""`Team` and `Presence` over a hub: what engines decide, awaited by handlers."""
+"""`Team` over a hub: what engines decide, awaited by handlers."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Raw
 
 from orchestrator.agents.messages import Event, message_name
-from orchestrator.agents.relations import Claim, Presence, Team
+from orchestrator.agents.relations import Claim, Team
 from orchestrator.errors import NotConnected
 from orchestrator.patterns.claim import ClaimEffect, Claims, Won
 from orchestrator.patterns.effects import Accepted, Answer, Publish, Refused
-from orchestrator.patterns.roster import Change, Left, Peer, Roster
+from orchestrator.patterns.roster import Left, Peer, Roster
 from orchestrator.protocol.frames import Present
 from orchestrator.protocol.payloads import ClaimNotice, EventNotice, RejectNotice, ReleaseNotice
 from orchestrator.runtime.courier import Courier
 
 RECONNECT_SECONDS: Final = 30.0
 """How long an event waits for the connection to come back before `publish` fails."""
-WATCH_QUEUE: Final = 10_000
-"""Joins and leaves that wait for a slow iterator; the oldest go first, and the roster itself stays right."""
 
 
 class HubTeam(Team):
@@ -109,39 +107,3 @@ class HubTeam(Team):
         if verdict is not None and not verdict.done():
             verdict.set_exception(error)
             self._apply(self._claims.release(item, asyncio.get_running_loop().time()))
-
-
-class HubPresence(Presence):
-    """A lobby over its channel."""
-
-    def __init__(self, name: str, channel: str, heard: Callable[[Change], None], log: Any) -> None:
-        """`heard` is called with each join and leave."""
-        self.name, self.channel, self._log = name, channel, log
-        self._heard = heard
-        self._roster = Roster("agent")
-        self._watchers: set[asyncio.Queue[Change]] = set()
-
-    @property
-    def peers(self) -> Mapping[str, Peer]:
-        return MappingProxyType(self._roster.peers)
-
-    async def __aiter__(self) -> AsyncIterator[Change]:
-        queue: asyncio.Queue[Change] = asyncio.Queue(WATCH_QUEUE)
-        self._watchers.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._watchers.discard(queue)
-
-    def present(self, joined: Sequence[Present], left: Sequence[Present], *, whole: bool) -> None:
-        for change in self._roster.update(joined, left, whole=whole):
-            self._heard(change)
-            for queue in self._watchers:
-                if queue.full():
-                    queue.get_nowait()
-                    self._log.warning("a slow iterator missed a change of presence", lobby=self.name)
-                queue.put_nowait(change)
-
-    def disconnected(self) -> None:
-        self._roster.disconnected()
