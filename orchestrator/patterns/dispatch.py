@@ -75,6 +75,7 @@ class Dispatcher:
         self._waiting = Waiting(self._jobs, workforce)
         self._alarms = Alarms()
         self._unwanted: dict[str, None] = {}
+        self._orders = 0
         self._online = True
         self._over: OrchestratorError | None = None
 
@@ -95,7 +96,8 @@ class Dispatcher:
         if not self.workforce.agents_for(order.task):
             return [Finished(order.id, error=NoWorkerAvailable(order.task, ()))]
         patient_until = now + min(order.wait, order.timeout)
-        job = Job(order, now + order.timeout, patient_until, self.workforce.is_idempotent(order.task))
+        self._orders += 1
+        job = Job(order, now + order.timeout, patient_until, self.workforce.is_idempotent(order.task), self._orders)
         self._jobs[order.id] = job
         self._alarms.set(job.deadline, job.order.id)
         if order.wait > 0:
@@ -165,6 +167,7 @@ class Dispatcher:
         job = self._jobs.get(task_id)
         if job is None or job.attempt != attempt or job.seat is None:
             return []
+        job.answered = True
         if isinstance(answer, Accepted) and answer.receivers != 0:
             return []
         if isinstance(answer, Unsent):
@@ -296,8 +299,8 @@ class Dispatcher:
         if isinstance(payload, TaskResult):
             effects = self._end(job, result=payload.result)
         elif isinstance(payload, TaskError) and payload.error.type == UNKNOWN_TASK:
-            if job.seat is not None and job.seat.peer == sender:  # it has been started anew since
-                effects = self._lost(job, sender, "restarted", now)
+            if job.seat is not None and job.seat.peer == sender:
+                effects = self._unknown(job, sender, payload.remembers, now)
         elif isinstance(payload, TaskError):
             failure = payload.error
             error: DispatchError = TaskFailed(
@@ -315,6 +318,14 @@ class Dispatcher:
         if seat is not None:
             seat.heard(getattr(payload, "load", None))
         return effects
+
+    def _unknown(self, job: Job, worker: str, remembers: float | None, now: float) -> list[Effect]:
+        """A worker knows nothing of a task: it never got it, if it has known of all since then, or was started anew."""
+        never = job.answered and remembers is not None and remembers > now - job.offered_at and not job.started
+        if not never:
+            return self._lost(job, worker, "restarted", now)
+        job.tried.discard(worker)
+        return self._again(job, "it never got it", now)
 
     def _refused(self, job: Job, sender: str, refusal: TaskRefused, now: float) -> list[Effect]:
         if job.seat is None or job.seat.peer != sender or refusal.attempt != job.attempt:
@@ -376,7 +387,7 @@ class Dispatcher:
         self._take_back(job)
         self._waiting.put(job, first=True)
         fields: dict[str, Any] = {"task_id": job.order.id, "task": job.name, "peer": worker, "reason": reason}
-        return [Note("warning", "a worker is gone, its task goes to another", fields), *self._assign(now)]
+        return [Note("warning", "a worker does not have its task any more, another gets it", fields), *self._assign(now)]
 
     def _due(self, job: Job, now: float) -> list[Effect]:
         if now >= job.deadline:
@@ -445,6 +456,7 @@ class Dispatcher:
     def _offer(self, job: Job, seat: Seat, now: float) -> Effect:
         job.attempt += 1
         job.seat, job.heard_at, job.lost_at = seat, now, None
+        job.offered_at, job.answered = now, False
         job.tried.add(seat.peer)
         seat.outstanding.add(job.order.id)
         self._probe_at(job, now + PROBE_SECONDS)

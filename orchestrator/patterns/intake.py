@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from orchestrator.errors import PeerNotFound, is_transient
+from orchestrator.patterns.alarms import Alarms
 from orchestrator.patterns.effects import Accepted, Answer, Note, Refused, Send
 from orchestrator.protocol.payloads import (
     UNKNOWN_TASK,
@@ -112,7 +113,12 @@ class Intake:
         self._queue: deque[str] = deque()
         self._outcomes: OrderedDict[_Key, Outcome] = OrderedDict()
         self._unheard: dict[_Key, _Unheard] = {}
-        self.draining = False
+        self._running = 0
+        self._alarms = Alarms()
+        self._knows_since: float | None = None
+        """From when on every task that was offered is known here; `None` = nothing could be offered yet."""
+        self._offered_at = float("-inf")
+        self._draining = False
         self._over = False
 
     @property
@@ -123,6 +129,18 @@ class Intake:
     def idle(self) -> bool:
         """Whether nothing runs, nothing waits, and every outcome has been heard."""
         return not self._jobs and not self._unheard
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing new is taken."""
+        return self._draining
+
+    def drain(self) -> None:
+        """Take nothing new, and wait for callers that are gone no longer than `DRAIN_PATIENCE`."""
+        self._draining = True
+        for unheard in self._unheard.values():
+            if unheard.gone_since is not None:
+                self._alarms.set(unheard.gone_since + self._patience)
 
     @property
     def _patience(self) -> float:
@@ -137,6 +155,7 @@ class Intake:
 
     def offered(self, offer: TaskOffer, sender: str, now: float) -> list[Effect]:
         """Take a task, or say why not."""
+        self._offered_at = now
         key = (sender, offer.task_id, offer.attempt)
         if key in self._outcomes:
             outcome = self._outcomes[key]
@@ -160,6 +179,9 @@ class Intake:
             reason = "draining" if self.draining else "full"
             return [Send(sender, TaskRefused(offer.task_id, offer.attempt, reason, self.load))]
         self._jobs[offer.task_id] = _Job(offer, sender, streams, beat_at=now + BEAT_SECONDS)
+        self._alarms.set(now + BEAT_SECONDS, offer.task_id)
+        if offer.deadline is not None:
+            self._alarms.set(offer.deadline - self._wall_offset, offer.task_id)
         self._queue.append(offer.task_id)
         return [Send(sender, TaskAccepted(offer.task_id, offer.attempt, self.load)), *self._start()]
 
@@ -172,7 +194,7 @@ class Intake:
 
     def stop(self) -> list[Effect]:
         """Take nothing new and start nothing more: what still waits has not been begun, so that others may have it."""
-        self.draining = True
+        self.drain()
         effects: list[Effect] = []
         for task_id, job in list(self._jobs.items()):
             if not job.running:
@@ -196,12 +218,15 @@ class Intake:
         job = self._jobs.pop(task_id, None)
         if job is None:
             return []
+        self._running -= job.running
+        self._alarms.sweep(self)
         effects: list[Effect] = []
         key = (job.sender, task_id, job.offer.attempt)
         if not job.aborted:
             self._outcomes[key] = outcome
             if len(self._outcomes) > REMEMBERED:
                 self._outcomes.popitem(last=False)
+                self._knows_since = self._offered_at
             if outcome is not None:
                 effects.append(self._tell(key, outcome))
         return [*effects, *self._start()]
@@ -216,7 +241,7 @@ class Intake:
             for caller, task_id, _ in dropped
         ]
 
-    def asked_about(self, task_id: str, sender: str) -> list[Effect]:
+    def asked_about(self, task_id: str, sender: str, now: float) -> list[Effect]:
         """Answer a caller that wants to know whether a task is still known here."""
         job = self._jobs.get(task_id)
         if job is not None:
@@ -226,7 +251,8 @@ class Intake:
                 gone = Failure("StreamBroken", "its chunks are no longer kept by the agent that produced them")
                 return [Send(sender, outcome or TaskError(task_id, gone, attempt))]
         message = "the agent knows nothing of this task; it may have been started anew since it took it"
-        return [Send(sender, TaskError(task_id, Failure(UNKNOWN_TASK, message)))]
+        since = None if self._knows_since is None else max(now - self._knows_since, 0.0)
+        return [Send(sender, TaskError(task_id, Failure(UNKNOWN_TASK, message), remembers=since))]
 
     def answered(self, ref: tuple[str, ...], answer: Answer, now: float) -> list[Effect]:
         """Follow the hub's answer to a heartbeat or an outcome."""
@@ -253,14 +279,20 @@ class Intake:
         if absent and unheard.gone_since is None:
             unheard.gone_since = now
         unheard.retry_at = now + unheard.delay
+        self._alarms.set(unheard.retry_at)
+        if unheard.gone_since is not None:
+            self._alarms.set(unheard.gone_since + self._patience)
         unheard.delay = min(unheard.delay * 2, BEAT_SECONDS)
         return []
 
     def connected(self, now: float) -> list[Effect]:
         """Speak to every caller at once: they may have taken this worker for gone."""
+        if self._knows_since is None:
+            self._knows_since = now
         effects: list[Effect] = []
         for job in self._jobs.values():
             job.beat_at, job.gone_since = now + BEAT_SECONDS, None
+            self._alarms.set(job.beat_at, job.offer.task_id)
             effects.append(self._alive(job))
         for key, unheard in self._unheard.items():
             unheard.retry_at = unheard.gone_since = None
@@ -269,6 +301,8 @@ class Intake:
 
     def tick(self, now: float) -> list[Effect]:
         """Send what heartbeats and outcomes are due; give up on callers that are gone and on passed deadlines."""
+        if not self._alarms.due(now):
+            return []
         effects: list[Effect] = []
         for job in list(self._jobs.values()):
             if job.aborted:
@@ -279,6 +313,7 @@ class Intake:
                 effects += self._abort(job, "its caller is gone")
             elif job.beat_at <= now:
                 job.beat_at = now + BEAT_SECONDS
+                self._alarms.set(job.beat_at, job.offer.task_id)
                 effects.append(self._alive(job))
         for key, unheard in list(self._unheard.items()):
             if unheard.gone_since is not None and now - unheard.gone_since >= self._patience:
@@ -291,23 +326,14 @@ class Intake:
         return effects
 
     def next_tick(self) -> float | None:
-        """Return when `tick` has something to do; `None` when nothing is under way."""
-        times = [unheard.retry_at for unheard in self._unheard.values() if unheard.retry_at is not None]
-        times += [
-            gone + self._patience for unheard in self._unheard.values() if (gone := unheard.gone_since) is not None
-        ]
-        for job in self._jobs.values():
-            if not job.aborted:
-                times.append(job.beat_at)
-                if job.offer.deadline is not None:
-                    times.append(job.offer.deadline - self._wall_offset)
-        return min(times, default=None)
+        """Return when `tick` has something to do, or less; `None` when nothing is under way."""
+        return self._alarms.next() if self._jobs or self._unheard else None
 
     def caller_gone(self, task_id: str, now: float) -> None:
         """A chunk found nobody under the caller's id."""
         job = self._jobs.get(task_id)
         if job is not None and job.gone_since is None:
-            job.gone_since = now
+            self._gone(job, now)
 
     def caller_there(self, task_id: str) -> None:
         job = self._jobs.get(task_id)
@@ -316,13 +342,12 @@ class Intake:
 
     def _start(self) -> list[Effect]:
         effects: list[Effect] = []
-        running = sum(job.running for job in self._jobs.values())
-        while self._queue and running < self._capacity:
+        while self._queue and self._running < self._capacity:
             job = self._jobs.get(self._queue.popleft())
             if job is None or job.running:
                 continue
             job.running = True
-            running += 1
+            self._running += 1
             effects.append(Run(job.offer, job.sender, job.streams))
         return effects
 
@@ -356,7 +381,11 @@ class Intake:
         if isinstance(answer, Accepted):
             job.gone_since = None
         elif isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound) and job.gone_since is None:
-            job.gone_since = now
+            self._gone(job, now)
+
+    def _gone(self, job: _Job, now: float) -> None:
+        job.gone_since = now
+        self._alarms.set(now + CALLER_GRACE, job.offer.task_id)
 
 
 def _outcome(key: _Key, payload: TaskResult | TaskError) -> Send:

@@ -90,6 +90,8 @@ class Job:
     patient_until: float
     """When it ends, unless somebody who can take it is there by then."""
     idempotent: bool
+    number: int = 0
+    """Counts the orders of one dispatcher."""
     attempt: int = 0
     seat: Seat | None = None
     """Who holds it; `None` while it waits."""
@@ -99,6 +101,10 @@ class Job:
     """Those that could not be reached since it began to wait."""
     lost_at: float | None = None
     """When it is given up, unless its worker speaks before."""
+    offered_at: float = 0.0
+    """When its latest offer left."""
+    answered: bool = False
+    """The hub has answered that offer, or will not: nothing of it is still to come."""
     heard_at: float = 0.0
     probe_at: float = float("inf")
     """When the silence of its worker is looked at next."""

@@ -46,31 +46,41 @@ class Waiting:
     def served(self, now: float) -> Iterator[tuple[Job, Seat | None]]:
         """Yield each task that waits no longer, with its worker, or with `None` because nobody will come.
 
+        The one that was ordered first is looked at first, so that no type of task keeps another one waiting for ever.
         Whoever iterates seats the task before the next step.
         """
-        for group in list(self._queues):
-            queue = self._queues[group]
-            yield from self._serve(queue, now)
+        blocked: set[_Group] = set()
+        patient: dict[_Group, list[str]] = {}
+        try:
+            while (found := self._oldest(blocked)) is not None:
+                group, job = found
+                avoid = frozenset(job.avoid)
+                seat = self._chosen(job, avoid, now)
+                if seat is None and self._workforce.somebody_may_come(job.name, job.order.requires, now, avoid):
+                    blocked.add(group)
+                    continue
+                self._queues[group].popleft()
+                if seat is None and now < job.patient_until:
+                    patient.setdefault(group, []).append(job.order.id)
+                else:
+                    yield job, seat
+        finally:
+            for group, ids in patient.items():
+                self._queues.setdefault(group, deque()).extendleft(reversed(ids))
+
+    def _oldest(self, blocked: set[_Group]) -> tuple[_Group, Job] | None:
+        """Return the task that was ordered first among those at the head of a queue that is not blocked."""
+        found: tuple[_Group, Job] | None = None
+        for group, queue in list(self._queues.items()):
+            while queue and ((job := self._jobs.get(queue[0])) is None or job.seat is not None):
+                queue.popleft()
             if not queue:
                 del self._queues[group]
-
-    def _serve(self, queue: deque[str], now: float) -> Iterator[tuple[Job, Seat | None]]:
-        patient: list[str] = []
-        while queue:
-            job = self._jobs.get(queue[0])
-            if job is None or job.seat is not None:
-                queue.popleft()
-                continue
-            avoid = frozenset(job.avoid)
-            seat = self._chosen(job, avoid, now)
-            if seat is None and self._workforce.somebody_may_come(job.name, job.order.requires, now, avoid):
-                break
-            queue.popleft()
-            if seat is None and now < job.patient_until:
-                patient.append(job.order.id)
-            else:
-                yield job, seat
-        queue.extendleft(reversed(patient))
+            elif group not in blocked:
+                head = self._jobs[queue[0]]
+                if found is None or head.number < found[1].number:
+                    found = group, head
+        return found
 
     def _chosen(self, job: Job, avoid: frozenset[str], now: float) -> Seat | None:
         if job.order.key is None:

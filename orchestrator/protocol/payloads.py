@@ -88,6 +88,8 @@ class TaskError(Payload, tag="task-error", frozen=True):
     error: Failure
     attempt: int = 0
     load: Load | None = None
+    remembers: float | None = None
+    """From a worker that does not know the task: seconds for which it has known of every task that it got."""
 
 
 class TaskCancel(Payload, tag="task-cancel", frozen=True):

@@ -134,7 +134,7 @@ class Replica:
 
     async def drain(self, seconds: float) -> bool:
         """Take nothing new, end what was taken, and say goodbye; returns whether all of it ended in time."""
-        self.workload.intake.draining = True
+        self.workload.intake.drain()
         try:
             async with asyncio.timeout(seconds):
                 for channel in (self._planned.pool, self._planned.inbox):

@@ -119,7 +119,7 @@ class Workload:
 
     async def drained(self) -> None:
         """Take nothing new, and wait until all that was taken has ended and been heard of."""
-        self.intake.draining = True
+        self.intake.drain()
         while not self.intake.idle:
             self._idle.clear()
             await self._idle.wait()
@@ -168,7 +168,7 @@ class Workload:
     def _reader_says(self, payload: StreamAck | StreamResume, sender: str) -> None:
         flow = self._flows.get(payload.stream_id)
         if flow is None:
-            self._apply(self.intake.asked_about(payload.stream_id, sender))
+            self._apply(self.intake.asked_about(payload.stream_id, sender, self.now))
         elif flow.reader != sender:
             self._log.warning("a stream was asked for by somebody else", task_id=payload.stream_id, peer=sender)
         elif isinstance(payload, StreamResume):

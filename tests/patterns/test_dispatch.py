@@ -468,6 +468,33 @@ class TestStreams:
         ]
 
 
+class TestOffersThatWereLost:
+    """A worker that knows nothing of a task either never got it, or has forgotten it."""
+
+    def asked(self) -> Dispatcher:
+        engine = dispatcher(helper(1))
+        engine.submit(order(), 10.0)
+        return engine
+
+    @staticmethod
+    def unknown(remembers: float | None) -> TaskError:
+        return TaskError("t1", Failure(UNKNOWN_TASK, "?"), remembers=remembers)
+
+    def test_one_that_knows_all_that_it_got_since_then_is_handed_it_again(self) -> None:
+        engine = self.asked()
+        engine.answered(("t1", 1), Unanswered(), 11.0)
+        assert offers(engine.receive("helper.1", self.unknown(2.5), 12.0)) == [("t1", "helper.1", 2)]
+
+    @pytest.mark.parametrize("remembers", [None, 0.0, 1.9])
+    def test_one_that_may_have_forgotten_it_has_lost_it(self, remembers: float | None) -> None:
+        engine = self.asked()
+        engine.answered(("t1", 1), Unanswered(), 11.0)
+        assert isinstance(error_of(engine.receive("helper.1", self.unknown(remembers), 12.0)), WorkerLost)
+
+    def test_while_the_offer_may_still_be_on_its_way_nothing_is_concluded_in_its_favour(self) -> None:
+        assert isinstance(error_of(self.asked().receive("helper.1", self.unknown(99.0), 12.0)), WorkerLost)
+
+
 class TestChunksThatNameNoStream:
     LEAD = Pool("lead", None, peers=("lead",), concurrency=9, direct=True)
 

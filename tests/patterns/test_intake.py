@@ -5,7 +5,16 @@ from msgspec import Raw
 
 from orchestrator.errors import PayloadTooLarge, PeerNotFound
 from orchestrator.patterns.effects import Accepted, Note, Refused, Send, Unanswered, Unsent
-from orchestrator.patterns.intake import BEAT_SECONDS, CALLER_GRACE, RETRY_SECONDS, Abort, Intake, Resend, Run
+from orchestrator.patterns.intake import (
+    BEAT_SECONDS,
+    CALLER_GRACE,
+    REMEMBERED,
+    RETRY_SECONDS,
+    Abort,
+    Intake,
+    Resend,
+    Run,
+)
 from orchestrator.protocol.payloads import (
     UNKNOWN_TASK,
     Load,
@@ -27,6 +36,24 @@ def intake(capacity: int = 2, backlog: int = 0) -> Intake:
 
 def offer(task_id: str = "t1", attempt: int = 1, task: str = "Work", deadline: float | None = None) -> TaskOffer:
     return TaskOffer(task_id, "boss", task, Raw(b"{}"), attempt=attempt, deadline=deadline)
+
+
+def test_who_asks_about_an_unknown_task_hears_for_how_long_every_task_is_known() -> None:
+    def remembers(worker: Intake, now: float) -> float | None:
+        [effect] = worker.asked_about("never", "boss", now)
+        assert isinstance(effect, Send)
+        assert isinstance(effect.payload, TaskError)
+        return effect.payload.remembers
+
+    worker = intake()
+    assert remembers(worker, 0.5) is None
+    worker.connected(1.0)
+    worker.connected(4.0)
+    assert remembers(worker, 5.0) == 4.0
+    for number in range(REMEMBERED + 1):
+        worker.offered(offer(f"t{number}"), "boss", 10.0 + number)
+        worker.finished(f"t{number}", RESULT)
+    assert remembers(worker, 20.0 + REMEMBERED) == 10.0
 
 
 def test_a_task_is_accepted_with_the_load_and_run() -> None:
@@ -56,7 +83,7 @@ def test_a_task_beyond_the_capacity_waits_in_the_backlog_for_its_turn() -> None:
 def test_a_draining_worker_refuses_and_finishes_what_it_has() -> None:
     worker = intake()
     worker.offered(offer("t1"), "boss", 0.0)
-    worker.draining = True
+    worker.drain()
     assert worker.offered(offer("t2"), "boss", 0.0) == [Send("boss", TaskRefused("t2", 1, "draining", Load(1, 2)))]
     assert not worker.idle
     worker.finished("t1", RESULT)
@@ -188,12 +215,12 @@ def test_a_result_that_the_hub_refuses_becomes_a_failure_that_it_takes() -> None
 
 def test_a_task_that_is_not_known_is_said_not_to_be() -> None:
     worker = intake()
-    [effect] = worker.asked_about("t9", "boss")
+    [effect] = worker.asked_about("t9", "boss", 9.0)
     assert isinstance(effect, Send)
     assert isinstance(effect.payload, TaskError)
     assert effect.payload.error.type == UNKNOWN_TASK
     worker.offered(offer(), "boss", 0.0)
-    assert worker.asked_about("t1", "boss") == [Send("boss", TaskProgress("t1", 1))]
+    assert worker.asked_about("t1", "boss", 9.0) == [Send("boss", TaskProgress("t1", 1))]
 
 
 def test_an_outcome_is_kept_while_it_is_this_worker_that_is_away() -> None:
@@ -217,17 +244,17 @@ def test_nobody_is_told_of_the_outcome_of_another() -> None:
     worker = intake()
     worker.offered(offer(), "boss", 0.0)
     worker.finished("t1", RESULT)
-    [effect] = worker.asked_about("t1", "mallory")
+    [effect] = worker.asked_about("t1", "mallory", 9.0)
     assert isinstance(effect, Send)
     assert isinstance(effect.payload, TaskError)
-    assert worker.asked_about("t1", "boss") == [Send("boss", RESULT)]
+    assert worker.asked_about("t1", "boss", 9.0) == [Send("boss", RESULT)]
 
 
 def test_a_stream_whose_chunks_are_no_longer_kept_is_said_to_be_broken() -> None:
     worker = intake()
     worker.offered(offer(task="Tell"), "boss", 0.0)
     worker.finished("t1", None)
-    [effect] = worker.asked_about("t1", "boss")
+    [effect] = worker.asked_about("t1", "boss", 9.0)
     assert isinstance(effect, Send)
     assert isinstance(effect.payload, TaskError)
     assert effect.payload.error.type == "StreamBroken"

@@ -283,12 +283,11 @@ class TestWorkers:
             assert helper.agent.ran == ["hold"]
 
     @skipping
-    async def test_an_offer_that_was_lost_is_found_out_about_before_its_deadline(self) -> None:
+    async def test_an_offer_that_was_lost_is_found_out_about_and_made_again(self) -> None:
         async with pool(ONE) as around:
-            around.hub.rule = lambda message: "lost" if message.data["type"] == "task" else "carried"
-            with pytest.raises(WorkerLost):
-                async with asyncio.timeout(20.0):
-                    await workers(around).run(Hold(), timeout=100.0)
+            around.hub.rule = lambda message: "lost" if message.data.get("attempt") == 1 else "carried"
+            async with asyncio.timeout(20.0):
+                assert await workers(around).run(Double(number=1), timeout=100.0) == 2
 
     @skipping
     async def test_what_is_handed_out_without_a_connection_waits_for_it(self) -> None:

@@ -346,7 +346,7 @@ async def test_a_question_in_words_is_answered_by_chunks() -> None:
 @skipping
 async def test_a_question_that_is_not_taken_is_answered_by_a_last_chunk() -> None:
     around, helper, boss = await one()
-    helper.replica.workload.intake.draining = True
+    helper.replica.workload.intake.drain()
     await boss.send("helper", Ask("why", "q1"))
     refusal = await around.hub.heard("completion-chunk")
     assert (refusal.data["done"], refusal.data["error"]["message"]) == (True, "draining")
