@@ -10,7 +10,6 @@ import pytest
 from orchestrator import Workers, errors
 from orchestrator.patterns import dispatch, intake, stream, workforce
 from orchestrator.protocol import limits
-from orchestrator.runtime import dispatching
 
 TEXT = (Path(__file__).parents[1] / "docs" / "dispatch.md").read_text(encoding="utf-8")
 PROSE = " ".join(re.sub(r"```python\n.*?```", "", TEXT, flags=re.DOTALL).split())
@@ -26,7 +25,6 @@ def test_every_example_is_a_test_on_a_whole_topology() -> None:
     ("sentence", "figure"),
     [
         ("queues at most 16 more", intake.BACKLOG == 16),
-        ("a thousand if it is not given", dispatching.DEFAULT_LIMIT == 1_000),
         ("For three seconds after a coordinator has connected", workforce.RETURN_SECONDS == 3),
         ("has a second and a half to speak again", dispatch.LOST_GRACE == 1.5),
         ("one that left in good order half a minute", dispatch.DRAIN_GRACE == 30),

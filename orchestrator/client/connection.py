@@ -253,6 +253,25 @@ class Client:
             ask = partial(self._session.send, to, message_id=id)
             await self._delivered(ask, payload, when_disconnected, deadline, in_parts, repeats=id is not None)
 
+    def publish_now(self, channel: str, data: object) -> asyncio.Future[int | None] | None:
+        """Write a message before this returns; the future holds the hub's answer, or what `publish` raises for it.
+
+        `None`: nothing was written, because it has to wait for its turn, or is too large for one message. Raises what
+        `publish` raises for what cannot be sent, and `NotConnected`.
+        """
+        _check_channel(channel)
+        return self._now(partial(self._session.publish, channel), payload_of(data))
+
+    def send_now(self, to: str, data: object) -> asyncio.Future[int | None] | None:
+        """Write a message for one peer before this returns. Like `publish_now`."""
+        _check_peer(to)
+        return self._now(partial(self._session.send, to), payload_of(data))
+
+    def _now(self, ask: Ask, data: Raw) -> asyncio.Future[int | None] | None:
+        if memoryview(data).nbytes > self.max_message_size or not self._driver.pacing.taken():
+            return None
+        return self._driver.asked(ask(data, self._driver.now))
+
     async def events(self) -> AsyncIterator[ClientEvent]:
         """Yield what happens, in order, to one consumer.
 

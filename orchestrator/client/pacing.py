@@ -29,13 +29,19 @@ class Pacing:
         budget = self._budget()
         return bool(self._waiting) or (budget is not None and budget.short(self._loop.time()))
 
-    async def turn(self) -> None:
-        """Take a frame from the budget, or wait for one; without a connection there is nothing to wait for."""
+    def taken(self) -> bool:
+        """Take a frame from the budget, if nobody waits for one; without a connection there is nothing to wait for."""
         budget = self._budget()
         if budget is None or budget.unlimited:
-            return
-        if not self._waiting and not self._woken and not budget.wait(self._loop.time()):
-            budget.spend(self._loop.time())
+            return True
+        if self._waiting or self._woken or budget.wait(self._loop.time()):
+            return False
+        budget.spend(self._loop.time())
+        return True
+
+    async def turn(self) -> None:
+        """Take a frame from the budget, or wait for one."""
+        if self.taken():
             return
         turn = self._loop.create_future()
         self._waiting.append(turn)

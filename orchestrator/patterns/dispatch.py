@@ -387,7 +387,10 @@ class Dispatcher:
         self._take_back(job)
         self._waiting.put(job, first=True)
         fields: dict[str, Any] = {"task_id": job.order.id, "task": job.name, "peer": worker, "reason": reason}
-        return [Note("warning", "a worker does not have its task any more, another gets it", fields), *self._assign(now)]
+        return [
+            Note("warning", "a worker does not have its task any more, another gets it", fields),
+            *self._assign(now),
+        ]
 
     def _due(self, job: Job, now: float) -> list[Effect]:
         if now >= job.deadline:

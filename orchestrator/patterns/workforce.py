@@ -13,6 +13,9 @@ from orchestrator.protocol.payloads import Load
 
 FULL_PAUSE: Final = 0.25
 """Seconds for which a worker that refused a task as full is not tried again."""
+LEAST_APPETITE: Final = 8
+MOST_APPETITE: Final = 1_000
+"""Tasks that a coordinator has under way at once where nobody says how many."""
 RETURN_SECONDS: Final = 3.0
 """Seconds after each connect in which absence proves nothing: workers start, or come back, at about the same time."""
 
@@ -108,6 +111,11 @@ class Workforce:
             elif seat is not None:
                 seat.present = False
         return changes
+
+    def appetite(self) -> int:
+        """Return how many tasks are worth having under way: what the workers take at once, and as many behind those."""
+        capacity = sum(seat.capacity for seat in self.seats.values() if seat.present)
+        return min(max(2 * capacity, LEAST_APPETITE), MOST_APPETITE)
 
     def vacated(self, peer: str) -> None:
         """Forget a worker that is gone and holds nothing of ours any more."""

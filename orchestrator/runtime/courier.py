@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from orchestrator.errors import AckTimeout, ConnectionLost, ConnectionProblem, NotConnected
 from orchestrator.patterns.effects import Accepted, Answer, Publish, Refused, Send, Unanswered, Unsent
@@ -32,6 +33,12 @@ class Link(Protocol):
         deadline: float | None = None,
         in_parts: bool = False,
     ) -> None: ...
+
+    def publish_now(self, channel: str, data: object) -> asyncio.Future[int | None] | None:
+        """Write a message before this returns; `None` = it cannot be written at once, and `publish` will see to it."""
+        ...
+
+    def send_now(self, to: str, data: object) -> asyncio.Future[int | None] | None: ...
 
     @property
     def max_message_size(self) -> int: ...
@@ -70,25 +77,62 @@ class Owned:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+_Answered: TypeAlias = Callable[[Any, Answer], None] | None
+
+
 class Courier:
     """One request per effect: all are under way at once, and each answer goes to whoever asked for it."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self._owned = Owned()
+        """Those that could not be written at once."""
+        self._written: set[asyncio.Future[int | None]] = set()
+        self._closed = False
 
-    def deliver(self, effect: Publish | Send, answered: Callable[[Any, Answer], None] | None = None) -> None:
-        """Start to carry `effect`; `answered` is called with its `ref`, if it has one, and the hub's answer."""
-        self._owned.start(self._carry(effect, answered), "courier")
+    def deliver(self, effect: Publish | Send, answered: _Answered = None) -> None:
+        """Start to carry `effect`; `answered` is called with its `ref`, if it has one, and the hub's answer.
+
+        That is never before this returns. What can be written is, also if the caller goes on without a pause.
+        """
+        try:
+            if isinstance(effect, Publish):
+                written = self.link.publish_now(effect.channel, effect.payload)
+            else:
+                written = self.link.send_now(effect.to, effect.payload)
+        except _MISHAPS as error:
+            asyncio.get_running_loop().call_soon(self._tell, effect, answered, _said_by(error))
+            return
+        if written is None:
+            self._owned.start(self._carry(effect, answered), "courier")
+        else:
+            self._written.add(written)
+            written.add_done_callback(partial(self._heard, effect, answered))
 
     async def settled(self, seconds: float) -> None:
         """Wait until the hub has answered everything, for at most `seconds`."""
+        if self._written:
+            began = asyncio.get_running_loop().time()
+            await asyncio.wait(self._written, timeout=seconds)
+            seconds -= asyncio.get_running_loop().time() - began
         await self._owned.settled(seconds)
 
     async def close(self) -> None:
+        """Tell nobody anything any more."""
+        self._closed = True
         await self._owned.close()
 
-    async def _carry(self, effect: Publish | Send, answered: Callable[[Any, Answer], None] | None) -> None:
+    def _heard(self, effect: Publish | Send, answered: _Answered, written: asyncio.Future[int | None]) -> None:
+        self._written.discard(written)
+        error = written.exception()
+        answer = Accepted(written.result()) if error is None else _said_by(error)
+        self._tell(effect, answered, answer)
+
+    def _tell(self, effect: Publish | Send, answered: _Answered, answer: Answer) -> None:
+        if answered is not None and effect.ref is not None and not self._closed:
+            answered(effect.ref, answer)
+
+    async def _carry(self, effect: Publish | Send, answered: _Answered) -> None:
         answer: Answer
         try:
             if isinstance(effect, Publish):
@@ -96,16 +140,24 @@ class Courier:
             else:
                 await self.link.send(effect.to, effect.payload, in_parts=effect.in_parts)
                 answer = Accepted()
-        except NotConnected:
-            answer = Unsent()
-        except (ConnectionLost, AckTimeout):
-            answer = Unanswered()
-        except ConnectionProblem as error:
-            answer = Refused(error)
-        except (TypeError, ValueError) as error:  # half a surrogate pair in a text, say
-            answer = Refused(ConnectionProblem(f"the message cannot be sent: {error}"))
-        if answered is not None and effect.ref is not None:
-            answered(effect.ref, answer)
+        except _MISHAPS as error:
+            answer = _said_by(error)
+        self._tell(effect, answered, answer)
+
+
+_MISHAPS: Final = (ConnectionProblem, TypeError, ValueError)
+"""The last two of what is no JSON: half a surrogate pair in a text, say."""
+
+
+def _said_by(error: BaseException) -> Answer:
+    """Return the answer that an error of a connection stands for."""
+    if isinstance(error, NotConnected):
+        return Unsent()
+    if isinstance(error, ConnectionLost | AckTimeout):
+        return Unanswered()
+    if isinstance(error, ConnectionProblem):
+        return Refused(error)
+    return Refused(ConnectionProblem(f"the message cannot be sent: {error}"))
 
 
 class Ticker:

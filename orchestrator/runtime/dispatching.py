@@ -23,9 +23,6 @@ from orchestrator.runtime.courier import Courier
 R = TypeVar("R")
 C = TypeVar("C")
 
-DEFAULT_LIMIT: Final = 1_000
-"""Tasks that `map` keeps under way when its caller names no limit; the workers' own concurrency bounds them further."""
-
 
 class Trace(NamedTuple):
     """What a handler's own tasks inherit from the task that it works on."""
@@ -81,6 +78,7 @@ class Desk:
             if chunk.result is not None:  # a plain task was asked for as a stream: its reply is the only chunk
                 yield chunk.result
             if chunk.error is not None:
+                await asyncio.sleep(0)  # whoever tries again and again lets the others have their turns
                 raise chunk.error
         finally:
             self._chunks.pop(order.id, None)
@@ -188,11 +186,17 @@ class HubHandle(Handle[R]):
     def progress(self) -> Progress | None:
         return self._progress
 
+    def when_done(self, heard: Callable[[HubHandle[R]], None]) -> None:
+        """Have `heard` called soon after the end, with this."""
+        self._future.add_done_callback(lambda _: heard(self))
+
     def _progressed(self, progress: Progress) -> None:
         if progress != NO_PROGRESS:  # a mere sign of life
             self._progress = progress
 
     async def result(self) -> R:
+        if self._future.done() and self._future.exception() is not None:
+            await asyncio.sleep(0)  # whoever tries again and again lets the others have their turns
         raw = await asyncio.shield(self._future)
         return read_answer(self._adapter, raw if raw is not None else Raw(b"null"), self._name)
 
@@ -234,34 +238,30 @@ class HubWorkers(Workers):
     ) -> AsyncIterator[R]:
         if limit is not None and limit < 1:
             raise ValueError(f"limit is a number of tasks of at least 1, not {limit}")
-        waiting: dict[asyncio.Task[R], None] = {}
+        waiting: dict[HubHandle[R], None] = {}
+        ended: asyncio.Queue[HubHandle[R]] = asyncio.Queue()
         source = iter(tasks)
         more = True
         try:
             while more or waiting:
-                while more and len(waiting) < (limit or DEFAULT_LIMIT):
+                while more and len(waiting) < (limit or self._desk.dispatcher.workforce.appetite()):
                     task = next(source, None)
                     if task is None:
                         more = False
                         break
-                    its_key = key(task) if key is not None else None
-                    work = self.run(task, requires=requires, key=its_key, wait=wait, timeout=timeout)
-                    waiting[asyncio.create_task(work)] = None
-                if not waiting:
-                    break
-                if ordered:
-                    first = next(iter(waiting))
-                    await asyncio.wait([first])
-                    done = {first}
-                else:
-                    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for ended in [task for task in waiting if task in done]:
-                    del waiting[ended]
-                    yield ended.result()
+                    wish = Wish(tuple(requires), key(task) if key is not None else None, wait)
+                    handle = HubHandle(self._desk, self._order(task, wish, timeout), self._adapter(type(task)))
+                    if not ordered:
+                        handle.when_done(ended.put_nowait)
+                    waiting[handle] = None
+                if waiting:
+                    first = next(iter(waiting)) if ordered else await ended.get()
+                    reply = await first.result()
+                    del waiting[first]
+                    yield reply
         finally:
             for left in waiting:
                 left.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
 
     async def stream(
         self,

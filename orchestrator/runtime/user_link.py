@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from orchestrator.protocol.frames import encode_data
 
 if TYPE_CHECKING:
+    import asyncio
+
     from orchestrator.client.connection import Client, WhenDisconnected
 
 
@@ -57,6 +59,12 @@ class UserLink:
         await self._client.send(
             to, payload, when_disconnected=when_disconnected, deadline=deadline, in_parts=in_parts, id=id
         )
+
+    def publish_now(self, channel: str, data: object) -> asyncio.Future[int | None] | None:
+        return self._client.publish_now(channel, as_json(data))
+
+    def send_now(self, to: str, data: object) -> asyncio.Future[int | None] | None:
+        return self._client.send_now(to, as_json(data))
 
     async def subscribe(self, channel: str, *, include_sender_metadata: bool) -> None:
         await self._client.subscribe(channel, include_sender_metadata=include_sender_metadata)

@@ -103,6 +103,23 @@ class TestKeys:
             assert owner.peer == "helper.2"
 
 
+class TestFairness:
+    def test_no_type_of_task_keeps_another_one_waiting(self) -> None:
+        """Whoever gets an answer asks again at once, so that the first queue is never empty."""
+        engine = dispatcher(helper(1), pool=Pool("helper", {"Safe": True, "Once": False}, CHANNEL))
+        engine.submit(order("first", "Safe"), 0.0)
+        for number in range(3):
+            engine.submit(order(f"safe {number}", "Safe"), 0.0)
+        engine.submit(order("once", "Once"), 0.0)
+        begun, now = "first", 0.0
+        while begun != "once":
+            now += 1.0
+            effects = engine.receive("helper.1", TaskError(begun, Failure("X", "no")), now)
+            engine.submit(order(f"safe after {begun}", "Safe"), now)
+            [(begun, _, _)] = offers(effects)
+        assert now == 4.0
+
+
 class TestWaiting:
     def test_a_task_may_wait_for_somebody_to_come(self) -> None:
         engine = dispatcher()

@@ -252,6 +252,11 @@ class MemoryLink:
             link.hear(events.DirectReceived(self.peer_id, raw, None))
         await self._answered(fate)
 
+    def publish_now(self, channel: str, data: object) -> None:
+        return None
+
+    send_now = publish_now
+
     async def subscribe(self, channel: str) -> None:
         self._check()
         self.channels[channel] = None

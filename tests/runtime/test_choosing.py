@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import field
 
 import pytest
 
 from orchestrator import Context, StreamTask, Task, Workers, agent, task
 from orchestrator.errors import NoWorkerAvailable, TaskCancelled, TaskFailed, TaskTimeout
+from orchestrator.patterns.workforce import LEAST_APPETITE
 from orchestrator.testing import TestHub, virtual
 
 TOPOLOGY = """
@@ -192,6 +193,47 @@ async def test_nobody_there_is_said_at_once_or_after_the_wait() -> None:
             assert 7.0 <= hub.now - began < 7.5
         with pytest.raises(TaskTimeout):
             await ann.run("clerk", Serve(customer="x"), wait=60.0, timeout=5.0)
+
+
+@virtual
+async def test_who_tries_again_and_again_lets_the_others_have_their_turns() -> None:
+    async with everything(only=["desk"]) as hub:
+        await hub.advance(10)  # from then on the hub knows that nobody is there
+        turns, workers = 0, hub.agent("desk").workers
+
+        async def others() -> None:
+            nonlocal turns
+            for turns in range(500):  # noqa: B007 - it is read outside
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        for _ in range(100):
+            with pytest.raises(NoWorkerAvailable):
+                await workers.run(Serve(customer="x"))
+            with pytest.raises(NoWorkerAvailable):
+                await anext(aiter(workers.stream(Tell(customer="x"))))
+        assert turns >= 190
+        await beside
+
+
+@virtual
+async def test_a_map_has_twice_as_much_under_way_as_its_workers_take_and_more_when_more_come() -> None:
+    async with everything(only=["desk", "clerk.1"]) as hub:
+        made: list[int] = []
+
+        def jobs() -> Iterator[Serve]:
+            for number in range(200):
+                made.append(number)
+                yield Serve(customer=str(number))
+
+        replies = hub.agent("desk").workers.map(jobs())
+        await anext(replies)
+        assert len(made) == LEAST_APPETITE
+        await hub.start("clerk")
+        for _ in range(20):
+            await anext(replies)
+        assert len(made) <= 21 + LEAST_APPETITE
+        assert len([reply async for reply in replies]) == 179
 
 
 @virtual

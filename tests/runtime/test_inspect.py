@@ -250,7 +250,7 @@ def test_66_nothing_in_the_current_directory_shadows_our_own_modules(tmp_path: P
     for name in ("orchestrator", "msgspec", "json", "selectors"):
         (here / f"{name}.py").write_text("raise SystemExit('shadowed')\n")
     (there / "app.py").write_text(GOOD)
-    (there / "topology.yaml").write_text("version: 1\nworkers:\n  w: {handler: app:Adder}\n")
+    (there / "topology.yaml").write_text("version: 1\nagents:\n  w: {handler: app:Adder}\n")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "orchestrator", "validate", str(there / "topology.yaml")],
         cwd=here,
