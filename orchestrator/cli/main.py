@@ -18,7 +18,7 @@ from functools import partial
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Final, NoReturn
+    from typing import Any, Final, NoReturn
 
 
 class Verb:
@@ -40,6 +40,14 @@ VERBS: Final[dict[str, Verb]] = {
     "hub": Verb("hub", "run a hub by itself", lasts=True),
     "keys": Verb("hub", "make the keys that a hub of its own accepts"),
 }
+
+
+class VerbParser(argparse.ArgumentParser):
+    """The parser of a verb; one that is not typed is a name in the list of verbs, and takes no time to make."""
+
+    def __init__(self, *, typed: bool = True, **settings: Any) -> None:
+        if typed:
+            super().__init__(**settings)
 
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -78,11 +86,14 @@ def _run(words: Sequence[str]) -> int:
         formatter_class=formatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=VerbParser)
+    typed = next((word for word in words if not word.startswith("-")), None)
     if words and not words[0].startswith("-") and words[0] not in VERBS:
         _refuse_verb(words[0], parser)
     for name, verb in VERBS.items():
-        sub = verbs.add_parser(name, help=verb.help, description=verb.help, formatter_class=formatter)
+        sub = verbs.add_parser(
+            name, help=verb.help, description=verb.help, formatter_class=formatter, typed=name == typed
+        )
         if words and words[0] == name:
             importlib.import_module(f"orchestrator.cli.{verb.module}").arguments(name, sub)
     args, unknown = parser.parse_known_args(words)

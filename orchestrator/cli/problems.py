@@ -17,6 +17,8 @@ Severity: TypeAlias = Literal["error", "warning"]
 
 FORMS: Final[tuple[Form, ...]] = ("text", "json", "github")
 
+MAX_SHOWN: Final = 200
+"""Problems that are shown with the line that they stand in; of more, nobody reads the lines."""
 _BOLD: Final = "1"
 _BLUE: Final = "34"
 _COLOURS: Final[dict[Severity, str]] = {"error": "31", "warning": "33"}
@@ -32,14 +34,16 @@ def render(
 ) -> str:
     """Return problems in one of the forms, ending with a line break; an empty text where there is nothing to say.
 
-    `texts` is what was read, by the name of the file; the lines shown of it, and the sentences, hold no secret.
+    `texts` is what was read, by the name of the file; the lines shown of it, and the sentences, hold no secret. Lines
+    are shown for the first `MAX_SHOWN` problems.
     Without problems, JSON is an empty list.
     """
     if form == "json":
         return as_json(described(problems, severity))
     if form == "github":
         return "".join(f"{_annotation(problem, severity)}\n" for problem in problems)
-    return "\n".join(_told(problem, texts, severity, colour) for problem in problems)
+    shown = [_told(problem, texts, severity, colour) for problem in problems[:MAX_SHOWN]]
+    return "\n".join([*shown, *(_told(problem, {}, severity, colour) for problem in problems[MAX_SHOWN:])])
 
 
 # -- for people

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import Problem
     from orchestrator.topology.handlers import HandlerFault, HandlerReport
     from orchestrator.topology.model import Topology
+    from orchestrator.topology.plan import Plan
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
@@ -130,6 +131,25 @@ def read_code(
     from orchestrator.runtime.inspect import inspect_topology
 
     return inspect_topology(topology, environ, app_dir=args.app_dir)
+
+
+def read_plan(topology: Topology, reports: Mapping[str, HandlerReport | HandlerFault] | None) -> Plan:
+    """Raises `TopologyError` with everything in which the file, its code and the hub's certificate do not fit."""
+    from orchestrator.topology.plan import make_plan
+
+    if topology.hub.tls is None:
+        return make_plan(topology, reports)
+    from orchestrator.errors import TopologyError
+    from orchestrator.topology.certificates import check_certificates
+
+    problems = list(check_certificates(topology))
+    try:
+        plan = make_plan(topology, reports)
+    except TopologyError as error:
+        raise TopologyError(sorted([*problems, *error.problems]), texts=error.texts) from None
+    if problems:
+        raise TopologyError(sorted(problems), texts=topology.origin.texts)
+    return plan
 
 
 def unhandled(

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.reading import environment, read_topology, topology_arguments, unhandled
+from orchestrator.cli.reading import environment, read_plan, read_topology, topology_arguments, unhandled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,13 +67,12 @@ def execute(args: argparse.Namespace) -> int:
     from orchestrator.runtime.asking import questions
     from orchestrator.runtime.inspect import inspect_topology
     from orchestrator.runtime.support import check_support
-    from orchestrator.topology.plan import make_plan
 
     environ = environment(args)
     topology = read_topology(args, environ)
     check_support(topology)
     reports = inspect_topology(topology, environ, app_dir=args.app_dir)
-    plan = replace(make_plan(topology, reports), app_dir=args.app_dir)
+    plan = replace(read_plan(topology, reports), app_dir=args.app_dir)
     warnings = [*plan.warnings, *unhandled(args, topology, reports)]
     return _run(plan, questions(plan, args.ask, reports), warnings, environ, args)
 

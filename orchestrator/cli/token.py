@@ -191,8 +191,9 @@ def _user_claims(args: argparse.Namespace, topology: Topology, plan: Plan, now: 
 
 def _check_size(token: str) -> None:
     from orchestrator.cli.peer_names import Usage
-    from orchestrator.protocol.limits import MAX_URL
+    from orchestrator.protocol.limits import MAX_TOKEN
 
-    most = MAX_URL - len("/v1?token=")
-    if len(token) > most:
-        raise Usage(f"this token has {len(token)} characters, and a connection takes {most}; it needs fewer scopes")
+    if len(token) > MAX_TOKEN:
+        raise Usage(
+            f"this token has {len(token)} characters, and a connection takes {MAX_TOKEN}; it needs fewer scopes"
+        )

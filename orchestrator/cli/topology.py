@@ -10,6 +10,7 @@ from orchestrator.cli.reading import (
     environment,
     import_arguments,
     read_code,
+    read_plan,
     read_topology,
     shown,
     topology_arguments,
@@ -73,12 +74,10 @@ def plan(args: argparse.Namespace) -> int:
 
 def _planned(args: argparse.Namespace) -> tuple[Topology, Plan, list[Problem]]:
     """Load, inspect and plan; also return every warning. Raises `TopologyError` with every mistake."""
-    from orchestrator.topology.plan import make_plan
-
     environ = environment(args)
     topology = read_topology(args, environ)
     reports = read_code(args, topology, environ)
-    found = make_plan(topology, reports)
+    found = read_plan(topology, reports)
     return topology, found, [*found.warnings, *(unhandled(args, topology, reports) if reports is not None else ())]
 
 

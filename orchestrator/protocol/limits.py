@@ -53,6 +53,8 @@ MAX_REQUEST_HEAD: Final = 32_768
 MAX_URL: Final = 24_576
 MAX_REST_BODY: Final = 32_768
 """Bytes of a request's head, target and REST body."""
+MAX_TOKEN: Final = MAX_URL - len("/v1?token=")
+"""Characters of a token, for which a URL has room."""
 GOING_AWAY_RETRY_MS: Final = 1_000
 
 INACTIVITY_TIMEOUT: Final = 60.0

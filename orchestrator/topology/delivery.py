@@ -21,6 +21,11 @@ def check_delivery(topology: Topology) -> Iterator[Problem]:
             yield topology.origin.at_value(("teams", name, "claims", "consistency"), sentence)
 
 
+def claims_are_strong(topology: Topology, team: str) -> bool:
+    consistency = topology.teams[team].claims.consistency
+    return topology.store is not None if consistency is None else consistency == "strong"
+
+
 def is_durable(store: str | None) -> bool:
     """Tell whether what a store holds outlives the processes that use it."""
     return store is not None and store != "memory:"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.errors import Problem, TopologyError, did_you_mean, listed
-from orchestrator.topology.guesses import Guesses
+from orchestrator.errors import Problem, TopologyError, did_you_mean
+from orchestrator.topology.guesses import Guesses, some
 from orchestrator.topology.interpolate import fill
 from orchestrator.topology.model import written
+from orchestrator.topology.values import Refused, read_name
 from orchestrator.topology.yaml_nodes import (
     MAX_BYTES,
     MAX_NODES,
@@ -24,12 +25,14 @@ from orchestrator.topology.yaml_nodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from orchestrator.topology.yaml_nodes import Node
+    from orchestrator.topology.yaml_nodes import Node, Place
 
 MAX_FILES: Final = 100
 """Files that one topology may come from, counting each time that one is included."""
+MAX_PROFILED: Final = 300_000
+"""Nodes of the topology under each of its profiles in turn, together: each of these is checked as a whole."""
 
 
 class Gathered(NamedTuple):
@@ -85,7 +88,7 @@ class _Gathering:
         try:
             text = decode(raw)
             self.texts[source] = text
-            root, mistakes = compose(text, source)
+            root, mistakes = compose(text, source, included=bool(chain))
         except Unreadable as error:
             place, steps, sentence, code = error.mistake
             problem = Problem(source, place.line, place.column, written(steps), sentence, code)
@@ -130,6 +133,12 @@ class _Gathering:
             way = " → ".join([*(name for _, name in chain), source])
             wrong(f"this file includes itself: {way}")
             return None
+        if target.is_dir():
+            above = [link for link, _ in chain]
+            inside = next((file for file in sorted(target.glob("*.y*ml")) if file.resolve() not in above), None)
+            hint = "" if inside is None else f", such as {str(Path(node.text) / inside.name)!r}"
+            wrong(f"{node.text!r} is a directory; name a file{hint}")
+            return None
         if not target.is_file():
             near = [str(other.relative_to(target.parent)) for other in sorted(target.parent.glob("*.y*ml"))]
             wrong(f"there is no file {source!r}{did_you_mean(named.name, near)}")
@@ -162,13 +171,43 @@ def _without_profiles(root: MapNode, mistakes: list[Mistake]) -> tuple[MapNode, 
         return rest, {}
     profiles = {}
     for name, profile in entry.value.entries.items():
+        try:
+            read_name(name)
+        except Refused as error:
+            mistakes.append(Mistake(profile.key, ("profiles", name), error.sentence))
         if isinstance(profile.value, MapNode):
             own = {key: entry for key, entry in profile.value.entries.items() if not key.startswith("x-")}
             profiles[name] = Entry(profile.key, profile.value._replace(entries=own))
         else:
             sentence = f"expected a mapping of what this profile changes, found {described(profile.value)}"
             mistakes.append(Mistake(profile.value.place, ("profiles", name), sentence))
+    if sum(rest.size + profile.value.size for profile in profiles.values()) > MAX_PROFILED:
+        sentence = (
+            f"with each of its {len(profiles)} profiles in turn, the topology holds more than {MAX_PROFILED} values"
+        )
+        raise TopologyError([Problem(entry.key.source, entry.key.line, entry.key.column, "profiles", sentence)])
     return rest, profiles
+
+
+def profile_places(root: MapNode, profiles: Mapping[str, Entry]) -> dict[Place, str]:
+    """Return which profile each place is in; what an alias puts into the tree as well is in none."""
+    if not profiles:
+        return {}
+    found = {place: name for name, entry in profiles.items() for place in (entry.key, *_places(entry.value))}
+    for place in _places(root):
+        found.pop(place, None)
+    return found
+
+
+def _places(node: Node) -> Iterator[Place]:
+    yield node.place
+    if isinstance(node, MapNode):
+        for entry in node.entries.values():
+            yield entry.key
+            yield from _places(entry.value)
+    elif isinstance(node, ListNode):
+        for item in node.items:
+            yield from _places(item)
 
 
 def profiled(root: MapNode, profiles: Mapping[str, Entry], names: Sequence[str]) -> MapNode:
@@ -176,7 +215,7 @@ def profiled(root: MapNode, profiles: Mapping[str, Entry], names: Sequence[str])
     for name in names:
         entry = profiles.get(name)
         if entry is None:
-            known = did_you_mean(name, profiles) or f"; there are {listed(profiles)}"
+            known = did_you_mean(name.lower(), profiles) or f"; there are {some(profiles)}"
             sentence = f"no profile called {name!r} is declared{known}"
             raise TopologyError([Problem(root.place.source, 0, 0, "profiles", sentence)])
         assert isinstance(entry.value, MapNode)

@@ -32,6 +32,19 @@ def check_fit(relations: Relations, reports: Mapping[str, HandlerReport | Handle
     return fit
 
 
+def unreached_workers(relations: Relations) -> Iterator[Problem]:
+    """Yield the workers to which nobody hands anything, and which hear of nothing else either."""
+    for name, worker in relations.topology.workers.items():
+        others = (relations.bosses, relations.askers, relations.teams)
+        if name in relations.idle or worker.scopes.given or any(name in owners for owners in others):
+            continue
+        sentence = (
+            "no coordinator lists this worker and no user asks it, so it gets no task; list it under 'workers' of a "
+            "coordinator or 'asks' of a user, or declare it under 'agents'"
+        )
+        yield relations.topology.origin.at_key(("workers", name), sentence)
+
+
 def attribute_of(name: str) -> str:
     """Return the attribute under which code knows a name of the file."""
     return name.replace("-", "_")

@@ -84,7 +84,8 @@ def topology_schema() -> Schema:
     """Return the schema of a whole file; a file that includes others may leave out what those hold."""
     sections: dict[str, Schema] = {}
     keys = _properties(Topology, sections)
-    named = {"type": "object", "description": PROFILES, "additionalProperties": {"$ref": "#/$defs/Profile"}}
+    profiles = {"propertyNames": {"pattern": f"^({_NAME})$"}, "additionalProperties": {"$ref": "#/$defs/Profile"}}
+    named = {"type": "object", "description": PROFILES, **profiles}
     profile = {**_mapping(keys), "description": "What a profile changes."}
     files = {"oneOf": [_filled_text(), {"type": "array", "items": _filled_text()}], "description": INCLUDE}
     return {

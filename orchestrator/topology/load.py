@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import Problem, TopologyError
 from orchestrator.topology.delivery import check_delivery
 from orchestrator.topology.enabled import without_disabled
-from orchestrator.topology.files import gather, profiled, read
+from orchestrator.topology.files import gather, profile_places, profiled, read
 from orchestrator.topology.guesses import Guesses
 from orchestrator.topology.interpolate import fill
 from orchestrator.topology.kinds import check_kinds
@@ -18,12 +17,12 @@ from orchestrator.topology.references import check_references
 from orchestrator.topology.scopes import lobby_channel, team_channel
 from orchestrator.topology.validation import validate
 from orchestrator.topology.values import Nothing, Text, is_loopback
-from orchestrator.topology.yaml_nodes import ListNode, MapNode, Mistake
+from orchestrator.topology.yaml_nodes import ListNode, MapNode, Mistake, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
-    from orchestrator.topology.yaml_nodes import Entry, Node, ScalarNode, Steps
+    from orchestrator.topology.yaml_nodes import Node, ScalarNode, Steps
 
 
 def load_topology(paths: Path | Sequence[Path], environ: Mapping[str, str], profiles: Sequence[str] = ()) -> Topology:
@@ -47,6 +46,12 @@ def _parse(files: Sequence[tuple[str, Path, bytes]], environ: Mapping[str, str],
     source, path, _ = files[0]
     guesses = Guesses()
 
+    told = [
+        Problem(at.source, at.line, at.column, written(steps), said, code)
+        for at, steps, said, code in gathered.mistakes
+    ]
+    places = profile_places(gathered.root, gathered.profiles)
+
     def checked(root: MapNode) -> tuple[Topology | None, list[Problem]]:
         reading = _Reading(environ, guesses)
         data = reading.top(root)
@@ -58,17 +63,19 @@ def _parse(files: Sequence[tuple[str, Path, bytes]], environ: Mapping[str, str],
             withheld=frozenset(name for names in hub for name in names),
             texts=gathered.texts,
             literals=reading.literals,
+            profiled=places,
         )
-        mistakes = [*gathered.mistakes, *reading.mistakes]
-        problems = [replace(origin.at_place(place, steps, said), code=code) for place, steps, said, code in mistakes]
-        unset = {mistake.steps for mistake in mistakes}
+        problems = [origin.at_place(place, steps, said) for place, steps, said, _ in reading.mistakes]
+        unset = {mistake.steps for mistake in (*gathered.mistakes, *reading.mistakes)}
         topology, found = _validated(data, origin, unset)
         return topology, problems + found
 
     topology, problems = checked(profiled(gathered.root, gathered.profiles, profiles))
-    for name, entry in gathered.profiles.items():  # also those that are not asked for: a mistake is not to wait
+    problems += told
+    for name in gathered.profiles:  # also those that are not asked for: a mistake is not to wait
         if name not in profiles:
-            problems += _of_profile(entry, checked(profiled(gathered.root, gathered.profiles, [name]))[1])
+            found = checked(profiled(gathered.root, gathered.profiles, [name]))[1]
+            problems += [it for it in found if places.get(Place(it.line, it.column, it.source)) == name]
     if problems or topology is None:
         raise TopologyError(_in_order(problems, list(gathered.texts)), texts=gathered.texts)
     return without_disabled(topology)
@@ -91,25 +98,6 @@ def _validated(data: dict[str, Any], origin: Origin, unset: Set[Steps]) -> tuple
             sentence = "the file declares no agent: nothing stands under coordinators, workers or agents"
             problems.append(origin.at_key((), sentence))
     return topology, problems
-
-
-def _of_profile(entry: Entry, problems: list[Problem]) -> list[Problem]:
-    """Return the problems that stand within a profile: those of the file around it are said already."""
-    first, last = entry.key, _last_line(entry.value)
-    return [
-        problem
-        for problem in problems
-        if problem.source == first.source and first.line <= problem.line <= max(last, first.line)
-    ]
-
-
-def _last_line(node: Node) -> int:
-    children: list[Node] = []
-    if isinstance(node, MapNode):
-        children = [entry.value for entry in node.entries.values()]
-    elif isinstance(node, ListNode):
-        children = list(node.items)
-    return max([node.place.line, *map(_last_line, children)])
 
 
 class _Reading:

@@ -30,6 +30,11 @@ _DEFAULT: Final = re.compile(rf"\$\{{{_NAME}:-([^}}]+)\}}", re.IGNORECASE)
 _QUOTED: Final = re.compile(r""""(?:[^"\\]|\\.)*(?:"|$)|'(?:[^']|'')*(?:'|$)""")
 _IN_BRACKETS: Final = re.compile(r"""(?:(?!,[ \t]*[\w."'-]+[ \t]*:)[^]}])+""")
 _HEADER: Final = re.compile(r"[|>][0-9+-]*[ \t]*(?:#.*)?|[&!][^ \t]*[ \t]*")
+_TLS_KEY: Final = re.compile(r"""key["']?[ \t]*:[ \t]*""")
+_TLS_OPEN: Final = re.compile(r"""(?:^|[\s{,])["']?tls["']?[ \t]*:[ \t]*(?:&\S+[ \t]*)?(?:\{[^{}]*)?(?:#.*)?$""")
+_PATH: Final = re.compile(
+    r"""(["']?)(?:(?:~|\.{1,2})?/)?(?:[\w.-]+/)*[\w-]+(?:\.[\w-]+)*\.(?:pem|key|crt|cer)\1(?=[ \t]*(?:$|[,}]|[ \t]#))"""
+)
 _SHAPES: Final = (
     re.compile(r"\b(?:sk_secret|sk_live|pk_live)_(?!…)[^\s&#\",;:'\]}]+"),
     re.compile(r"\beyJ[\w-]*\.[\w-]+\.[\w-]*"),
@@ -62,8 +67,24 @@ def secret_spans(lines: Sequence[str], index: int) -> list[Span]:
     spans = [found.span() for shape in _SHAPES for found in shape.finditer(line)]
     spans += [found.span(1) for found in _DEFAULT.finditer(line)]
     for named in (*_NAMED.finditer(line), *_OPTION.finditer(line)):
-        spans += _value(line, named.end())
+        if not _names_file(lines, index, named):
+            spans += _value(line, named.end())
     return _joined(spans)
+
+
+def _names_file(lines: Sequence[str], index: int, named: re.Match[str]) -> bool:
+    """Tell whether this is the `key` of a section `tls`, and under it the path of a file: where a secret lies is none."""
+    line = lines[index]
+    if not _TLS_KEY.fullmatch(named[0]) or not _PATH.match(line, named.end()):
+        return False
+    before = line[: named.start()]
+    if _TLS_OPEN.search(before):
+        return True
+    indent = _indent(line)
+    for above in range(index - 1, max(index - _FAR, 0) - 1, -1):
+        if lines[above].strip() and not lines[above].lstrip().startswith("#") and _indent(lines[above]) < indent:
+            return not before.strip(" \t\"'") and _TLS_OPEN.search(lines[above]) is not None
+    return False
 
 
 def _value(line: str, start: int) -> list[Span]:

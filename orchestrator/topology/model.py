@@ -32,6 +32,8 @@ class Origin(NamedTuple):
     """What was read, by the name of the file."""
     literals: Set[Steps] = frozenset()
     """Values that stand in a file as they are, and come from no variable."""
+    profiled: Mapping[Place, str] = EMPTY
+    """The profile in which a place is, for every place that is in one."""
 
     def __repr__(self) -> str:
         """Leave out what was read: it may hold secrets."""
@@ -54,7 +56,9 @@ class Origin(NamedTuple):
         return self.at_place(spot.value if beside else spot.key, steps, sentence)
 
     def at_place(self, place: Place, steps: Steps, sentence: str) -> Problem:
-        return Problem(place.source or self.source, place.line, place.column, written(steps), sentence)
+        profile = self.profiled.get(place)
+        path = written(steps) if profile is None else written(("profiles", profile, *steps))
+        return Problem(place.source or self.source, place.line, place.column, path, sentence)
 
 
 def written(steps: Steps) -> str:

@@ -11,7 +11,8 @@ from orchestrator.protocol import limits
 from orchestrator.protocol.codes import Action
 from orchestrator.protocol.names import is_minted_peer_id
 from orchestrator.protocol.tokens import Claims, Grants, SecretKey, compact_size
-from orchestrator.topology.fit import Fit, check_fit
+from orchestrator.topology.delivery import claims_are_strong
+from orchestrator.topology.fit import Fit, check_fit, unreached_workers
 from orchestrator.topology.handlers import HandledTask, HandlerFault, HandlerReport, declared_tasks
 from orchestrator.topology.references import ASKER
 from orchestrator.topology.replica import LobbySeat, Pool, ReconnectLimits, Replica, RestartPolicy, Role, TeamSeat
@@ -27,6 +28,7 @@ from orchestrator.topology.scopes import (
     team_channel,
     user_scope,
 )
+from orchestrator.topology.token_sizes import LONGEST, SOME_TIME, excess_size, is_short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,7 +151,7 @@ def make_plan(topology: Topology, reports: Mapping[str, HandlerReport | HandlerF
         replicas=replicas,
         users=users,
         withheld=origin.withheld,
-        warnings=tuple(sorted(fit.warnings)),
+        warnings=tuple(sorted([*fit.warnings, *unreached_workers(relations)])),
     )
 
 
@@ -214,6 +216,9 @@ class _Resolving:
                     external=entry.external,
                 )
             )
+        longest = replicas[-1]  # the id of the last one has the most digits
+        if not is_short(longest):
+            self.note_size(longest.claims(exp=SOME_TIME, instance=LONGEST), (section, name))
         return tuple(replicas)
 
     def concurrency(self, name: str) -> int:
@@ -252,6 +257,8 @@ class _Resolving:
                     for member in self.topology.teams[team].members
                     for peer in peers_of(member, self.relations.agents[member])
                 ),
+                strong=claims_are_strong(self.topology, team),
+                ttl=self.topology.teams[team].claims.ttl,
             )
             for team in self.relations.teams.get(name, ())
         )
@@ -261,7 +268,8 @@ class _Resolving:
         for lobby in self.relations.lobbies.get(name, ()):
             entry = self.topology.presence[lobby]
             channel = lobby_channel(self.topology, lobby)
-            seats.append(LobbySeat(lobby, channel, member=name in entry.members, watcher=name in entry.watchers))
+            member, watcher = name in entry.members, name in entry.watchers
+            seats.append(LobbySeat(lobby, channel, member, watcher, members=tuple(entry.members)))
         return tuple(seats)
 
     def user(self, name: str) -> UserPlan:
@@ -273,6 +281,8 @@ class _Resolving:
                 f"it may ask so many peers that their list exceeds the {limits.MAX_METADATA} bytes a token has for it"
             )
             self.problems.append(self.topology.origin.at_key(("users", name), sentence))
+        else:
+            self.note_size(plan.claims("x" * (limits.MAX_PEER_ID - len(name) - 1), SOME_TIME), ("users", name))
         return plan
 
     def asker(self) -> UserPlan:
@@ -301,6 +311,12 @@ class _Resolving:
             self.problems.append(
                 self.topology.origin.at_key(steps, f"this asks for more than a token can say: {excess}")
             )
+
+    def note_size(self, claims: Claims, steps: tuple[str, str]) -> None:
+        key = self.topology.hub.key
+        sentence = excess_size(claims, None if key is None else key.id)
+        if sentence is not None:
+            self.problems.append(self.topology.origin.at_key(steps, sentence))
 
 
 def _peer_metadata(

@@ -41,6 +41,10 @@ class TeamSeat:
     channel: str
     members: tuple[str, ...]
     """Peer ids of all members, this one's too."""
+    strong: bool = False
+    """Whether its claims are leases in the store; else they are agreed on by messages."""
+    ttl: float = 30.0
+    """Seconds that a claim holds without a sign of life of its holder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class LobbySeat:
     channel: str
     member: bool
     watcher: bool
+    members: tuple[str, ...] = ()
+    """The agents that are listed in it. Where a hub knows no watchers without a place in the roster, they are the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,15 @@ from orchestrator.topology.yaml_wording import explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orchestrator.topology.odd_spaces import Spaces
+
 MAX_BYTES: Final = 1_048_576
 MAX_DEPTH: Final = 32
 MAX_ALIASES: Final = 100
 MAX_BORROWED: Final = 10_000
 """Nodes that all aliases together may repeat."""
-MAX_NODES: Final = 50_000
-"""Nodes that a file may spell out: several thousand agents, and still a fraction of a second to refuse more."""
+MAX_NODES: Final = 100_000
+"""Nodes that a file may spell out: several thousand agents of many keys, and still within a second to refuse more."""
 
 Steps: TypeAlias = tuple[str | int, ...]
 """The way from the top of a file to a value: keys, and positions in lists."""
@@ -114,17 +116,17 @@ def _end_of(text: str) -> Place:
     return Place(len(lines), len(lines[-1]) + 1)
 
 
-def compose(text: str, source: str = "") -> tuple[MapNode, list[Mistake]]:
+def compose(text: str, source: str = "", *, included: bool = False) -> tuple[MapNode, list[Mistake]]:
     """Return the tree of the one mapping that `text` holds, with every mistake that did not prevent reading on.
 
-    `source` is what places in it say of where they are.
+    `source` is what places in it say of where they are; a file that another one includes is no whole topology.
 
     Raises `Unreadable` for anything else: broken syntax, another kind of document, more than the limits allow.
     """
     if directive := _DIRECTIVE.search(text):
         sentence = "a line that begins with '%' is a YAML directive, and a topology file has none"
         raise Unreadable(Mistake(_end_of(text[: directive.start()])._replace(source=source), (), sentence))
-    composer = _Composer(yaml.parse(text, Loader=_LOADER), source)
+    composer = _Composer(yaml.parse(text, Loader=_LOADER), source, _spaces(text), included=included)
     try:
         root = composer.document()
     except yaml.MarkedYAMLError as error:
@@ -133,12 +135,21 @@ def compose(text: str, source: str = "") -> tuple[MapNode, list[Mistake]]:
     return root, composer.mistakes
 
 
+def _spaces(text: str) -> Spaces | None:
+    if text.isascii():
+        return None
+    from orchestrator.topology.odd_spaces import Spaces  # its patterns take as long to compile as a small file to check
+
+    return Spaces.of(text)
+
+
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Composer:
-    def __init__(self, events: Iterator[Any], source: str) -> None:
-        self.events, self.source = events, source
+    def __init__(self, events: Iterator[Any], source: str, spaces: Spaces | None, *, included: bool) -> None:
+        """`spaces` = what finds odd spaces in the text; `None` where it holds none."""
+        self.events, self.source, self.spaces, self.included = events, source, spaces, included
         self.mistakes: list[Mistake] = []
         self.steps: Steps = ()
         self.anchors: dict[str, Node | None] = {}
@@ -149,14 +160,16 @@ class _Composer:
         next(self.events)  # the start of the stream
         start = next(self.events)
         if isinstance(start, ev.StreamEndEvent):
-            raise Unreadable(
-                Mistake(Place(1, 1, self.source), (), "the file is empty; the smallest topology begins 'version: 1'")
-            )
+            raise Unreadable(Mistake(Place(1, 1, self.source), (), self.empty))
         first = next(self.events)
         root = self.node(first)
         if not isinstance(root, MapNode):
             if isinstance(root, ScalarNode) and not root.text:
-                sentence = "the file is empty; the smallest topology begins 'version: 1'"
+                sentence = self.empty
+            elif self.included:
+                sentence = (
+                    f"an included file is a mapping of keys such as 'workers', and this one holds {described(root)}"
+                )
             else:
                 sentence = f"a topology is a mapping that begins 'version: 1', and this file holds {described(root)}"
             raise Unreadable(Mistake(root.place, (), sentence))
@@ -165,6 +178,12 @@ class _Composer:
         if not isinstance(more, ev.StreamEndEvent):
             self.wrong(self.place(more), "a second document begins here, and a file holds one topology")
         return root
+
+    @property
+    def empty(self) -> str:
+        if self.included:
+            return "this included file is empty; put something into it, or take it out of 'include'"
+        return "the file is empty; the smallest topology begins 'version: 1'"
 
     def place(self, event: Any) -> Place:
         return Place(event.start_mark.line + 1, event.start_mark.column + 1, self.source)
@@ -192,7 +211,9 @@ class _Composer:
             self.anchors[anchor] = None
         node: Node
         if isinstance(event, ev.ScalarEvent):
-            node = ScalarNode(place, self.harmless(event.value, place), event.style in (None, ""))
+            plain = event.style in (None, "")
+            text = event.value if self.spaces is None or not plain else self.spaced(event, self.spaces)
+            node = ScalarNode(place, self.harmless(text, place), plain)
         elif isinstance(event, ev.SequenceStartEvent):
             node = self.sequence(place, depth)
         else:
@@ -200,6 +221,18 @@ class _Composer:
         if anchor is not None:
             self.anchors[anchor] = node
         return node
+
+    def spaced(self, event: Any, spaces: Spaces) -> str:
+        """Return a text without the odd spaces around it, which are told; what they indent cannot be read."""
+        odd = spaces.around(event)
+        if odd is None:
+            return str(event.value)
+        line, column, sentence, ends = odd
+        place = Place(line, column, self.source)
+        if ends:
+            raise self.stop(place, sentence)
+        self.wrong(place, sentence)
+        return spaces.without(event.value)
 
     def harmless(self, text: str, place: Place) -> str:
         """Return `text`, or nothing in place of a secret: wherever it stands, no message shall repeat it."""
@@ -261,7 +294,11 @@ class _Composer:
         """Return a mapping's next key; `None`, with the mistake noted, for what cannot be one."""
         node = self.node(event, depth + 1)
         if isinstance(node, ScalarNode) and not isinstance(event, ev.AliasEvent) and node.text:
-            return node
+            odd = self.spaces.inside(event) if self.spaces is not None and node.plain else None
+            if odd is None:
+                return node
+            self.wrong(Place(odd.line, odd.column, self.source), odd.sentence)
+            return None
         what = "an alias" if isinstance(event, ev.AliasEvent) else described(node)
         self.wrong(node.place, f"a key is a word before a colon, and this one is {what}")
         return None

@@ -46,6 +46,11 @@ _REFERENCE_IN_BRACKETS: Final = (
 def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[tuple[int, int], str]:
     """Return the line and column, from 1, at which to look, and a sentence."""
     mark = error.problem_mark or error.context_mark
+    from orchestrator.topology.odd_spaces import Spaces
+
+    odd = None if (spaces := Spaces.of(text)) is None else spaces.near(error.problem_mark, error.context_mark)
+    if odd is not None:
+        return (odd.line, odd.column), odd.sentence
     problem, context = error.problem or "", error.context or ""
     if "cannot start any token" in problem and mark is not None:
         return _spot(mark), _stray(_character(text, mark))

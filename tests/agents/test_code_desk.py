@@ -244,6 +244,9 @@ class Hall(Presence):
     def __aiter__(self) -> AsyncIterator[Change]:
         raise NotImplementedError
 
+    async def wait_for(self, agent: str, *, count: int = 1, timeout: float | None = None) -> list[Peer]:
+        raise NotImplementedError
+
 
 async def test_the_concierge_greets_joins_and_leaves() -> None:
     concierge, context = Concierge(lobby=Hall("lead", "reviewer.1")), Told("")

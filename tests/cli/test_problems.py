@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.excerpts import WINDOW, excerpt
-from orchestrator.cli.problems import Severity, render
+from orchestrator.cli.problems import MAX_SHOWN, Severity, render
 from orchestrator.errors import Problem
 
 
@@ -176,3 +176,10 @@ def test_colour_adds_nothing_but_colour() -> None:
     for code in ("0", "1", "31", "34"):
         painted = painted.replace(f"\x1b[{code}m", "")
     assert painted == render([problem(2)], texts, "text", "error")
+
+
+def test_of_very_many_problems_the_lines_of_the_first_are_shown() -> None:
+    problems = [Problem("t.yaml", 1, 1, f"w{number}", "no") for number in range(MAX_SHOWN + 2)]
+    told = render(problems, {"t.yaml": "version: 1\n"}, "text", "error")
+    assert told.count("    1 | version: 1\n") == MAX_SHOWN
+    assert told.count("t.yaml:1:1: ") == MAX_SHOWN + 2

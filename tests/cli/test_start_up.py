@@ -50,6 +50,7 @@ def test_help_imports_next_to_nothing() -> None:
         "plan --no-import topologies/dispatch.yaml",
         "graph --no-import topologies/dispatch.yaml",
         "scopes topologies/dispatch.yaml",
+        "lint --no-import topologies/dispatch.yaml",
     ],
 )
 def test_a_file_is_looked_at_without_what_runs_it(words: str) -> None:
@@ -58,5 +59,23 @@ def test_a_file_is_looked_at_without_what_runs_it(words: str) -> None:
     assert found & {*OF_HANDLERS, *SLOW} == set()
 
 
-def test_a_good_file_is_checked_without_looking_for_near_names() -> None:
-    assert imported("validate", "--no-import", "topologies/dispatch.yaml") & {"difflib"} == set()
+def test_no_parser_is_made_for_a_verb_that_is_not_typed() -> None:
+    count = """
+import argparse, sys
+made = []
+init = argparse.ArgumentParser.__init__
+argparse.ArgumentParser.__init__ = lambda self, **settings: (made.append(settings["prog"]), init(self, **settings))[1]
+from orchestrator.cli.main import main
+main(sys.argv[1:])
+print(*made, sep=", ")
+"""
+    words = ["validate", "--no-import", "topologies/dispatch.yaml"]
+    done = subprocess.run(
+        [sys.executable, "-c", count, *words], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "orchestrator, orchestrator validate"
+
+
+def test_a_good_file_is_checked_without_looking_for_what_would_be_wrong() -> None:
+    unneeded = {"difflib", "orchestrator.topology.certificates", "orchestrator.topology.odd_spaces"}
+    assert imported("validate", "--no-import", "topologies/dispatch.yaml") & unneeded == set()

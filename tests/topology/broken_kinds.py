@@ -139,8 +139,8 @@ FILES: Final = (
     Broken(
         "a profile that is not asked for, with a misspelt key and a dangling name",
         W + "{handler: app:W}\nprofiles:\n  dev:\n    workers: {w: {replica: 1}}\n    teams: {t: {members: [x]}}\n",
-        "6:19: workers.w.replica: unknown key 'replica' (did you mean 'replicas'?)",
-        "7:27: teams.t.members[0]: no agent called 'x' is declared; the file declares 'w'",
+        "6:19: profiles.dev.workers.w.replica: unknown key 'replica' (did you mean 'replicas'?)",
+        "7:27: profiles.dev.teams.t.members[0]: no agent called 'x' is declared; the file declares 'w'",
     ),
     Broken(
         "a mapping as a file to include",

@@ -141,6 +141,92 @@ def test_a_profile_that_no_file_declares_is_told_with_the_nearest(home: Path) ->
     assert complaints("top", profiles=["x"])[0].endswith("; there are 'dev' and 'big'")
 
 
+def test_a_mistake_in_a_profile_is_told_with_the_profile_that_it_stands_in(home: Path) -> None:
+    write(
+        top="version: 1\nworkers:\n  w: {handler: app:W, replicas: 2}\n"
+        "profiles:\n  dev: {workers: {w: {replicas: many}}}\n  big: {workers: {w: {concurrency: 0}}}\n"
+    )
+    told = [
+        "top.yaml:5:33: profiles.dev.workers.w.replicas: expected a whole number of at least 1, found 'many'",
+        "top.yaml:6:36: profiles.big.workers.w.concurrency: expected a whole number of at least 1, found '0'",
+    ]
+    assert complaints("top") == told
+    assert complaints("top", profiles=["big", "dev"]) == told
+
+
+def test_a_profile_may_stand_in_several_files(home: Path) -> None:
+    write(
+        top="version: 1\ninclude: part.yaml\nworkers:\n  w: {handler: app:W}\nprofiles:\n  dev: {name: A}\n",
+        part="profiles:\n  dev: {workers: {w: {replicas: none}}}\n",
+    )
+    assert [line.partition(": ")[2].partition(":")[0] for line in complaints("top")] == [
+        "profiles.dev.name",
+        "profiles.dev.workers.w.replicas",
+    ]
+
+
+def test_what_does_not_fit_because_of_a_profile_is_told_with_it_too(home: Path) -> None:
+    write(top=BASE + "profiles:\n  dev: {workers: {w: {capabilities: [a]}}}\n")
+    origin = load("top", profiles=["dev"]).origin
+    assert origin.at_key(("workers", "w", "capabilities"), "here").path == "profiles.dev.workers.w.capabilities"
+    assert origin.at_key(("workers", "w", "replicas"), "here").path == "workers.w.replicas"
+
+
+def test_what_an_alias_shares_with_a_profile_is_told_once_where_it_stands(home: Path) -> None:
+    write(
+        top="version: 1\nworkers:\n  w: {handler: app:W, tasks: &t {timeout: soon}}\n"
+        "profiles:\n  dev: {workers: {w: {tasks: *t}}}\n"
+    )
+    [line] = complaints("top")
+    assert line.startswith("top.yaml:3:43: workers.w.tasks.timeout: expected a duration")
+
+
+def test_the_names_of_profiles_are_names(home: Path) -> None:
+    write(top=BASE + "profiles:\n  Big one: {name: a}\n  9: {name: b}\n  x-dev: {name: c}\n")
+    rule = "a name begins with a small letter and holds only small letters, digits, '-' and '_'"
+    assert complaints("top") == [
+        f"top.yaml:5:3: profiles.Big one: {rule} (did you mean 'big-one'?)",
+        f"top.yaml:6:3: profiles.9: {rule}",
+    ]
+
+
+@pytest.mark.parametrize("asked", ["tset", "Test", "TEST"])
+def test_a_profile_that_is_nearly_there_is_guessed(home: Path, asked: str) -> None:
+    write(top=BASE + "profiles:\n  test: {name: a}\n  live: {name: b}\n")
+    assert complaints("top", profiles=[asked]) == [
+        f"top.yaml: profiles: no profile called {asked!r} is declared (did you mean 'test'?)"
+    ]
+
+
+def test_profiles_that_would_take_long_to_check_are_refused(home: Path) -> None:
+    agents = "".join(f"  w{number}: {{handler: app:W}}\n" for number in range(3_000))
+    profiles = "".join(f"  p{number}: {{name: x}}\n" for number in range(60))
+    write(top=f"version: 1\nworkers:\n{agents}profiles:\n{profiles}")
+    [line] = complaints("top")
+    assert line.endswith("with each of its 60 profiles in turn, the topology holds more than 300000 values")
+
+
+def test_an_included_file_without_anything_in_it_is_empty(home: Path) -> None:
+    for text in ("", "# nothing yet\n", "---\n", "~\n"):
+        write(top="version: 1\ninclude: part.yaml\nworkers:\n  w: {handler: app:W}\n", part=text)
+        [line] = complaints("top")
+        assert "version: 1" not in line
+        if text != "~\n":
+            assert line.endswith(": this included file is empty; put something into it, or take it out of 'include'")
+    write(part="- a\n")
+    assert complaints("top") == [
+        "part.yaml:1:1: an included file is a mapping of keys such as 'workers', and this one holds a list"
+    ]
+
+
+def test_a_directory_is_not_included(home: Path) -> None:
+    write(top="version: 1\ninclude: [., parts]\nworkers:\n  w: {handler: app:W}\n", parts__a="")
+    assert complaints("top") == [
+        "top.yaml:2:11: include: '.' is a directory; name a file",
+        "top.yaml:2:14: include: 'parts' is a directory; name a file, such as 'parts/a.yaml'",
+    ]
+
+
 def test_a_profile_may_switch_an_agent_off_or_on(home: Path) -> None:
     write(
         top="version: 1\nworkers:\n  w: {handler: app:W}\n  v: {handler: app:V, enabled: false}\n"
@@ -190,7 +276,7 @@ def test_a_misspelt_agent_in_a_profile_is_told_with_the_one_that_is_meant(home: 
         top="version: 1\nworkers:\n  helper: {handler: app:W}\nprofiles:\n  dev:\n    workers:\n      helpr: {replicas: 1}\n"
     )
     [line] = complaints("top", profiles=["dev"])
-    assert line.startswith("top.yaml:7:7: workers.helpr: the key 'handler' is missing")
+    assert line.startswith("top.yaml:7:7: profiles.dev.workers.helpr: the key 'handler' is missing")
     assert line.endswith("(did you mean 'helper'?)")
 
 

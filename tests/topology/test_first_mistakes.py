@@ -35,7 +35,9 @@ def test_brackets_that_are_not_closed_are_still_told_as_such() -> None:
 def test_what_is_about_files_has_no_place_in_a_profile(key: str) -> None:
     name = key.partition(":")[0]
     text = f"version: 1\nworkers:\n  w: {{handler: app:W}}\nprofiles:\n  small:\n    {key}\n"
-    assert complaints(text) == [f"6:5: {name}: '{name}' stands at the top of a file, and not in a profile"]
+    assert complaints(text) == [
+        f"6:5: profiles.small.{name}: '{name}' stands at the top of a file, and not in a profile"
+    ]
 
 
 def test_a_command_has_a_program() -> None:

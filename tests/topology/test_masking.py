@@ -43,6 +43,13 @@ def shown(text: str, index: int = 0) -> str:
         ("command: [node, app.js, --api-key, canary]", "command: [node, app.js, --api-key, ***]"),
         ("command: [node, app.js, --token=canary]", "command: [node, app.js, --token=***]"),
         ("API_KEYS: [canary, canary]", "API_KEYS: [***"),
+        ("tls: {cert: hub.pem, key: hub.key}", "tls: {cert: hub.pem, key: hub.key}"),
+        ("hub: {key: canary, tls: {key: /etc/tls/hub-1.pem}}", "hub: {key: ***, tls: {key: /etc/tls/hub-1.pem}}"),
+        ("tls: {'key': 'keys/hub.key', cert: a}", "tls: {'key': 'keys/hub.key', cert: a}"),
+        ("tls: {key: canary}", "tls: {key: ***}"),
+        ("tls: {key: sk_id_a:sk_secret_a.key}", "tls: {key: ***}"),
+        ("tls: {cert: a.pem}, key: canary.pem", "tls: {cert: a.pem}, key: ***"),
+        ("key: canary.pem", "key: ***"),
         ("hub: {token_ttl: 15m, key: }", "hub: {token_ttl: 15m, key: }"),
         ("tokenizer: {handler: app:Tokenizer}", "tokenizer: {handler: app:Tokenizer}"),
         ("workers: [monkey, turnkey]", "workers: [monkey, turnkey]"),
@@ -51,6 +58,22 @@ def shown(text: str, index: int = 0) -> str:
 )
 def test_a_secret_is_known_by_its_name_or_its_shape(line: str, expected: str) -> None:
     assert shown(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hub:\n  tls:\n    cert: hub.pem\n    key: hub.key", "    key: hub.key"),
+        ("hub:\n  tls: # ours\n    # its key\n    key: ./hub.key # here", "    key: ./hub.key # here"),
+        ("  tls: {cert: hub.pem,\n    key: hub.key}", "    key: hub.key}"),
+        ("hub:\n  tls:\n    cert: hub.pem\n  key: canary.pem", "  key: ***"),
+        ("hub:\n  tls:\n    key: |", "    key: |"),
+        ("hub:\n  tls:\n    key: canary", "    key: ***"),
+        ("environment:\n  tls_x:\n    key: canary.pem", "    key: ***"),
+    ],
+)
+def test_the_file_of_a_hubs_certificate_is_no_secret(text: str, expected: str) -> None:
+    assert shown(text, text.count("\n")) == expected
 
 
 @pytest.mark.parametrize(
