@@ -49,7 +49,7 @@ class Running:
             raise AssertionError(f"that was not said within {seconds:g} s:\n{self.said()}") from None
 
     async def ready(self, *, after: int = 0) -> Record:
-        return await self.until(lambda record: "replicas ready in" in record["event"], after=after)
+        return await self.until(lambda record: "ready in" in record["event"], after=after)
 
     async def ended(self, seconds: float = 30.0) -> int:
         async with asyncio.timeout(seconds):
