@@ -208,6 +208,26 @@ class SubscriberTooSlow(OrchestratorError):
         )
 
 
+# -- presence
+
+
+class PresenceTimeout(OrchestratorError):
+    """Fewer of an agent's replicas were online together than were waited for; `there` are the ids of those who are."""
+
+    exit_code = ExitCode.TIMED_OUT
+
+    def __init__(self, agent: str, count: int, there: Sequence[str], where: str, seconds: float) -> None:
+        self.agent, self.count, self.there, self.where, self.seconds = agent, count, tuple(there), where, seconds
+        super().__init__(agent, count, self.there, where, seconds)
+
+    def __str__(self) -> str:
+        online = f"{listed(self.there)} {'is' if len(self.there) == 1 else 'are'}" if self.there else "nobody is"
+        return (
+            f"{self.count} of {self.agent!r} did not come to be in {self.where} within {self.seconds:g} s: "
+            f"{online} there"
+        )
+
+
 # -- tasks, streams and claims
 
 
@@ -306,5 +326,31 @@ class Declined(OrchestratorError):
     """Raised by a handler to say no: its caller gets the sentence, and the log no traceback."""
 
 
+class StateFull(OrchestratorError):
+    """A team's state has no room for another write; nothing was written."""
+
+    def __init__(self, key: str, keys: int, size: int) -> None:
+        """`keys` and `size`, in bytes, are what it may hold."""
+        self.key, self.keys, self.size = key, keys, size
+        super().__init__(key, keys, size)
+
+    def __str__(self) -> str:
+        return (
+            f"there is no room for {self.key!r} in the team's state, which holds at most {self.keys:,} keys, and "
+            f"{self.size // 1_048_576} MiB of keys and values: delete what is not needed any more"
+        )
+
+
 class ClaimLost(OrchestratorError):
-    """A claim that this agent held is no longer its own."""
+    """A claim that this agent held is no longer its own, so what it did under it was stopped."""
+
+    def __init__(self, item: str, reason: str) -> None:
+        self.item, self.reason = item, reason
+        super().__init__(item, reason)
+
+    def __str__(self) -> str:
+        return f"the claim on {self.item!r} is lost: {self.reason}"
+
+
+class StoreUnavailable(OrchestratorError):
+    """The store gave no answer; what it was asked for was done or not."""

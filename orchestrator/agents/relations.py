@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from orchestrator.agents.messages import Event, StreamTask, Task
+from orchestrator.agents.state import State
 from orchestrator.patterns.roster import Change, Peer
 
 R = TypeVar("R")
@@ -98,8 +100,9 @@ class Workers(ABC):
     ) -> AsyncIterator[R]:
         """Hand out many tasks and yield their replies as they come, or in the order of the tasks if `ordered`.
 
-        `key` is asked for that of each task. At most `limit` are under way at once; `None` lets the workers' concurrency decide. The first failure is
-        raised, and the tasks that are left are cancelled.
+        `key` is asked for that of each task. At most `limit` are under way at once; `None` = twice what the workers take
+        at once, so that none waits for long, and its timeout is for the work. The first failure is raised, and the tasks
+        that are left are cancelled.
         """
 
     @abstractmethod
@@ -124,13 +127,19 @@ class Claim:
 
     item: str
     fence: int
-    """Grows with every claim of the item that is known to the team; a sink that keeps the greatest refuses the late."""
+    """Grows with every claim of the item: strictly where claims are strong, else as far as the members have heard of each
+    other. A sink that keeps the greatest refuses the late."""
 
 
 class Team(ABC):
     """A team that this agent is a member of."""
 
     name: str
+
+    @cached_property
+    def state(self) -> State:
+        """The map that all members share. A team that is made by hand has one of its own, unless it says otherwise."""
+        return State()
 
     @abstractmethod
     async def publish(self, event: Event) -> None:
@@ -140,7 +149,11 @@ class Team(ABC):
     def claim(self, item: str) -> AbstractAsyncContextManager[Claim | None]:
         """Claim an item for as long as the block runs; `None` when somebody else has it.
 
-        Best effort: all members that hear each other within the settle time agree on one holder.
+        A claim that is lost meanwhile cancels the block, which then raises `ClaimLost`.
+
+        - Best effort: members that hear each other agree on one holder, and again once they hear each other again; the
+          later of two loses the item. Raises `NotConnected` where the team cannot be told, or what the hub refuses with.
+        - Strong, in a store: one holder at every instant. Raises `StoreUnavailable` when the store gives no answer.
         """
 
     @property
@@ -150,14 +163,28 @@ class Team(ABC):
 
 
 class Presence(ABC):
-    """A lobby that this agent sits in or watches. Iterating waits for joins and leaves, from now on."""
+    """A lobby that this agent watches: who of its members is online.
+
+    Iterating waits for joins and leaves, from now on. A peer whose connection was lost, or that was away while this
+    agent's was, has two seconds to come back: within them it counts as online, and neither its leave nor its join is
+    told. What it says itself (`left`), and that another process took its place (`replaced`), is told at once.
+    """
 
     name: str
 
     @property
     @abstractmethod
     def peers(self) -> Mapping[str, Peer]:
-        """Who is online, by peer id, without this agent itself."""
+        """Who is online, by peer id, without this agent itself and without those who only watch."""
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[Change]: ...
+
+    @abstractmethod
+    async def wait_for(self, agent: str, *, count: int = 1, timeout: float | None = None) -> list[Peer]:
+        """Return the replicas of an agent that are online, by their numbers, as soon as they are at least `count`.
+
+        At once when they are there already; those whose connection was lost do not count, and nobody does while this
+        agent's own is down. After `timeout` seconds (`None`: never) it raises `PresenceTimeout`, which names who is
+        there; `ValueError` for an agent that is no member of the lobby.
+        """

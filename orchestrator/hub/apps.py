@@ -8,11 +8,12 @@ from orchestrator.hub.channels import Channels
 from orchestrator.hub.repeats import Repeats
 
 if TYPE_CHECKING:
+    from orchestrator.hub.channels import Channel
     from orchestrator.hub.connections import Connection
 
 
 class App:
-    __slots__ = ("channels", "connections", "messages", "name", "peak", "peers", "repeats")
+    __slots__ = ("channels", "connections", "messages", "name", "peak", "peers", "repeats", "untold")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -25,6 +26,8 @@ class App:
         self.messages = 0
         """Publishes and sends attempted."""
         self.repeats = Repeats()
+        self.untold: dict[str, dict[Channel, None]] = {}
+        """By peer id, the channels whose readers have still to be told that this peer is there."""
 
     def add(self, connection: Connection) -> None:
         self.peers.setdefault(connection.peer_id, {})[connection] = None

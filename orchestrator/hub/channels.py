@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.hub.news import News
 from orchestrator.hub.rosters import Roster
 from orchestrator.protocol.frames import encode_json
 from orchestrator.protocol.globs import Star, compiled, has_star, tokens
@@ -44,7 +45,7 @@ class Audience:
     generation: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Channel:
     """The exact subscriptions to one name."""
 
@@ -52,6 +53,7 @@ class Channel:
     json: bytes
     members: dict[Connection, Subscription] = field(default_factory=dict)
     roster: Roster = field(default_factory=Roster)
+    news: News = field(default_factory=News)
     audience: Audience | None = None
 
 

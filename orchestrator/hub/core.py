@@ -44,7 +44,7 @@ class Hub:
         self.turn = Turn()
         self.draining = False
         self._timers = Timers()
-        self._membership = Membership(self._timers, settings.snapshot_gap)
+        self._membership = Membership(self._timers, self.turn, settings.snapshot_gap, settings.presence_window)
         self._requests = Requests(settings, self._membership)
         self._apps: dict[str, App] = {}
         self._on_fault = on_fault

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.hub import rosters
 from orchestrator.hub.channels import Subscription
+from orchestrator.hub.news import told
 from orchestrator.hub.rights import Listing
-from orchestrator.hub.rosters import MAX_HELD, Pending, Reason
+from orchestrator.hub.rosters import Pending, Reason
 from orchestrator.protocol.codes import Action
 from orchestrator.protocol.frames import encode_json
 
 if TYPE_CHECKING:
+    from orchestrator.hub.apps import App
     from orchestrator.hub.channels import Channel
     from orchestrator.hub.connections import Connection
+    from orchestrator.hub.outbox import Turn
     from orchestrator.hub.timers import Timers
 
 
 class Membership:
-    """The subscriptions of connections, with the rosters that follow from them."""
+    """The subscriptions of connections, with the rosters that follow from them.
 
-    __slots__ = ("_gap", "_timers")
+    A channel's readers are told of its first changes as they come. While there are more, they are told once per
+    window, and of what is left of the changes by then. Nobody hears from a peer before hearing of it.
+    """
 
-    def __init__(self, timers: Timers, gap: float) -> None:
+    __slots__ = ("_gap", "_timers", "_turn", "_window")
+
+    def __init__(self, timers: Timers, turn: Turn, gap: float, window: float) -> None:
         """`gap` is the time in seconds between the moment a socket takes an ack and the roster that follows it."""
-        self._timers = timers
-        self._gap = gap
+        self._timers, self._turn = timers, turn
+        self._gap, self._window = gap, window
 
     def join(self, connection: Connection, text: str, stamped: bool, listing: Listing) -> None:
         """Subscribe, or replace the options of a subscription; the others hear of a peer that is new to them.
 
-        The roster that the connection is owed is taken now, and waits for `owe_roster`.
+        The roster that the connection is owed is taken now, or while changes are untold after those are told; it waits
+        for `owe_roster`.
         """
         subscription = Subscription(
             stamped, sees=connection.rights.sees_presence(text), listed=listing is Listing.LISTED
@@ -40,24 +49,31 @@ class Membership:
             _owe_nothing(replaced)
         connection.subscriptions[text] = subscription
         channel = connection.app.channels.add(connection, text, subscription)
-        if channel is not None and subscription.listed and channel.roster.add(connection):
-            frame = rosters.joined(channel.json, connection.entry)
-            _announce(channel, connection.peer_id, frame)
         if subscription.sees:
-            subscription.pending = Pending(_snapshot(connection, text, channel))
+            subscription.pending = Pending()
+        if channel is not None and subscription.listed and channel.roster.add(connection):
+            channel.news.joined(connection)
+            connection.app.untold.setdefault(connection.peer_id, {})[channel] = None
+            self._changed(channel, connection.app)
+        if subscription.pending is not None and (channel is None or not channel.news.changes):
+            subscription.pending.snapshot = _snapshot(connection, text, channel)
 
     def owe_roster(self, connection: Connection, text: str) -> None:
-        """Send the roster taken by `join` one gap after the socket has taken what was put until now: the ack."""
+        """Send the roster owed by `join` one gap after the socket has taken what was put until now: the ack."""
         subscription = connection.subscriptions[text]
         pending = subscription.pending
         if pending is None:
             return
+        channel = connection.app.channels.exact.get(text)
 
         def due(_now: float) -> None:
             if subscription.pending is not pending or connection.subscriptions.get(text) is not subscription:
                 return  # a later subscribe has its own, or there is no subscription any more
+            if pending.snapshot is None and channel is not None and channel.news.changes:
+                channel.news.waiting.append(due)
+                return
             subscription.pending = None
-            connection.outbox.put(pending.snapshot)
+            connection.outbox.put(pending.snapshot or _snapshot(connection, text, channel))
             for frame in pending.held:
                 connection.outbox.put(frame)
 
@@ -69,8 +85,9 @@ class Membership:
         _owe_nothing(subscription)
         channel = connection.app.channels.remove(connection, text)
         if channel is not None and subscription.listed and channel.roster.remove(connection):
-            frame = rosters.left(channel.json, connection.peer_json, reason)
-            _announce(channel, connection.peer_id, frame)
+            channel.news.left(connection, reason)
+            _no_longer_untold(connection.app, channel, connection.peer_id)
+            self._changed(channel, connection.app)
 
     def move(self, old: Connection, new: Connection) -> None:
         """Give `new`, of the same peer, every subscription of `old` that its token allows; nobody hears of it.
@@ -84,25 +101,62 @@ class Membership:
                 self.owe_roster(new, text)
             self.leave(old, text, Reason.LEFT)
 
+    def introduce(self, connection: Connection) -> None:
+        """Tell of a peer's joins, as far as they are untold: it is about to be heard of itself."""
+        if connection.app.untold:
+            for channel in list(connection.app.untold.get(connection.peer_id, ())):
+                self._tell(channel, connection.app)
+
+    def _changed(self, channel: Channel, app: App) -> None:
+        """Tell of a change, now or at the end of the window."""
+        news = channel.news
+        if not news.open:
+            news.open = True
+            self._timers.at(self._turn.now + self._window, partial(self._end_window, channel, app))
+        if news.due():
+            self._tell(channel, app)
+
+    def _end_window(self, channel: Channel, app: App, now: float) -> None:
+        if channel.news.changes:
+            self._timers.at(now + self._window, partial(self._end_window, channel, app))
+        else:
+            channel.news.quiet()
+        self._tell(channel, app)
+
+    def _tell(self, channel: Channel, app: App) -> None:
+        """Tell the readers of a channel what they have not been told, and then whoever waits for a whole roster."""
+        changes = channel.news.take()
+        for peer_id in changes:
+            _no_longer_untold(app, channel, peer_id)
+        frames = told(channel.json, changes, channel.roster)
+        for member, subscription in channel.members.items() if frames else ():
+            pending = subscription.pending
+            if not subscription.sees or (pending is not None and pending.snapshot is None):
+                continue
+            theirs = frames
+            if member.peer_id in changes:
+                theirs = told(channel.json, changes, channel.roster, member.peer_id)
+            if pending is not None:
+                pending.hold(theirs)
+                continue
+            for frame in theirs:
+                member.outbox.put(frame)
+        waiting, channel.news.waiting = channel.news.waiting, []
+        for due in waiting:
+            due(self._turn.now)
+
+
+def _no_longer_untold(app: App, channel: Channel, peer_id: str) -> None:
+    channels = app.untold.get(peer_id, {})
+    channels.pop(channel, None)
+    if not channels:
+        app.untold.pop(peer_id, None)
+
 
 def _owe_nothing(subscription: Subscription) -> None:
     if subscription.pending is not None:
         subscription.pending.forget()
         subscription.pending = None
-
-
-def _announce(channel: Channel, peer_id: str, frame: bytes) -> None:
-    for member, subscription in channel.members.items():
-        if not subscription.sees or member.peer_id == peer_id:
-            continue
-        pending = subscription.pending
-        if pending is None:
-            member.outbox.put(frame)
-        elif len(pending.held) < MAX_HELD:
-            pending.held.append(frame)
-        else:
-            pending.held.clear()
-            pending.snapshot = channel.roster.snapshot(channel.json, member.peer_id)
 
 
 def _snapshot(connection: Connection, text: str, channel: Channel | None) -> bytes:

@@ -52,6 +52,7 @@ class Requests:
         receivers = app.repeats.receivers(connection.peer_id, frame.id, now)
         if receivers is None:
             self.check_quota(app, request_id)
+            self._membership.introduce(connection)
             audience = app.channels.audience(frame.channel)
             metadata = connection.identity.peer_metadata
             receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
@@ -72,6 +73,7 @@ class Requests:
             targets = app.peers.get(frame.to)
             if not targets:
                 raise Refused(ErrorCode.PEER_NOT_FOUND, "the peer is not connected", request_id)
+            self._membership.introduce(connection)
             direct = wire.direct(connection.peer_json, frame.data, connection.identity.peer_metadata)
             for target in targets:
                 target.outbox.put(direct)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SNAPSHOT_BYTES: Final = 900 * 1024
 """Of a roster's frame, above which the largest entries lose their metadata: clients close on 1 MiB."""
 MAX_HELD: Final = 1_000
-"""Changes held for one waiting roster; at more, the roster is taken anew instead."""
+"""Frames held for one waiting roster; at more, the roster is taken when it is sent instead."""
 
 
 class Reason(Enum):
@@ -34,14 +34,20 @@ class Reason(Enum):
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """A roster that waits for its gap after the ack, and the changes since it was taken."""
+    """A roster that waits for its gap after the ack, and the changes that were told since it was taken."""
 
-    snapshot: bytes
+    snapshot: bytes | None = None
+    """`None` = it is taken when it is sent, and holds the changes that are told until then."""
     held: list[bytes] = field(default_factory=list)
 
+    def hold(self, frames: list[bytes]) -> None:
+        self.held += frames
+        if len(self.held) > MAX_HELD:
+            self.forget()
+
     def forget(self) -> None:
-        """Let go of everything: nobody is owed it any more, though its time may be far off while a socket stalls."""
-        self.snapshot = b""
+        """Let go of everything, since the time to send it may be far off while a socket stalls."""
+        self.snapshot = None
         self.held.clear()
 
 
@@ -56,6 +62,9 @@ class Roster:
 
     def __len__(self) -> int:
         return len(self._peers)
+
+    def __contains__(self, peer_id: str) -> bool:
+        return peer_id in self._peers
 
     def entry(self, peer_id: str) -> bytes:
         return self._entries[peer_id]
@@ -108,13 +117,9 @@ def _fitting(ids: list[str], entries: list[bytes]) -> list[bytes]:
     return entries
 
 
-def joined(channel: bytes, entry: bytes) -> bytes:
-    return wire.presence(channel, (entry,), ())
-
-
-def left(channel: bytes, peer_id: bytes, reason: Reason) -> bytes:
-    """Return the frame that tells of a leave; `channel` and `peer_id` come as JSON."""
-    return wire.presence(channel, (), (b'{"peerId":%b,"reason":"%b"}' % (peer_id, reason.value.encode()),))
+def departure(peer_id: bytes, reason: Reason) -> bytes:
+    """Return one line of those who left; `peer_id` comes as JSON."""
+    return b'{"peerId":%b,"reason":"%b"}' % (peer_id, reason.value.encode())
 
 
 def empty(channel: bytes) -> bytes:

@@ -26,7 +26,7 @@ class Load(Struct, frozen=True):
     capacity: int
 
 
-class Failure(Struct, frozen=True, omit_defaults=True):
+class Failure(Struct, frozen=True):
     """What a handler raised: the type's name, its message, and whether trying again could help."""
 
     type: str
@@ -150,6 +150,83 @@ class ReleaseNotice(Payload, tag="release", frozen=True):
     origin: str = field(name="from", default="")
 
 
+class HoldNotice(Payload, tag="hold", frozen=True):
+    """A holder's sign of life, with the Lamport time of the claim that it won."""
+
+    item_id: str
+    origin: str = field(name="from", default="")
+    lamport: int = 0
+
+
+ClaimTalk: TypeAlias = ClaimNotice | RejectNotice | ReleaseNotice | HoldNotice
+
+
+class StateNotice(Payload, tag="state", frozen=True):
+    """One write to a team's state: a `value`, or `deleted` and none. `version` is a Lamport time and who wrote it."""
+
+    key: str
+    version: tuple[int, str]
+    value: Raw = Raw(b"")
+    deleted: bool = False
+
+
+class StateMany(Payload, tag="state-many", frozen=True):
+    """Writes of a burst; each is the JSON of `[key, lamport, peer, value]`, without `value` = deleted."""
+
+    entries: tuple[Raw, ...]
+
+
+class StateDigest(Payload, tag="state-digest", frozen=True):
+    """What a member has, in one hash; `awaiting` names members of whom it has not heard that they have the same."""
+
+    root: str
+    clock: int = 0
+    awaiting: tuple[str, ...] = ()
+    channel: str = ""
+    """Of the team, where the message itself was sent to one peer."""
+
+
+class StateSync(Payload, tag="state-sync", frozen=True):
+    """Asks a member for what the sender lacks: by the hashes of what it has, or by `wants`, the keys.
+
+    `hashes` is a text of as many digits for each bucket, from bucket 0 on; an empty one = nothing is there. Buckets
+    below `start` are left out of the answer.
+    """
+
+    channel: str
+    root: str
+    clock: int = 0
+    hashes: str = ""
+    start: int = 0
+    wants: tuple[str, ...] = ()
+
+
+class StateVersions(Payload, tag="state-versions", frozen=True):
+    """What there is in buckets that differ; each item is the JSON of `[key, lamport, peer, hash]`."""
+
+    channel: str
+    items: tuple[Raw, ...]
+
+
+class StatePage(Payload, tag="state-page", frozen=True):
+    """A part of what was asked for, in the form of a burst; `last` ends one answer.
+
+    With `resume` the asker asks again, from that bucket on; `None` = there is no more.
+    """
+
+    channel: str
+    root: str
+    entries: tuple[Raw, ...] = ()
+    clock: int = 0
+    last: bool = False
+    resume: int | None = None
+
+
+StateDirect: TypeAlias = StateDigest | StateSync | StateVersions | StatePage
+"""What members say to one another about a state; the first of them to all, too."""
+StateTalk: TypeAlias = StateNotice | StateMany | StateDirect
+
+
 class Part(Payload, tag="part", frozen=True):
     """A piece of the JSON text of another payload, one that is larger than the hub takes; `seq` counts from 0.
 
@@ -179,6 +256,13 @@ AnyPayload: TypeAlias = (
     | ClaimNotice
     | RejectNotice
     | ReleaseNotice
+    | HoldNotice
+    | StateNotice
+    | StateMany
+    | StateDigest
+    | StateSync
+    | StateVersions
+    | StatePage
 )
 
 _payloads: Final[msgspec.json.Decoder[AnyPayload]] = msgspec.json.Decoder(AnyPayload)

@@ -10,9 +10,11 @@ from typing import Final
 from orchestrator.client.events import MessageReceived, PresenceReceived
 from orchestrator.client.requests import lacks
 from orchestrator.errors import ConnectionLost, ConnectionProblem, NotConnected
-from orchestrator.patterns.roster import Change, Peer, Roster
+from orchestrator.patterns.roster import GRACE, Change, Peer, Roster
 from orchestrator.protocol.codes import ErrorCode
 from orchestrator.protocol.globs import has_star
+from orchestrator.runtime.attendance import Attendance
+from orchestrator.runtime.courier import Ticker
 from orchestrator.runtime.feed import Feed, Room, Source
 
 ROSTER_SECONDS: Final = 10.0
@@ -23,16 +25,21 @@ class RosterView(Feed[Change]):
     """The peers on a channel, kept up to date while the block runs, without this user itself.
 
     Iterate it plainly for who is there now, with ``async for`` for each `Joined` and `Left` since the block began.
-    While the connection is down the roster stays as it was, and `current` is false; after the reconnect whoever is
-    gone has `Left` as `lost` and whoever is new has `Joined`.
+    Whoever was cut off has two seconds to come back: within them it is still there, and nothing is told of it.
+    While the connection is down the roster stays as it was, and `current` is false; after the reconnect whoever does not
+    come back in that time has `Left` as `lost`, and whoever is new has `Joined`.
     """
 
-    def __init__(self, source: Source, channel: str, limit: int, kind: str | None) -> None:
+    def __init__(self, source: Source, channel: str, limit: int, kind: str | None, wall_offset: float) -> None:
+        """`wall_offset` turns the loop's clock into Unix seconds, for `Peer.since`."""
         if has_star(channel):
             raise ValueError(f"{channel!r} is a pattern, and patterns have no presence: name one channel")
         super().__init__(source, f"the presence on {channel!r}", limit)
         self.channel, self.include_sender_metadata = channel, False
-        self._roster = Roster(kind)
+        self._roster = Roster(kind, grace=GRACE, wall_offset=wall_offset)
+        self._ticker = Ticker()
+        self._attendance = Attendance(self._subject, self._roster, self._tell, self._ticker.rearm)
+        self._ticker.add(self._attendance.next_tick, self._attendance.tick)
         self._told = asyncio.Event()
         """Set with the first roster, and when there will be none."""
 
@@ -63,6 +70,17 @@ class RosterView(Feed[Change]):
         """Tell whether a peer, or the one of that id, is there."""
         return (peer.id if isinstance(peer, Peer) else peer) in self._roster
 
+    async def wait_for(self, agent: str, *, count: int = 1, timeout: float | None = None) -> list[Peer]:
+        """Return the replicas of an agent that are there, by their numbers, as soon as they are at least `count`.
+
+        At once when they are there already; those who are cut off do not count, and nobody does while the connection is
+        down. After `timeout` seconds (`None`: never) it raises `PresenceTimeout`, which names who is there. When the view
+        or its user is closed it raises `NotConnected`, when the connection ends for good what ended it.
+        """
+        if not self._entered:
+            raise RuntimeError(f"{self._subject} is not open: enter it with `async with` before waiting for anybody")
+        return await self._attendance.wait_for(agent, count, timeout)
+
     # -- what its source says
 
     async def ready(self) -> None:
@@ -81,20 +99,21 @@ class RosterView(Feed[Change]):
         return Room.LEFT
 
     def presence(self, event: PresenceReceived) -> None:
-        first = not self._told.is_set()
         if not event.snapshot and not self._roster.known:
             return  # of another subscription to this channel: the whole roster is on its way, and holds it too
-        changes = self._roster.update(event.joined, event.left, whole=event.snapshot)
-        if first:
-            self._told.set()
-            return
-        for change in changes:
-            self.put(change)
+        self._attendance.present(event.joined, event.left, whole=event.snapshot)
+        self._told.set()
 
     def disconnected(self) -> None:
-        self._roster.disconnected()
+        self._attendance.disconnected()
         self._told.set()
 
     def end(self, failure: ConnectionProblem | None) -> None:
         super().end(failure)
         self._told.set()
+        self._ticker.close()
+        self._attendance.end(failure or NotConnected(f"{self._subject} was closed while somebody was waited for"))
+
+    def _tell(self, change: Change) -> None:
+        if self._told.is_set():  # what the first roster holds is no news
+            self.put(change)

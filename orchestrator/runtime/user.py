@@ -147,7 +147,7 @@ class User(Questions):
         unless its token lets it only observe. Of joins and leaves, `buffer` wait to be read, if they are read at all.
         Entering raises what `publish` raises, `NotAuthorized` also when the token does not let it see presence.
         """
-        return RosterView(self._channels, channel, buffer, kind)
+        return RosterView(self._channels, channel, buffer, kind, self._wall_offset())
 
     def directs(self, *, buffer: int = BUFFER) -> Feed[Message]:
         """Return what is sent to this user from now on and is no answer to a question that it asked.

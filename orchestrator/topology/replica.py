@@ -55,7 +55,7 @@ class LobbySeat:
     channel: str
     member: bool
     watcher: bool
-    members: tuple[str, ...] = ()
+    members: tuple[str, ...]
     """The agents that are listed in it. Where a hub knows no watchers without a place in the roster, they are the others."""
 
 

@@ -159,7 +159,7 @@ def agent_needs(relations: Relations, name: str, peer: str) -> Iterator[Need]:
     if name in relations.topology.coordinators:
         yield _coordinator(relations, relations.topology.coordinators[name].workers)
     for team in relations.teams.get(name, ()):
-        yield _team(relations, team)
+        yield _team(relations, team, name)
     yield from _lobbies(relations, name)
     askers = relations.askers.get(name, ()) if name in relations.idle else (*relations.askers.get(name, ()), ASKER)
     if askers:
@@ -200,9 +200,16 @@ def _coordinator(relations: Relations, workers: tuple[str, ...]) -> Need:
     return Need("coordinator", workers, Grants(observe=pools, publish=inboxes, send=patterns))
 
 
-def _team(relations: Relations, team: str) -> Need:
+def _team(relations: Relations, team: str, name: str) -> Need:
+    """A member hears and tells all of them, sees who is there, and hands newcomers what they missed of the state."""
     channel = (team_channel(relations.topology, team),)
-    return Need("team", (team,), Grants(subscribe=channel, publish=channel, presence=channel))
+    members = relations.topology.teams[team].members
+    others = tuple(relations.pattern(member) for member in members if member != name or _is_several(relations, name))
+    return Need("team", (team,), Grants(subscribe=channel, publish=channel, presence=channel, send=others))
+
+
+def _is_several(relations: Relations, name: str) -> bool:
+    return len(peers_of(name, relations.agents[name])) > 1
 
 
 def _lobbies(relations: Relations, name: str) -> Iterator[Need]:

@@ -28,6 +28,7 @@ PLAIN_PROGRAMS: list[tuple[dict[str, Any], Any]] = [
     ({"type": "reject", "itemId": "7", "from": "checker.1"}, p.RejectNotice("7", "checker.1")),
     ({"type": "release", "itemId": "7", "from": "checker.1"}, p.ReleaseNotice("7", "checker.1")),
     ({"type": "event", "event": "Opened"}, p.EventNotice("Opened")),
+    ({"type": "state", "key": "k", "version": [1, "a"], "value": None}, p.StateNotice("k", (1, "a"), Raw(b"null"))),
 ]
 
 
@@ -64,6 +65,14 @@ OURS: list[tuple[Any, dict[str, Any]]] = [
     (p.ClaimNotice("7", "a.1", 5), {"type": "claim", "itemId": "7", "from": "a.1", "lamport": 5}),
     (p.RejectNotice("7", "a.1", "a.2"), {"type": "reject", "itemId": "7", "from": "a.1", "winner": "a.2"}),
     (p.ReleaseNotice("7", "a.1"), {"type": "release", "itemId": "7", "from": "a.1"}),
+    (p.HoldNotice("7", "a", 3), {"type": "hold", "itemId": "7", "from": "a", "lamport": 3}),
+    (p.StateNotice("k", (3, "a.1"), Raw(b"[1]")), {"type": "state", "key": "k", "value": [1], "version": [3, "a.1"]}),
+    (p.StateNotice("k", (4, "a.1"), deleted=True), {"type": "state", "key": "k", "version": [4, "a.1"], "deleted": True}),
+    (p.StateMany((Raw(b'["k",3,"a.1",1]'),)), {"type": "state-many", "entries": [["k", 3, "a.1", 1]]}),
+    (p.StateDigest("0f", 3, ("a.2",)), {"type": "state-digest", "root": "0f", "clock": 3, "awaiting": ["a.2"]}),
+    (p.StateSync("t", "0f", 3, wants=("k",)), {"type": "state-sync", "channel": "t", "root": "0f", "wants": ["k"]}),
+    (p.StateVersions("t", (Raw(b'["k",3,"a.1","f"]'),)), {"type": "state-versions", "items": [["k", 3, "a.1", "f"]]}),
+    (p.StatePage("t", "0f", (), 3, last=True, resume=4), {"type": "state-page", "channel": "t", "last": True, "resume": 4}),
 ]  # fmt: skip
 
 

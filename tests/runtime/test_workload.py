@@ -151,7 +151,11 @@ async def test_what_a_handler_raises_reaches_its_caller_even_if_json_cannot_carr
     around, _, boss = await one()
     await boss.publish("tasks/helper", offer("t1", Fail()))
     told = await around.hub.heard("task-error")
-    assert told.data["error"] == {"type": "OSError", "message": "no such file: \\udcff"}
+    assert told.data["error"] == {
+        "type": "OSError",
+        "message": "no such file: \\udcff",
+        "retryable": False,
+    }
     await around.close()
 
 
@@ -169,7 +173,11 @@ async def test_what_a_handler_raises_is_shortened_to_what_a_message_can_carry() 
 async def test_a_handler_that_wants_to_end_its_process_is_a_failed_task() -> None:
     around, helper, boss = await one()
     await boss.publish("tasks/helper", offer("t1", Quit()))
-    assert (await around.hub.heard("task-error")).data["error"] == {"type": "SystemExit", "message": "3"}
+    assert (await around.hub.heard("task-error")).data["error"] == {
+        "type": "SystemExit",
+        "message": "3",
+        "retryable": False,
+    }
     await boss.publish("tasks/helper", offer("t2", Work()))
     await around.hub.heard("task-result", taskId="t2")
     assert await helper.replica.drain(1.0)

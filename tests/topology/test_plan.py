@@ -37,7 +37,9 @@ def test_a_coordinator_knows_which_worker_takes_which_task() -> None:
         Pool("narrator", "pools/narrator", ("narrator",), 1, (), (NARRATE,)),
     )
     assert lead.teams == (TeamSeat("desk", "teams/desk/state", ("lead", "checker.1", "checker.2")),)
-    assert lead.lobbies == (LobbySeat("lobby", "lobbies/lobby", True, False, ("lead", "reviewer", "checker", "narrator")),)
+    assert lead.lobbies == (
+        LobbySeat("lobby", "lobbies/lobby", True, False, ("lead", "reviewer", "checker", "narrator")),
+    )
     assert lead.concurrency == 16
 
 

@@ -34,7 +34,7 @@ CHECKER = Grants(
     subscribe=("teams/desk/state", "lobbies/lobby"),
     publish=("teams/desk/state",),
     presence=("teams/desk/state",),
-    send=("cli/*",),
+    send=("lead", "checker.*", "cli/*"),
 )
 EXACT = {
     "lead": Grants(
@@ -42,7 +42,7 @@ EXACT = {
         observe=("pools/reviewer", "pools/narrator"),
         publish=("tasks/reviewer.*", "tasks/narrator", "teams/desk/state"),
         presence=("teams/desk/state",),
-        send=("reviewer.*", "narrator", "cli/*"),
+        send=("reviewer.*", "narrator", "checker.*", "cli/*"),
     ),
     "reviewer.1": REVIEWER[1],
     "reviewer.2": REVIEWER[2],
@@ -83,8 +83,8 @@ def test_nobody_may_do_anything_outside_its_own_relations() -> None:
     assert not allows(reviewer.send, "reviewer.2")
     assert not allows(reviewer.presence, "pools/reviewer")
     assert not allows(reviewer.presence, "lobbies/lobby")
-    assert not allows(grants_of(plan, "checker.1").send, "checker.2")
-    assert not allows(grants_of(plan, "checker.1").send, "lead")
+    assert not allows(grants_of(plan, "checker.1").send, "reviewer.1")
+    assert not allows(reviewer.send, "checker.1")
     assert not allows(concierge.subscribe, "lobbies/lobby")
     assert not allows(grants_of(plan, "lead").publish, "tasks/checker.1")
     assert not any("**" in pattern for replica in plan.replicas for pattern in replica.channels)
@@ -113,9 +113,24 @@ def test_users_and_the_agents_that_they_ask_may_write_to_each_other() -> None:
 def test_agents_that_take_no_task_and_the_asker_have_nothing_to_say_to_each_other() -> None:
     plan = make_plan(read(DESK), DESK_REPORTS)
     assert plan.user("cli").grants == Grants(send=("lead", "reviewer.*", "narrator"))
-    assert grants_of(plan, "lead").send == ("reviewer.*", "narrator", "cli/*")
-    assert grants_of(plan, "checker.1").send == ()
+    assert grants_of(plan, "lead").send == ("reviewer.*", "narrator", "checker.*", "cli/*")
+    assert grants_of(plan, "checker.1").send == ("lead", "checker.*")
     assert grants_of(plan, "concierge").send == ()
+
+
+def test_members_of_a_team_may_send_to_each_other_and_not_to_themselves() -> None:
+    plan = planned(
+        "version: 1\nagents:\n  a: {handler: x:A}\n  b: {handler: x:B, replicas: 1}\n  c: {handler: x:C, replicas: 2}\n"
+        "  d: {handler: x:D}\nteams:\n  t: {members: [a, b, c]}\n  u: {members: [a, d]}\n"
+    )
+    sends = {replica.peer_id: set(replica.grants.send) - {"cli/*"} for replica in plan.replicas}
+    assert sends == {
+        "a": {"b.*", "c.*", "d"},
+        "b.1": {"a", "c.*"},
+        "c.1": {"a", "b.*", "c.*"},
+        "c.2": {"a", "b.*", "c.*"},
+        "d": {"a"},
+    }
 
 
 def test_an_agent_without_a_handler_takes_what_it_lists_and_nothing_else() -> None:
