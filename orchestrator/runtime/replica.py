@@ -17,14 +17,17 @@ from orchestrator.errors import AckTimeout, ConnectionLost, ConnectionProblem, H
 from orchestrator.patterns.dispatch import Dispatcher
 from orchestrator.patterns.roster import Change
 from orchestrator.patterns.workforce import Pool, Workforce
-from orchestrator.protocol.payloads import ClaimNotice, EventNotice, RejectNotice, ReleaseNotice, decode_payload
+from orchestrator.protocol.payloads import ClaimTalk, EventNotice, StateDirect, StateTalk, decode_payload
+from orchestrator.runtime.claiming import Claiming, MessageClaims, StoreClaims
 from orchestrator.runtime.courier import Courier, Link, Owned, Ticker
 from orchestrator.runtime.dispatching import Desk, HubWorkers
 from orchestrator.runtime.handler_context import MessageContext, Surroundings
 from orchestrator.runtime.invocation import fault
 from orchestrator.runtime.lobby import HubPresence
+from orchestrator.runtime.shared_state import HubState
 from orchestrator.runtime.team import HubTeam
 from orchestrator.runtime.workload import Workload
+from orchestrator.store.port import Leases
 from orchestrator.topology import replica as topology
 
 HANDLERS_AT_ONCE: Final = 10_000
@@ -57,18 +60,32 @@ class Replica:
         wall_offset: float,
         new_id: Callable[[], str],
         log: Any,
+        leases: Leases | None = None,
     ) -> None:
-        """`wall_offset` turns the loop's clock into Unix seconds; `new_id` makes ids that nobody else makes."""
+        """`wall_offset` turns the loop's clock into Unix seconds; `new_id` makes ids that nobody else makes.
+
+        `leases` keep the claims of teams that want them strong.
+        """
         self._planned, self._code, self._connection, self._log = planned, code, connection, log
         self._courier = Courier(connection)
         self._ticker = Ticker()
         changed = self._ticker.rearm
+        self._states = {
+            seat.channel: HubState(seat, planned.peer_id, self._courier, changed, log, wall_offset=wall_offset)
+            for seat in planned.teams
+        }
         self._teams = {
-            seat.name: HubTeam(seat.name, seat.channel, planned.peer_id, self._courier, changed)
+            seat.name: HubTeam(
+                seat.name,
+                seat.channel,
+                self._courier,
+                self._claiming(seat, leases, wall_offset, new_id),
+                self._states[seat.channel],
+            )
             for seat in planned.teams
         }
         self._lobbies = {
-            seat.name: HubPresence(seat.name, seat.channel, self._presence_changed, log) for seat in planned.lobbies
+            seat.name: HubPresence(seat, self._presence_changed, wall_offset, log, changed) for seat in planned.lobbies
         }
         self._desk = _desk(planned, self._courier, wall_offset, log, changed) if planned.pools else None
         workers = HubWorkers(self._desk, _timeouts(planned), new_id) if self._desk else None
@@ -86,6 +103,10 @@ class Replica:
         self._ticker.add(self.workload.next_tick, self.workload.tick)
         for team in self._teams.values():
             self._ticker.add(team.next_tick, team.tick)
+        for state in self._states.values():
+            self._ticker.add(state.next_tick, state.tick)
+        for lobby in self._lobbies.values():
+            self._ticker.add(lobby.next_tick, lobby.tick)
         if self._desk is not None:
             self._ticker.add(self._desk.dispatcher.next_tick, self._desk.tick)
         self._handlers = Owned()
@@ -191,13 +212,18 @@ class Replica:
                 self._log.debug("a message that belongs nowhere was passed over", channel=channel, peer=sender)
         elif isinstance(payload, EventNotice):
             self._event(payload, sender)
-        elif isinstance(payload, ClaimNotice | RejectNotice | ReleaseNotice):
+        elif isinstance(payload, ClaimTalk):
             team.receive(sender, payload)
+        elif isinstance(payload, StateTalk):
+            self._states[channel].receive(sender, payload)
 
     def _direct(self, sender: str, data: bytes) -> None:
         payload = decode_payload(data)
         if payload is None:
             self._log.debug("a message of unknown shape was passed over", peer=sender)
+        elif isinstance(payload, StateDirect):
+            if payload.channel in self._states:
+                self._states[payload.channel].receive(sender, payload)
         elif not self.workload.receive(sender, payload) and self._desk is not None:
             self._desk.receive(sender, payload)
 
@@ -285,6 +311,17 @@ class Replica:
         while True:
             await asyncio.sleep(handler.record.seconds)
             await self._call(handler, "")
+
+    def _claiming(
+        self, seat: topology.TeamSeat, leases: Leases | None, wall_offset: float, new_id: Callable[[], str]
+    ) -> Claiming:
+        me, courier = self._planned.peer_id, self._courier
+        if not seat.strong:
+            changed = self._ticker.rearm
+            return MessageClaims(me, seat.channel, seat.ttl, courier, wall_offset=wall_offset, changed=changed)
+        if leases is None:
+            raise HandlerError(f"team {seat.name!r}: strong claims are kept in a store, and this process reaches none")
+        return StoreClaims(me, seat.name, seat.channel, seat.ttl, courier, leases, new_id=new_id, log=self._log)
 
     def _made(self) -> Any:
         """Make an instance of the agent's class, given its relations by name; a module is its own instance."""

@@ -33,10 +33,6 @@ def _missing(topology: Topology) -> Iterator[Problem]:
             "certificate and give its url here"
         )
         yield origin.at_key(("hub", "tls"), sentence)
-    for name, team in topology.teams.items():
-        if "ttl" in team.claims.given:
-            sentence = "in this version a claim ends with its block or with its holder, and after no time of its own"
-            yield origin.at_key(("teams", name, "claims", "ttl"), sentence)
     for section, name, agent in topology.each_agent():
         if agent.tasks.delivery == "at-least-once":
             sentence = "this version keeps no store, and at-least-once tasks live in one"

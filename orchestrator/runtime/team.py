@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Final
 
@@ -12,13 +11,12 @@ from msgspec import Raw
 
 from orchestrator.agents.messages import Event, message_name
 from orchestrator.agents.relations import Claim, Team
-from orchestrator.errors import NotConnected
-from orchestrator.patterns.claim import ClaimEffect, Claims, Won
-from orchestrator.patterns.effects import Accepted, Answer, Publish, Refused
 from orchestrator.patterns.roster import Left, Peer, Roster
 from orchestrator.protocol.frames import Present
-from orchestrator.protocol.payloads import ClaimNotice, EventNotice, RejectNotice, ReleaseNotice
+from orchestrator.protocol.payloads import ClaimTalk, EventNotice
+from orchestrator.runtime.claiming import Claiming
 from orchestrator.runtime.courier import Courier
+from orchestrator.runtime.shared_state import HubState
 
 RECONNECT_SECONDS: Final = 30.0
 """How long an event waits for the connection to come back before `publish` fails."""
@@ -27,12 +25,11 @@ RECONNECT_SECONDS: Final = 30.0
 class HubTeam(Team):
     """A team over its channel."""
 
-    def __init__(self, name: str, channel: str, me: str, courier: Courier, changed: Callable[[], None]) -> None:
+    def __init__(self, name: str, channel: str, courier: Courier, claiming: Claiming, state: HubState) -> None:
         self.name, self.channel = name, channel
-        self._courier, self._changed = courier, changed
-        self._claims = Claims(me, channel)
+        self._courier, self._claiming = courier, claiming
+        self._state = self.state = state
         self._roster = Roster("agent")
-        self._verdicts: dict[str, asyncio.Future[Claim | None]] = {}
 
     @property
     def members(self) -> Mapping[str, Peer]:
@@ -42,68 +39,32 @@ class HubTeam(Team):
         notice = EventNotice(message_name(type(event)), Raw(event.model_dump_json(by_alias=True).encode()))
         await self._courier.link.publish(self.channel, notice, when_disconnected="wait", deadline=RECONNECT_SECONDS)
 
-    @asynccontextmanager
-    async def claim(self, item: str) -> AsyncIterator[Claim | None]:
-        loop = asyncio.get_running_loop()
-        if item in self._verdicts:  # another handler of this very agent is at it
-            yield None
-            return
-        verdict = self._verdicts[item] = loop.create_future()
-        try:
-            self._apply(self._claims.claim(item, loop.time()))
-            yield await verdict
-        finally:
-            del self._verdicts[item]
-            self._apply(self._claims.release(item, loop.time()))  # nothing, if it was not won
+    def claim(self, item: str) -> AbstractAsyncContextManager[Claim | None]:
+        return self._claiming.claim(item)
 
     # -- what the connection says
 
     def present(self, joined: Sequence[Present], left: Sequence[Present], *, whole: bool) -> None:
-        now = asyncio.get_running_loop().time()
         for change in self._roster.update(joined, left, whole=whole):
             if isinstance(change, Left):
-                self._claims.member_left(change.peer.id, now)
+                self._claiming.member_left(change.peer.id, change.reason == "lost")
+        if self._roster.known:
+            self._state.members(self._roster.peers)
 
-    def receive(self, sender: str, notice: ClaimNotice | RejectNotice | ReleaseNotice) -> None:
-        self._apply(self._claims.receive(sender, notice, asyncio.get_running_loop().time()))
+    def receive(self, sender: str, notice: ClaimTalk) -> None:
+        self._claiming.receive(sender, notice)
 
     def connected(self, *, again: bool) -> None:
-        if again:
-            self._apply(self._claims.rejoined(asyncio.get_running_loop().time()))
+        self._state.connected()
+        self._claiming.connected(again)
 
     def disconnected(self) -> None:
         self._roster.disconnected()
-        for item in list(self._verdicts):
-            self._unheard(item, NotConnected(f"the connection was lost while {item!r} was being claimed"))
+        self._state.disconnected()
+        self._claiming.disconnected()
 
     def tick(self, now: float) -> None:
-        self._apply(self._claims.tick(now))
+        self._claiming.tick(now)
 
     def next_tick(self) -> float | None:
-        return self._claims.next_tick()
-
-    def _apply(self, effects: Sequence[ClaimEffect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Publish):
-                self._courier.deliver(effect, self._answered)
-                continue
-            verdict = self._verdicts.get(effect.item)
-            if verdict is not None and not verdict.done():
-                verdict.set_result(Claim(effect.item, effect.fence) if isinstance(effect, Won) else None)
-        self._changed()
-
-    def _answered(self, notice: ClaimNotice | ReleaseNotice, answer: Answer) -> None:
-        if isinstance(answer, Accepted):
-            return
-        if isinstance(notice, ClaimNotice):
-            lost = NotConnected(f"the team did not hear of {notice.item_id!r}")
-            self._unheard(notice.item_id, answer.error if isinstance(answer, Refused) else lost)
-        elif not isinstance(answer, Refused):
-            self._claims.unheard(notice)
-
-    def _unheard(self, item: str, error: Exception) -> None:
-        """A bid that the team did not hear is no bid: winning it would mean nothing."""
-        verdict = self._verdicts.get(item)
-        if verdict is not None and not verdict.done():
-            verdict.set_exception(error)
-            self._apply(self._claims.release(item, asyncio.get_running_loop().time()))
+        return self._claiming.next_tick()

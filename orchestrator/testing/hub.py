@@ -16,6 +16,7 @@ from orchestrator.protocol.globs import compiled
 from orchestrator.protocol.tokens import Rate
 from orchestrator.runtime.questions import ASK_TIMEOUT
 from orchestrator.runtime.runner import fresh_key, stop_ranks
+from orchestrator.store.memory import MemoryLeases
 from orchestrator.testing.captured import Captured
 from orchestrator.testing.lives import (
     AgentLife,
@@ -28,6 +29,7 @@ from orchestrator.testing.lives import (
     token_source,
 )
 from orchestrator.testing.network import HUB, Network, Refusal
+from orchestrator.testing.store import WayToStore
 from orchestrator.topology.load import load_topology, parse_topology
 from orchestrator.topology.plan import make_plan
 from orchestrator.topology.references import ASKER
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from orchestrator.agents.describe import AgentCode
     from orchestrator.agents.messages import StreamTask, Task
+    from orchestrator.protocol.tokens import SecretKey
     from orchestrator.runtime.subscription import Message
     from orchestrator.runtime.user import User
     from orchestrator.topology.model import Topology
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 C = TypeVar("C")
 
+STORE: Final = "store"
 SETTLED: Final = 0.1
 """Seconds, and a hundred latencies, after which everybody has heard of everybody who has just started."""
 
@@ -99,6 +103,10 @@ class TestHub:
         self._codes: dict[str, AgentCode] = {}
         self._plan: Plan
         self._network: Network
+        self._leases: MemoryLeases | None = None
+        """Of all agents together; `None` = the topology has no store."""
+        self._storeless: set[str] = set()
+        """Peers that do not reach the store."""
         self._captured = Captured(lambda: self.now)
         self._refused: list[Refusal] = []
         self._asker: User
@@ -118,7 +126,7 @@ class TestHub:
         self._lives, self._open = {}, True
         key = self._key = replace(fresh_key(), rate=self._rate)
         self._refused = []
-        self._network = Network(key, self._refused, seed=self._seed, latency=self._latency, jitter=self._jitter)
+        self._network = self._make_network(key)
         self._captured = Captured(lambda: self.now)
         async with AsyncExitStack() as stack:
             stack.callback(self._ended)
@@ -259,13 +267,20 @@ class TestHub:
 
         Neither hears what the other publishes or sends, while the hub takes it and both stay connected. Where one of
         them is ``"hub"``, the connections of the other are half open: nothing passes either way, both sides take them
-        for open until their heartbeats find out, and `heal` delivers what is left.
+        for open until their heartbeats find out, and `heal` delivers what is left. Where one of them is ``"store"``, the
+        other one gets no answer from the store.
         """
+        if STORE in (a, b):
+            self._storeless.update(self._replicas(b if a == STORE else a))
+            self._cut_from_store()
+            return
         self._network.part(self._peers(a), self._peers(b))
 
     def heal(self) -> None:
         """End all partitions."""
         self._network.heal()
+        self._storeless.clear()
+        self._cut_from_store()
 
     # -- how
 
@@ -288,9 +303,14 @@ class TestHub:
         for _, _, agent in topology.each_agent():
             if agent.handler is not None and agent.handler not in targets:
                 targets[agent.handler] = load_handler(agent.handler, directory)
+        self._leases = None if topology.store is None else MemoryLeases(self._clock)
+        self._storeless = set()
         self._plan = make_plan(topology, {name: describe(name, target) for name, target in targets.items()})
         self._codes = {name: read_agent(name, target) for name, target in targets.items()}
         self._planned = {replica.peer_id: replica for replica in self._plan.replicas}
+
+    def _make_network(self, key: SecretKey) -> Network:
+        return Network(key, self._refused, seed=self._seed, latency=self._latency, jitter=self._jitter)
 
     def _read(self) -> Topology:
         source, environ, profiles = self._source, self._environ, self._profiles
@@ -322,7 +342,8 @@ class TestHub:
         if planned.agent in self._stand_ins:
             return StandInLife(planned, self._stand_ins[planned.agent], network, client)
         log = self._captured.logger(agent=planned.agent, peer=peer)
-        return AgentLife(planned, self._codes[planned.handler or ""], network, client, log)
+        store = None if self._leases is None else WayToStore(self._leases, cut=peer in self._storeless)
+        return AgentLife(planned, self._codes[planned.handler or ""], network, client, log, store)
 
     def _replicas(self, name: str) -> tuple[str, ...]:
         """Return the peer ids of an agent, or that of a replica."""
@@ -335,6 +356,11 @@ class TestHub:
 
     def _peers(self, name: str) -> tuple[str, ...]:
         return (name,) if name == HUB or "/" in name else self._replicas(name)
+
+    def _cut_from_store(self) -> None:
+        for peer, life in self._lives.items():
+            if isinstance(life, AgentLife) and life.store is not None:
+                life.store.cut = peer in self._storeless
 
     async def _close_all(self) -> None:
         """End whoever runs, those who hand out work first."""

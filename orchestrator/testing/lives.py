@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.protocol.tokens import Claims, SecretKey
     from orchestrator.runtime.feed import Feed
     from orchestrator.testing.network import Network
+    from orchestrator.testing.store import WayToStore
     from orchestrator.topology import replica as topology
 
 StandIn: TypeAlias = "Callable[[User, AsyncIterator[Message]], Coroutine[Any, Any, None]]"
@@ -116,8 +117,17 @@ class MortalReplica(Replica):
 class AgentLife(Life):
     """A replica with a handler."""
 
-    def __init__(self, planned: topology.Replica, code: AgentCode, network: Network, client: Client, log: Any) -> None:
+    def __init__(
+        self,
+        planned: topology.Replica,
+        code: AgentCode,
+        network: Network,
+        client: Client,
+        log: Any,
+        store: WayToStore | None = None,
+    ) -> None:
         super().__init__(planned.peer_id, network, client)
+        self.store = store
         numbers, mark = itertools.count(1), network.next_number()
         self.replica = MortalReplica(
             planned,
@@ -126,6 +136,7 @@ class AgentLife(Life):
             wall_offset=network.wall_offset,
             new_id=lambda: f"{planned.peer_id}-{mark}-{next(numbers)}",
             log=log,
+            leases=store,
         )
         self._following: asyncio.Task[None] | None = None
         self._closed = False
@@ -150,6 +161,8 @@ class AgentLife(Life):
 
     async def kill(self) -> None:
         self.replica.killed = True
+        if self.store is not None:
+            self.store.cut = True  # nobody gives back what a killed process holds
         self._network.sever(self.peer, told=False)
         await asyncio.gather(self._client.close(), self.replica.close())
         await self._followed()

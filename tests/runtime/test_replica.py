@@ -38,6 +38,7 @@ from orchestrator.errors import (
     TaskTimeout,
     WorkerLost,
 )
+from orchestrator.patterns.claim import RETURN_SECONDS
 from tests.runtime.in_memory import Message, Neighbourhood, quiet, skipping
 
 
@@ -614,6 +615,8 @@ class TestTeams:
             assert not losing
             around.running["member.1"].link.cut()
             await quiet()
+            assert not await _claimed(desks(around)[2])  # it may be back at once
+            await asyncio.sleep(RETURN_SECONDS)
             assert await _claimed(desks(around)[2])
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""Where strong claims live: a port, and what keeps them."""
