@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from orchestrator.agents import (
+        Changed,
         Claim,
         Context,
         Disconnected,
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
         Left,
         Peer,
         Presence,
+        Progress,
+        State,
         StreamTask,
         Task,
         Team,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from orchestrator.runtime.user_events import Connected, GoingAway, Missed, Reconnecting, TokenFailed
 
 __all__ = [
+    "Changed",
     "Claim",
     "Connected",
     "Context",
@@ -49,8 +53,10 @@ __all__ = [
     "Missed",
     "Peer",
     "Presence",
+    "Progress",
     "ReconnectPolicy",
     "Reconnecting",
+    "State",
     "StreamTask",
     "SubscriberTooSlow",
     "Task",

@@ -14,8 +14,8 @@ import orchestrator
 PUBLIC = {
     "messages": {"Task", "StreamTask", "Event"},
     "decorators": {"agent", "task", "on_event", "on_presence", "on_disconnect", "every"},
-    "relations": {"Workers", "Handle", "Team", "Claim", "Presence", "Peer"},
-    "what handlers are told": {"Context", "Joined", "Left", "Disconnected"},
+    "relations": {"Workers", "Handle", "Team", "Claim", "Presence", "Peer", "Progress", "State"},
+    "what handlers are told": {"Context", "Joined", "Left", "Changed", "Disconnected"},
     "what handlers raise": {"Declined"},
     "from outside a topology": {"connect", "User", "Message", "SubscriberTooSlow", "ReconnectPolicy"}
     | {"Connected", "Reconnecting", "GoingAway", "TokenFailed", "Missed"},

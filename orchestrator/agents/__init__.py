@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from orchestrator.agents.context import Context, Disconnected
     from orchestrator.agents.decorators import agent, every, on_disconnect, on_event, on_presence, task
     from orchestrator.agents.messages import Event, StreamTask, Task
-    from orchestrator.agents.relations import Claim, Handle, Presence, Team, Workers
+    from orchestrator.agents.relations import Claim, Handle, Presence, Progress, Team, Workers
+    from orchestrator.agents.state import State
     from orchestrator.patterns.roster import Joined, Left, Peer
+    from orchestrator.patterns.state import Changed
 
 __all__ = [
+    "Changed",
     "Claim",
     "Context",
     "Disconnected",
@@ -24,6 +27,8 @@ __all__ = [
     "Left",
     "Peer",
     "Presence",
+    "Progress",
+    "State",
     "StreamTask",
     "Task",
     "Team",
@@ -37,6 +42,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "Changed": "orchestrator.patterns.state",
     "Claim": "orchestrator.agents.relations",
     "Context": "orchestrator.agents.context",
     "Disconnected": "orchestrator.agents.context",
@@ -46,6 +52,8 @@ _ELSEWHERE = {
     "Left": "orchestrator.patterns.roster",
     "Peer": "orchestrator.patterns.roster",
     "Presence": "orchestrator.agents.relations",
+    "Progress": "orchestrator.agents.relations",
+    "State": "orchestrator.agents.state",
     "StreamTask": "orchestrator.agents.messages",
     "Task": "orchestrator.agents.messages",
     "Team": "orchestrator.agents.relations",

@@ -17,9 +17,8 @@ from pydantic import BaseModel, TypeAdapter
 from structlog.testing import CapturingLogger
 from structlog.typing import EventDict
 
-from orchestrator import Claim, Context, Event, Handle, Peer, Presence, StreamTask, Task, Team, Workers
+from orchestrator import Claim, Context, Event, Handle, Peer, Presence, Progress, StreamTask, Task, Team, Workers
 from orchestrator.agents.describe import Handler, read_agent
-from orchestrator.agents.relations import Progress
 from orchestrator.errors import DispatchError, TaskFailed
 
 R = TypeVar("R")
