@@ -2,6 +2,7 @@
 PYTHON ?= python3
 REVIEW ?= asyncio
 FUZZ_SECONDS ?= 60
+SEEDS ?= 2000
 VENV := .venv
 BIN := $(VENV)/bin
 # One stamp for what runs the project and one for what develops it, so that the first `make run` waits for less.
@@ -12,7 +13,7 @@ FUZZ := $(VENV)/.can-fuzz
 # The tests start many processes, and without this each would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run test bars fuzz bench check format clean
+.PHONY: setup run test bars simulate fuzz bench check format clean
 .NOTPARALLEL:
 
 setup: $(DEV) ## everything installed; the default
@@ -26,6 +27,9 @@ test: $(DEV) ## every test that this machine can run
 
 bars: $(DEV) ## the tests that take minutes: the same facts over very many cases
 	@$(BIN)/python -m pytest -q -n auto -m bars
+
+simulate: $(DEV) ## our engines through bad days, on all cores; SEEDS=2000, or a range SEEDS=300:400 (docs/simulation.md)
+	@$(BIN)/python -m tests.testing.simulation_runner $(SEEDS)
 
 fuzz: $(FUZZ) ## look for bytes that frames, tokens and patterns do not stand; FUZZ_SECONDS for each of them
 	@for target in frames tokens globs; do \

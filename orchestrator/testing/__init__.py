@@ -1,4 +1,5 @@
-"""What tests of agents are made with: a topology in one process and virtual time, and a proxy that breaks connections."""
+"""What tests of agents are made with: a topology in one process and virtual time, bad days by seed, and a proxy that
+breaks connections."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.testing.frame_rules import CloseOnFrame, DelayFrame, DropFrame, DuplicateFrame, FrameRule
     from orchestrator.testing.hub import TestHub
     from orchestrator.testing.network import Refusal
+    from orchestrator.testing.simulation import Simulated, Simulation, SimulationFailed, simulate
 
 __all__ = [
     "Bandwidth",
@@ -40,10 +42,14 @@ __all__ = [
     "ProxyEvent",
     "Refusal",
     "Reset",
+    "Simulated",
+    "Simulation",
+    "SimulationFailed",
     "Slicer",
     "SlowClose",
     "TestHub",
     "Timeout",
+    "simulate",
     "virtual",
 ]
 
@@ -57,7 +63,11 @@ _ELSEWHERE = {
     "FrameRule": "frame_rules",
     "ProxyEvent": "chaos_log",
     "Refusal": "network",
+    "Simulated": "simulation",
+    "Simulation": "simulation",
+    "SimulationFailed": "simulation",
     "TestHub": "hub",
+    "simulate": "simulation",
     "virtual": "clock",
 }
 

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.hub.connections import Connection
+    from orchestrator.hub.outbox import Outbox
     from orchestrator.testing.network import Network
 
-BUFFER: Final = 1_048_576
-"""Bytes on their way to a client from which on the hub takes it for slow, as it does when a socket's buffers are full."""
 _TEXT: Final = 0x81
 _PING: Final = 0x89
 
@@ -104,10 +103,17 @@ class MemoryWire:
 
     # -- what the network does
 
-    def hold(self, on: bool) -> None:
-        """Have nothing pass either way, while both sides take the connection for open; or let it all go on."""
-        self._up.hold(on)
-        self._down.hold(on)
+    def hold(self, up: bool, down: bool) -> None:
+        """Have nothing pass to the hub, or from it, while both sides take the connection for open; or let it go on."""
+        self._up.hold(up)
+        self._down.hold(down)
+
+    def strand(self) -> None:
+        """Have the hub's side vanish without a word: nothing passes ever again, and the client has to find out."""
+        self._up.clear()
+        self._down.clear()
+        self._hub_end.hear("reset")
+        self.hold(True, True)
 
     def sever(self, *, told: bool = True) -> None:
         """End the connection on both sides at once; what is under way is lost. `told`: its client hears of it."""
@@ -154,8 +160,8 @@ class HubEnd:
 
     def __init__(self, network: Network, peer: str, endpoint: str, wire: MemoryWire) -> None:
         self._network, self._peer, self._query, self._wire = network, peer, endpoint.partition("?")[2], wire
-        self._outbox = network.hub.outbox()
-        self._outbox.owner = self
+        self._outbox: Outbox | None = None
+        """There is none before the handshake."""
         self._connection: Connection | None = None
         self._on_its_way = 0
         """Bytes that the client has not taken in."""
@@ -185,14 +191,15 @@ class HubEnd:
     def arrived(self, size: int) -> None:
         """Note that the client has taken some bytes in."""
         self._on_its_way -= size
-        if self._outbox.stalled and self._on_its_way <= 0 and self._connection is not None:
+        outbox = self._outbox
+        if outbox is not None and outbox.stalled and self._on_its_way <= 0 and self._connection is not None:
             self._network.hub.resumed(self._connection, self._network.now)
             self._network.settle()
 
     def flush(self, now: float) -> None:
         """Be asked by the hub to take what it has for this connection."""
         outbox = self._outbox
-        if self._over:
+        if self._over or outbox is None:
             return
         if outbox.aborted:
             self._end(CloseCode.ABNORMAL, "")
@@ -203,7 +210,7 @@ class HubEnd:
                 if not self._network.loses(frame, self._peer):
                     self._on_its_way += len(frame)
                     self._wire.deliver(frame)
-            if self._on_its_way > BUFFER and self._connection is not None:
+            if self._on_its_way > self._network.buffer and self._connection is not None:
                 self._network.hub.stalled(self._connection, self._on_its_way, now)
             else:
                 outbox.sent(now)
@@ -212,21 +219,23 @@ class HubEnd:
 
     def _admit(self) -> None:
         network = self._network
+        outbox = self._outbox = network.hub.outbox()
+        outbox.owner = self
         try:
             identity = admit(self._query, None, network.keys, network.wall(), network.new_peer_id)
         except TokenRefused as refused:
             network.note_refused_token(self._peer, refused.code)
             self._end(refused.code, closing(refused.code).meaning)
             return
-        self._connection = network.hub.connect(identity, self._outbox, network.now, network.wall())
+        self._connection = network.hub.connect(identity, outbox, network.now, network.wall())
 
     def _receive(self, text: bytes) -> None:
-        connection = self._connection
-        if connection is None or not connection.open:
+        connection, outbox = self._connection, self._outbox
+        if connection is None or outbox is None or not connection.open:
             return
-        before = len(self._outbox.frames)
+        before = len(outbox.frames)
         self._network.hub.receive(connection, text, self._network.now)
-        self._network.note(connection, text, self._outbox.frames[before:])
+        self._network.note(connection, text, outbox.frames[before:])
 
     def _end(self, code: int, reason: str) -> None:
         if not self._over:

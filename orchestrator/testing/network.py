@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 KEPT: Final = 10_000
 """Published messages that are remembered, the latest ones."""
 HUB: Final = "hub"
+BUFFER: Final = 1_048_576
+"""Bytes on their way to a client from which on the hub takes it for slow, as it does when a socket's buffers are full."""
 _URL: Final = "ws://localhost:1"
 _SCOPES: Final = {ErrorCode.ACTION_NOT_PERMITTED, ErrorCode.CHANNEL_NOT_AUTHORIZED}
 _request: Final = msgspec.json.Decoder(frames.ClientFrame).decode
@@ -60,15 +62,14 @@ class Network:
     def __init__(self, key: SecretKey, refused: list[Refusal], *, seed: int, latency: float, jitter: float) -> None:
         """`refused` takes what is refused for want of a scope."""
         self._loop = asyncio.get_running_loop()
+        self.buffer = BUFFER
         self._wall_offset = float(int(time.time())) - self._loop.time()
         self._refused = refused
         self._seed, self._latency, self._jitter = seed, latency, jitter
         self.faults: list[Exception] = []
         """What was raised within the hub."""
-        self.hub = Hub(Settings(), self.faults.append)
         self.keys = KeyRing([key])
-        self._driver = Driver(self.hub, self._loop)
-        self._driver.clock, self._driver.wall = self._loop.time, self.wall
+        self.hub, self._driver = self._fresh_hub()
         self._wires: dict[MemoryWire, None] = {}
         self._unreached: set[str] = set()
         """Peers between whom and the hub nothing passes."""
@@ -116,6 +117,12 @@ class Network:
     def new_peer_id(self) -> str:
         return f"00000000-0000-4000-8000-{next(self._numbers):012}"
 
+    def _fresh_hub(self) -> tuple[Hub, Driver]:
+        hub = Hub(Settings(), self.faults.append)
+        driver = Driver(hub, self._loop)
+        driver.clock, driver.wall = self._loop.time, self.wall
+        return hub, driver
+
     # -- connections
 
     def client(
@@ -134,7 +141,7 @@ class Network:
     def add(self, wire: MemoryWire) -> None:
         self._wires[wire] = None
         if wire.peer in self._unreached:
-            wire.hold(True)
+            wire.hold(True, True)
 
     def remove(self, wire: MemoryWire) -> None:
         self._wires.pop(wire, None)
@@ -180,17 +187,12 @@ class Network:
 
     def _hold(self) -> None:
         for wire in self._wires:
-            wire.hold(wire.peer in self._unreached)
+            held = wire.peer in self._unreached
+            wire.hold(held, held)
 
     def loses(self, frame: bytes, receiver: str) -> bool:
         """Tell whether a frame of the hub is a message between two who are parted."""
-        if not self._apart:
-            return False
-        try:
-            message = _carried(payload_of(frame))
-        except msgspec.DecodeError:  # something that the hub says for itself
-            return False
-        return frozenset((message.sender, receiver)) in self._apart
+        return bool(self._apart) and frozenset((sender_of(frame) or receiver, receiver)) in self._apart
 
     # -- what was seen
 
@@ -224,3 +226,12 @@ class Network:
         if len(self._told) > KEPT:
             del self._told[next(iter(self._told))]
         return not known
+
+
+def sender_of(frame: bytes) -> str | None:
+    """Return who says the message that a frame of the hub carries; `None` for what the hub says for itself."""
+    try:
+        message: frames.Message | frames.Direct = _carried(payload_of(frame))
+    except msgspec.DecodeError:
+        return None
+    return message.sender
