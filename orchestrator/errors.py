@@ -174,6 +174,9 @@ class PeerNotFound(RequestRefused):
 class NotAuthorized(RequestRefused):
     """The token does not allow the request; `subject` is the channel, peer or action that it lacks."""
 
+    def __str__(self) -> str:
+        return f"{self.message} ({self.code})" if self.message else super().__str__()
+
 
 class PayloadTooLarge(ConnectionProblem):
     """A payload exceeds what can be sent; nothing was."""
@@ -296,7 +299,7 @@ class WorkerLost(DispatchError):
     def __str__(self) -> str:
         return (
             f"{self.worker} went away while it held {self.task} (attempt {self.attempt}); "
-            "it was not done again elsewhere, because the task is not marked idempotent"
+            "it was not done again elsewhere, for it is not known that doing it twice is harmless"
         )
 
 

@@ -35,7 +35,8 @@ def refusal(code: str, message: str, kind: str, subject: str) -> RequestRefused:
 
 def lacks(kind: str, subject: str, code: str) -> NotAuthorized:
     """Return the error for a request that `subject`, a channel or a peer, is out of scope for."""
-    return NotAuthorized(code, f"the credential lacks the scope to {_WORDS.get(kind, kind)} {subject!r}", subject)
+    said = f"the credential lacks the scope to {_WORDS.get(kind, kind)} {subject!r}: {kind}: [{subject}]"
+    return NotAuthorized(code, said, subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ from orchestrator.protocol.payloads import (
 
 LOST_GRACE: Final = 1.5
 """Seconds that a worker which went away has to speak again before its at-most-once tasks are given up."""
+STREAM_GRACE: Final = 15.0
+"""The same for a stream of which something has come: it cannot be done again, and its worker keeps what was missed."""
 DRAIN_GRACE: Final = 30.0
 """The same for one that left in good order: it may be finishing what it holds."""
 LAST_LOOK: Final = 0.5
@@ -65,11 +67,26 @@ def _is_refusal(chunk: CompletionChunk) -> bool:
     return chunk.done and chunk.error is not None and chunk.error.type == "TaskRefused"
 
 
+def _was_stopped(error: TaskError) -> bool:
+    """Tell whether a worker ended before its task did, and says so itself."""
+    return error.error.type == TaskCancelled.__name__ and error.error.retryable
+
+
+def _grace(job: Job) -> float:
+    return STREAM_GRACE if job.started else LOST_GRACE
+
+
 class Dispatcher:
     """All tasks of one coordinator, or of one user. Times are seconds of one clock of the caller's."""
 
-    def __init__(self, me: str, workforce: Workforce, *, wall_offset: float = 0.0) -> None:
-        """`wall_offset` is what turns a time of that clock into Unix seconds, for the deadlines that travel."""
+    def __init__(self, me: str, workforce: Workforce, *, wall_offset: float = 0.0, sole: bool = True) -> None:
+        """`wall_offset` is what turns a time of that clock into Unix seconds, for the deadlines that travel.
+
+        `sole`: nobody else gives out tasks under this peer id, so that what is unknown here is wanted by nobody.
+        """
+        self._sole = sole
+        self._scolded: dict[str, None] = {}
+        """Streams that are wanted by nobody, and whose writers were told so when a chunk came."""
         self._me, self.workforce, self._wall_offset = me, workforce, wall_offset
         self._jobs: dict[str, Job] = {}
         self._waiting = Waiting(self._jobs, workforce)
@@ -169,6 +186,7 @@ class Dispatcher:
             return []
         job.answered = True
         if isinstance(answer, Accepted) and answer.receivers != 0:
+            job.seat.missing = 0
             return []
         if isinstance(answer, Unsent):
             self.disconnected()
@@ -189,7 +207,10 @@ class Dispatcher:
             return self._assign(now)
         if nobody or (refusal is not None and is_transient(refusal)):
             seat = job.seat
-            seat.pause_until = now + FULL_PAUSE  # like one that is busy
+            if nobody:
+                seat.missed(now)
+            else:
+                seat.pause_until = now + FULL_PAUSE  # like one that is busy
             job.tried.discard(seat.peer)
             self._take_back(job)
             self._alarms.set(seat.pause_until, job.order.id)
@@ -209,7 +230,7 @@ class Dispatcher:
         job = self._jobs.get(task_id)
         silent = job is not None and job.seat is not None and job.seat.pool.silent
         if job is not None and isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound):
-            self._give_up_at(job, max(now + LOST_GRACE, self.workforce.settles_at()))
+            self._give_up_at(job, max(now + _grace(job), self.workforce.settles_at()))
             if silent and job.lost_at is not None and now < job.lost_at - LAST_LOOK:
                 self._probe_at(job, job.lost_at - LAST_LOOK)  # should it come back meanwhile, it will not say so
         elif job is not None and silent and isinstance(answer, Accepted):
@@ -233,15 +254,28 @@ class Dispatcher:
                     {"task_id": task_id, "peer": sender},
                 )
                 return [note]
-            if isinstance(payload, TaskProgress) and task_id in self._unwanted:  # it was away when it was told
-                return [Send(sender, TaskCancel(payload.task_id))]
-            return []
+            return self._unknown_work(sender, payload)
         effects: list[Effect] = []
         if job.seat is not None and job.seat.peer == sender:
             if job.lost_at is not None and job.reader is not None:  # it may not have heard what was asked of it
                 effects = self._inquire(job, sender)
-            job.lost_at, job.heard_at = None, now
+            job.lost_at = None
+            if job.reader is None or isinstance(payload, CompletionChunk):
+                job.heard_at = now
         return [*effects, *self._outcome(job, sender, seat, payload, now), *self._assign(now)]
+
+    def _unknown_work(self, sender: str, payload: AnyPayload) -> list[Effect]:
+        """Have a worker stop what nobody waits for: it was away when it was told, or this is a new process."""
+        if isinstance(payload, TaskProgress) and (self._sole or payload.task_id in self._unwanted):
+            return [Send(sender, TaskCancel(payload.task_id))]
+        if isinstance(payload, CompletionChunk) and self._sole and not payload.done:
+            task_id = payload.stream_id
+            if task_id not in self._scolded:
+                self._scolded[task_id] = None
+                if len(self._scolded) > UNWANTED:
+                    del self._scolded[next(iter(self._scolded))]
+                return [Send(sender, TaskCancel(task_id))]
+        return []
 
     def streams_of(self, worker: str) -> list[str]:
         """Return the streams that a worker has of ours."""
@@ -297,10 +331,16 @@ class Dispatcher:
                     effects = [Send(sender, job.reader.progress())]
             return [*effects, *self._read(job, job.reader.receive(payload, now))]
         if isinstance(payload, TaskResult):
-            effects = self._end(job, result=payload.result)
+            effects = self._end(job, result=payload.result, tell=True, but=sender)
         elif isinstance(payload, TaskError) and payload.error.type == UNKNOWN_TASK:
             if job.seat is not None and job.seat.peer == sender:
                 effects = self._unknown(job, sender, payload.remembers, now)
+        elif isinstance(payload, TaskError) and job.seat is not None and job.seat.peer != sender:
+            pass  # an earlier attempt failed, and a later one is under way
+        elif isinstance(payload, TaskError) and job.idempotent and not job.started and _was_stopped(payload):
+            job.tried.discard(sender)
+            job.avoid.add(sender)
+            effects = self._again(job, "stopped", now)
         elif isinstance(payload, TaskError):
             failure = payload.error
             error: DispatchError = TaskFailed(
@@ -313,7 +353,9 @@ class Dispatcher:
             effects = self._refused(job, sender, payload, now)
         elif isinstance(payload, TaskProgress):
             effects = [Progressed(job.order.id, sender, payload.progress, payload.message)]
-        elif not isinstance(payload, TaskAccepted):
+        elif isinstance(payload, TaskAccepted):
+            job.idempotent = job.idempotent or payload.idempotent
+        else:
             return []
         if seat is not None:
             seat.heard(getattr(payload, "load", None))
@@ -372,7 +414,7 @@ class Dispatcher:
         elif job.idempotent and not job.started:
             return self._again(job, reason, now)
         else:
-            self._give_up_at(job, now + LOST_GRACE)
+            self._give_up_at(job, now + _grace(job))
         return []
 
     def _lost(self, job: Job, worker: str, reason: str, now: float) -> list[Effect]:
@@ -393,6 +435,9 @@ class Dispatcher:
         ]
 
     def _due(self, job: Job, now: float) -> list[Effect]:
+        if job.seat is None and job.order.wait > 0 and job.patient_until <= now < job.deadline:
+            nobody = not self.workforce.somebody_may_come(job.name, job.order.requires, now, frozenset(job.avoid))
+            return self._end(job, error=self._nobody_for(job)) if nobody else []
         if now >= job.deadline:
             error: DispatchError = TaskTimeout(job.name, job.order.timeout, job.seat.peer if job.seat else None)
             if job.started:
@@ -428,11 +473,17 @@ class Dispatcher:
         return StreamBroken(job.name, reason, tuple(job.received.chunks), job.received.count)
 
     def _end(
-        self, job: Job, *, result: Raw | None = None, error: OrchestratorError | None = None, tell: bool = False
+        self,
+        job: Job,
+        *,
+        result: Raw | None = None,
+        error: OrchestratorError | None = None,
+        tell: bool = False,
+        but: str = "",
     ) -> list[Effect]:
         effects: list[Effect] = []
         if tell:
-            effects += [Send(peer, TaskCancel(job.order.id)) for peer in sorted(job.tried)]
+            effects += [Send(peer, TaskCancel(job.order.id)) for peer in sorted(job.tried - {but})]
         if error is not None and job.tried:
             self._unwanted[job.order.id] = None
             if len(self._unwanted) > UNWANTED:
@@ -452,9 +503,11 @@ class Dispatcher:
             if seat is not None:
                 effects.append(self._offer(job, seat, now))
             else:
-                agents = self.workforce.agents_for(job.name)
-                effects += self._end(job, error=NoWorkerAvailable(job.name, agents, sorted(job.order.requires)))
+                effects += self._end(job, error=self._nobody_for(job))
         return effects
+
+    def _nobody_for(self, job: Job) -> NoWorkerAvailable:
+        return NoWorkerAvailable(job.name, self.workforce.agents_for(job.name), sorted(job.order.requires))
 
     def _offer(self, job: Job, seat: Seat, now: float) -> Effect:
         job.attempt += 1
@@ -465,7 +518,7 @@ class Dispatcher:
         self._probe_at(job, now + PROBE_SECONDS)
         order, ref = job.order, (job.order.id, job.attempt)
         if order.task == ASKED:
-            return Send(seat.peer, Ask(order.prompt or "", order.id), ref, seat.pool.in_parts)
+            return Send(seat.peer, Ask(order.prompt or "", order.id, job.attempt), ref, seat.pool.in_parts)
         offer = TaskOffer(
             task_id=order.id,
             origin=self._me,

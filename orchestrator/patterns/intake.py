@@ -34,6 +34,8 @@ BACKLOG: Final = 16
 """Tasks beyond its capacity that a worker queues, for callers that do not know of each other."""
 REMEMBERED: Final = 4_096
 """Outcomes kept for callers that offer the same attempt again; the oldest are forgotten first."""
+REMEMBERED_BYTES: Final = 64 * 1024 * 1024
+"""The same for the bytes of their results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class _Job:
     """A sign of life is on its way; what the handler says meanwhile waits, and only the last of it goes out."""
     untold: bool = False
     gone_since: float | None = None
-    aborted: bool = False
+    aborted: str = ""
+    """Why its handler is being stopped."""
 
 
 _Key: TypeAlias = tuple[str, str, int]
@@ -102,16 +105,25 @@ class Intake:
     """The tasks of one worker. Times are seconds of one clock of the caller's."""
 
     def __init__(
-        self, handles: Callable[[str], bool | None], capacity: int, backlog: int = BACKLOG, *, wall_offset: float = 0.0
+        self,
+        handles: Callable[[str], bool | None],
+        capacity: int,
+        backlog: int = BACKLOG,
+        *,
+        wall_offset: float = 0.0,
+        idempotent: Callable[[str], bool] = lambda _task: False,
     ) -> None:
         """`handles` tells of a task type whether it streams, or `None` for one that is not taken here.
 
-        `wall_offset` turns a time of the caller's clock into Unix seconds.
+        `idempotent` tells whether doing one twice is harmless. `wall_offset` turns a time of the caller's clock into
+        Unix seconds.
         """
+        self._idempotent = idempotent
         self._handles, self._capacity, self._backlog, self._wall_offset = handles, capacity, backlog, wall_offset
         self._jobs: dict[str, _Job] = {}
         self._queue: deque[str] = deque()
         self._outcomes: OrderedDict[_Key, Outcome] = OrderedDict()
+        self._remembered_bytes = 0
         self._unheard: dict[_Key, _Unheard] = {}
         self._running = 0
         self._alarms = Alarms()
@@ -171,7 +183,7 @@ class Intake:
             if job.aborted:  # it is still being stopped, and will have no outcome
                 return [Send(sender, TaskRefused(offer.task_id, offer.attempt, "full", self.load))]
             again: list[Effect] = [Resend(offer.task_id, sender)] if job.streams else []
-            return [Send(sender, TaskAccepted(offer.task_id, offer.attempt, self.load)), *again]
+            return [self._accepted(offer, sender), *again]
         streams = self._handles(offer.task)
         if streams is None:
             return [Send(sender, TaskRefused(offer.task_id, offer.attempt, f"unknown task {offer.task!r}", self.load))]
@@ -183,7 +195,10 @@ class Intake:
         if offer.deadline is not None:
             self._alarms.set(offer.deadline - self._wall_offset, offer.task_id)
         self._queue.append(offer.task_id)
-        return [Send(sender, TaskAccepted(offer.task_id, offer.attempt, self.load)), *self._start()]
+        return [self._accepted(offer, sender), *self._start()]
+
+    def _accepted(self, offer: TaskOffer, sender: str) -> Send:
+        return Send(sender, TaskAccepted(offer.task_id, offer.attempt, self.load, self._idempotent(offer.task)))
 
     def cancelled(self, task_id: str, sender: str) -> list[Effect]:
         """Stop a task on the word of the one who gave it."""
@@ -222,14 +237,24 @@ class Intake:
         self._alarms.sweep(self)
         effects: list[Effect] = []
         key = (job.sender, task_id, job.offer.attempt)
-        if not job.aborted:
-            self._outcomes[key] = outcome
-            if len(self._outcomes) > REMEMBERED:
-                self._outcomes.popitem(last=False)
-                self._knows_since = self._offered_at
+        if job.aborted:  # it was begun, and whoever asks after all is to hear that it came to nothing
+            failure = Failure("TaskCancelled", job.aborted)
+            self._remember(key, TaskError(task_id, failure, job.offer.attempt))
+        else:
+            self._remember(key, outcome)
             if outcome is not None:
                 effects.append(self._tell(key, outcome))
         return [*effects, *self._start()]
+
+    def _remember(self, key: _Key, outcome: Outcome) -> None:
+        self._outcomes[key] = outcome
+        self._remembered_bytes += _size(outcome)
+        while len(self._outcomes) > REMEMBERED or (
+            self._remembered_bytes > REMEMBERED_BYTES and len(self._outcomes) > 1
+        ):
+            _, forgotten = self._outcomes.popitem(last=False)
+            self._remembered_bytes -= _size(forgotten)
+            self._knows_since = self._offered_at
 
     def unheard(self) -> list[Effect]:
         """Wait for no caller any more: none will hear anything again."""
@@ -352,7 +377,7 @@ class Intake:
         return effects
 
     def _abort(self, job: _Job, reason: str, *, told: bool = False) -> list[Effect]:
-        job.aborted = True
+        job.aborted = reason
         if job.running:
             return [Abort(job.offer.task_id, reason, told)]
         del self._jobs[job.offer.task_id]
@@ -386,6 +411,10 @@ class Intake:
     def _gone(self, job: _Job, now: float) -> None:
         job.gone_since = now
         self._alarms.set(now + CALLER_GRACE, job.offer.task_id)
+
+
+def _size(outcome: Outcome) -> int:
+    return memoryview(outcome.result).nbytes if isinstance(outcome, TaskResult) else 0
 
 
 def _outcome(key: _Key, payload: TaskResult | TaskError) -> Send:

@@ -106,6 +106,7 @@ class Job:
     answered: bool = False
     """The hub has answered that offer, or will not: nothing of it is still to come."""
     heard_at: float = 0.0
+    """When its worker last said anything of it, for a stream: when the last chunk came."""
     probe_at: float = float("inf")
     """When the silence of its worker is looked at next."""
     reader: Reader | None = None

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from orchestrator.patterns.jobs import Job
     from orchestrator.patterns.workforce import Seat, Workforce
 
-_Group: TypeAlias = tuple[str, frozenset[str], str | None]
-"""What the tasks of one queue have in common: type, capabilities and, for those with a key, whom they wait for."""
+_Group: TypeAlias = tuple[str, frozenset[str], str | None, bool]
+"""What the tasks of one queue have in common.
+
+Their type, their capabilities, for those with a key whom they wait for, and whether they wait for somebody to come.
+"""
 
 
 class Waiting:
@@ -28,7 +31,7 @@ class Waiting:
         if job.order.key is not None:
             seat = self._workforce.owner(job.name, job.order.requires, job.order.key, frozenset(job.avoid))
             owner = seat.peer if seat else ""
-        queue = self._queues.setdefault((job.name, job.order.requires, owner), deque())
+        queue = self._queues.setdefault((job.name, job.order.requires, owner, job.order.wait > 0), deque())
         if first:
             queue.appendleft(job.order.id)
         else:
@@ -36,7 +39,7 @@ class Waiting:
 
     def rearrange(self) -> None:
         """Have tasks with a key wait for those to whom they go now that somebody has come or gone."""
-        keyed = [queue for (_, _, owner), queue in self._queues.items() if owner is not None]
+        keyed = [queue for (_, _, owner, _), queue in self._queues.items() if owner is not None]
         self._queues = {group: queue for group, queue in self._queues.items() if group[2] is None}
         for task_id in [task_id for queue in keyed for task_id in queue]:
             job = self._jobs.get(task_id)
@@ -50,23 +53,18 @@ class Waiting:
         Whoever iterates seats the task before the next step.
         """
         blocked: set[_Group] = set()
-        patient: dict[_Group, list[str]] = {}
-        try:
-            while (found := self._oldest(blocked)) is not None:
-                group, job = found
-                avoid = frozenset(job.avoid)
-                seat = self._chosen(job, avoid, now)
-                if seat is None and self._workforce.somebody_may_come(job.name, job.order.requires, now, avoid):
-                    blocked.add(group)
-                    continue
+        while (found := self._oldest(blocked)) is not None:
+            group, job = found
+            avoid = frozenset(job.avoid)
+            seat = self._chosen(job, avoid, now)
+            may_come = now < job.patient_until or self._workforce.somebody_may_come(
+                job.name, job.order.requires, now, avoid
+            )
+            if seat is None and may_come:
+                blocked.add(group)
+            else:
                 self._queues[group].popleft()
-                if seat is None and now < job.patient_until:
-                    patient.setdefault(group, []).append(job.order.id)
-                else:
-                    yield job, seat
-        finally:
-            for group, ids in patient.items():
-                self._queues.setdefault(group, deque()).extendleft(reversed(ids))
+                yield job, seat
 
     def _oldest(self, blocked: set[_Group]) -> tuple[_Group, Job] | None:
         """Return the task that was ordered first among those at the head of a queue that is not blocked."""

@@ -13,6 +13,8 @@ from orchestrator.protocol.payloads import Load
 
 FULL_PAUSE: Final = 0.25
 """Seconds for which a worker that refused a task as full is not tried again."""
+ABSENT_PAUSE: Final = 2.0
+"""The most seconds after which one that was not found, and may come, is looked for again."""
 LEAST_APPETITE: Final = 8
 MOST_APPETITE: Final = 1_000
 """Tasks that a coordinator has under way at once where nobody says how many."""
@@ -63,15 +65,25 @@ class Seat:
     """Tasks of others that it held when it last spoke."""
     capacity: int = 1
     pause_until: float = float("-inf")
+    missing: int = 0
+    """How often in a row it was not found; meanwhile one task at a time looks for it."""
     last_chosen: int = 0
 
+    def missed(self, now: float) -> None:
+        """Note that it was not found, though it may come: the longer it is away, the less often it is looked for."""
+        if self.pause_until <= now:
+            self.missing += 1
+            self.pause_until = now + min(FULL_PAUSE * 2 ** (self.missing - 1), ABSENT_PAUSE)
+
     def heard(self, load: Load | None) -> None:
+        self.missing = 0
         if load is not None:
             self.capacity = max(load.capacity, 1)
             self.foreign = max(load.inflight - len(self.outstanding), 0)
 
     def is_free(self, now: float) -> bool:
-        return self.present and len(self.outstanding) < self.capacity and self.pause_until <= now
+        room = 1 if self.missing else self.capacity
+        return self.present and len(self.outstanding) < room and self.pause_until <= now
 
 
 class Workforce:
@@ -131,7 +143,7 @@ class Workforce:
         self._settled_at = now + RETURN_SECONDS
         for seat in self.seats.values():
             if seat.pool.channel is None:
-                seat.present = True
+                seat.present, seat.missing = True, 0
 
     def settles_at(self) -> float:
         return self._settled_at
@@ -159,7 +171,8 @@ class Workforce:
 
     def somebody_may_come(self, task: str, requires: frozenset[str], now: float, avoid: frozenset[str]) -> bool:
         """Tell whether waiting makes sense: somebody able is there and busy, or it is not yet known who is there."""
-        if any(seat.present and seat.peer not in avoid for seat in self._able(task, requires)):
+        there = [seat for seat in self._able(task, requires) if seat.present and seat.peer not in avoid]
+        if any(not seat.missing or (seat.pool.channel is None and now < self._settled_at) for seat in there):
             return True
         rosters = [self._rosters[pool.channel] for pool in self.pools if pool.takes(task) and pool.channel]
         if not rosters:

@@ -56,6 +56,8 @@ class TaskAccepted(Payload, tag="task-accepted", frozen=True):
     task_id: str
     attempt: int = 0
     load: Load | None = None
+    idempotent: bool = False
+    """Doing it twice is harmless, as its handler says: a caller from outside has not seen that."""
 
 
 class TaskRefused(Payload, tag="task-refused", frozen=True):
@@ -101,6 +103,8 @@ class Ask(Payload, tag="ask", frozen=True):
 
     prompt: str
     task_id: str | None = None
+    attempt: int = 0
+    """As of a task; 0 is a sender's that knows of none."""
 
 
 class CompletionChunk(Payload, tag="completion-chunk", frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -36,8 +37,6 @@ NO_TRACE: Final = Trace()
 current_trace: ContextVar[Trace] = ContextVar("orchestrator_trace", default=NO_TRACE)
 
 NO_PROGRESS: Final = Progress(None, None)
-
-_End = OrchestratorError | None
 
 
 class Desk:
@@ -154,7 +153,7 @@ class _Over(NamedTuple):
     """The end of a stream, behind its last chunk."""
 
     result: Raw | None
-    error: _End
+    error: OrchestratorError | None
 
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -205,6 +204,13 @@ class HubHandle(Handle[R]):
             self._desk.cancel(self.id)
 
 
+class _End:
+    """Comes after the last task."""
+
+
+_END: Final = _End()
+
+
 class HubWorkers(Workers):
     """The workers of an agent, reached over its connection."""
 
@@ -222,7 +228,7 @@ class HubWorkers(Workers):
         wait: float = 0.0,
         timeout: float | None = None,
     ) -> Handle[R]:
-        wish = Wish(tuple(requires), key, wait)
+        wish = Wish(requires, key, wait)
         return HubHandle(self._desk, self._order(task, wish, timeout), self._adapter(type(task)))
 
     async def map(
@@ -245,11 +251,11 @@ class HubWorkers(Workers):
         try:
             while more or waiting:
                 while more and len(waiting) < (limit or self._desk.dispatcher.workforce.appetite()):
-                    task = next(source, None)
-                    if task is None:
+                    task = next(source, _END)
+                    if isinstance(task, _End):
                         more = False
                         break
-                    wish = Wish(tuple(requires), key(task) if key is not None else None, wait)
+                    wish = Wish(requires, key(task) if key is not None else None, wait)
                     handle = HubHandle(self._desk, self._order(task, wish, timeout), self._adapter(type(task)))
                     if not ordered:
                         handle.when_done(ended.put_nowait)
@@ -272,7 +278,7 @@ class HubWorkers(Workers):
         wait: float = 0.0,
         timeout: float | None = None,
     ) -> AsyncIterator[C]:
-        order = self._order(task, Wish(tuple(requires), key, wait), timeout, streams=True)
+        order = self._order(task, Wish(requires, key, wait), timeout, streams=True)
         async with aclosing(read_chunks(self._desk, order, self._adapter(type(task)))) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -298,9 +304,27 @@ DEFAULT_TIMEOUT: Final = 120.0
 class Wish(NamedTuple):
     """Who is to take a task: see `Workers`."""
 
-    requires: tuple[str, ...] = ()
+    requires: Sequence[str] = ()
     key: str | None = None
     wait: float = 0.0
+
+    def check(self, seconds: float) -> None:
+        """Raise `TypeError` or `ValueError` for what cannot be meant; `seconds` is the timeout beside it."""
+        if isinstance(self.requires, str):
+            raise TypeError(f"requires is a list of capabilities: write [{self.requires!r}]")
+        if self.key is not None and not isinstance(self.key, str):
+            raise TypeError(f"key is a text, not {self.key!r}")
+        for name, value in (("wait", self.wait), ("timeout", seconds)):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is a number of seconds of at least 0, not {value!r}")
+
+
+def check_text(text: str) -> None:
+    """Raise `ValueError` for half a surrogate pair, which no message can carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the text cannot be sent: character {error.start} is half a surrogate pair") from None
 
 
 ANYBODY: Final = Wish()
@@ -316,6 +340,7 @@ def task_order(
     trace: Trace | None = None,
 ) -> Order:
     """Return the order for a task as its message states it."""
+    wish.check(seconds)
     prompt = getattr(task, "prompt", None)
     return Order(
         id=task_id,

@@ -53,13 +53,17 @@ class Outflow:
         self._moved = asyncio.Event()
         self._broken: OrchestratorError | None = None
         self._gone_since: float | None = None
+        self._given_up = False
+        """Its reader stayed away too long after its end; should it ask after all, it gets what is still kept."""
         self.patience = CALLER_GRACE
         """Seconds that a reader which is away has to come back for a stream that has ended."""
 
     @property
     def done(self) -> bool:
         """Whether the stream has ended and the hub has taken all of it, or it can go nowhere."""
-        return self._broken is not None or (self.writer.ended and not self.writer.unsent and not self._under_way)
+        if self._broken is not None or self._given_up:
+            return True
+        return self.writer.ended and not self.writer.unsent and not self._under_way
 
     async def put(self, content: Raw) -> None:
         """Send a chunk; waits while the reader, or the hub, is too far behind.
@@ -96,6 +100,7 @@ class Outflow:
             failure = Failure("StreamBroken", f"chunk {seq} is no longer kept by the agent that produced it")
             self._courier.deliver(Send(self.reader, self.writer.broken(seq, failure)))
             return
+        self._gone_since, self._given_up = None, False
         self._go_on()
 
     def acked(self, seq: int) -> None:
@@ -124,7 +129,7 @@ class Outflow:
 
     def _flow(self) -> None:
         window = WINDOW if self._gone_since is None and not self._courier.link.short_of_messages else 1
-        while not self._held and self._broken is None and self._under_way < window:
+        while not self._held and self._broken is None and not self._given_up and self._under_way < window:
             chunk = self.writer.pending()
             if chunk is None:
                 return
@@ -167,4 +172,6 @@ class Outflow:
         if self._gone_since is None:
             self._gone_since = now
         elif self.writer.ended and now - self._gone_since >= self.patience:
-            self.abandon()
+            self._given_up = True
+            self._moved.set()
+            self.close()

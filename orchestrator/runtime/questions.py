@@ -22,7 +22,7 @@ from orchestrator.patterns.jobs import ASKED, Order
 from orchestrator.patterns.workforce import Pool, Workforce
 from orchestrator.protocol.payloads import AnyPayload, CompletionChunk
 from orchestrator.runtime.courier import Courier, Link, Ticker
-from orchestrator.runtime.dispatching import Desk, HubHandle, Wish, read_chunks, task_order
+from orchestrator.runtime.dispatching import Desk, HubHandle, Wish, check_text, read_chunks, task_order
 
 R = TypeVar("R")
 C = TypeVar("C")
@@ -91,6 +91,7 @@ class Questions(ABC):
         self._check_open()
         wish = Wish((), key, wait)
         if isinstance(asked, str):
+            check_text(asked)
             order = Order(self._new_id(), ASKED, Raw(b""), timeout, True, asked, key=key, wait=wait)
         else:
             order = task_order(self._new_id(), asked, timeout, wish, streams=True)
@@ -143,7 +144,7 @@ class Questions(ABC):
                 direct=True,
                 in_parts=peers is not None and agent not in self._programs,
             )
-            dispatcher = Dispatcher(self.peer_id, Workforce([pool]), wall_offset=self._wall_offset())
+            dispatcher = Dispatcher(self.peer_id, Workforce([pool]), wall_offset=self._wall_offset(), sole=False)
             log = structlog.get_logger("orchestrator.user")
             desk = self._desks[agent] = Desk(dispatcher, self._courier, log, self._ticker.rearm)
             self._ticker.add(dispatcher.next_tick, desk.tick)

@@ -60,7 +60,7 @@ class Workload:
     ) -> None:
         self._code, self._surroundings, self._courier = code, surroundings, courier
         self._wall_offset, self._new_id, self._log, self._changed = wall_offset, new_id, log, changed
-        self.intake = Intake(self._streams, capacity, wall_offset=wall_offset)
+        self.intake = Intake(self._streams, capacity, wall_offset=wall_offset, idempotent=self._idempotent)
         self.invoker = Invoker(max(capacity, 4))
         self.target: Any = code.target
         """The object whose methods are the handlers: an instance once `setup` has run, or the module itself."""
@@ -141,6 +141,9 @@ class Workload:
         handler = self._code.tasks.get(task)
         return None if handler is None else handler.streams
 
+    def _idempotent(self, task: str) -> bool:
+        return self._code.tasks[task].record.idempotent
+
     def _offered(self, offer: TaskOffer, sender: str) -> None:
         if not offer.task:  # an older program: it names no type and sends a prompt
             offer = _renamed(offer, self._code.task_for_prompt() or "", offer.prompt)
@@ -158,7 +161,7 @@ class Workload:
             self._last_chunk(task_id, sender, Failure(UNKNOWN_TASK, message))
             return
         payload = Raw(encode_json({"prompt": ask.prompt}))
-        offer = TaskOffer(task_id, sender, task, payload, ask.prompt)
+        offer = TaskOffer(task_id, sender, task, payload, ask.prompt, ask.attempt)
         known = task_id in self.intake
         effects = self.intake.offered(offer, sender, self.now)
         if not known and task_id in self.intake:
@@ -242,7 +245,16 @@ class Workload:
         except OrchestratorError as known:  # it says itself what happened: nobody needs to be shown where
             error = Failure(type(known).__name__, said_by(known))
             log.warning("not done", error=f"{error.type}: {error.message}")
-        except (Exception, SystemExit, KeyboardInterrupt) as raised:  # noqa: BLE001 - its outcome, told to its caller
+        except asyncio.CancelledError as raised:
+            here = asyncio.current_task()
+            if here is None or here.cancelling():
+                raise
+            told = fault(raised)
+            error = Failure(told.failure.type, "something that the handler waited for was cancelled")
+            log.error("handler failed", handler=handler.where, error=error.message, exception=told.frames)
+        except GeneratorExit:
+            raise  # the event loop is gone
+        except BaseException as raised:  # noqa: BLE001 - its outcome, told to its caller
             told = fault(raised)
             error = told.failure
             log.error(

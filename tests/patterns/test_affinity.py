@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import NoWorkerAvailable, PeerNotFound
 from orchestrator.patterns.dispatch import Dispatcher
-from orchestrator.patterns.effects import Refused
+from orchestrator.patterns.effects import Accepted, Refused, Send
 from orchestrator.patterns.jobs import Order
-from orchestrator.patterns.workforce import FULL_PAUSE, Pool, Workforce
+from orchestrator.patterns.workforce import ABSENT_PAUSE, FULL_PAUSE, Pool, Workforce
 from orchestrator.protocol.payloads import Failure, TaskError, TaskRefused
 from tests.patterns.test_dispatch import CHANNEL, dispatcher, ends, error_of, helper, join, leave, offers, order
 
@@ -165,11 +165,28 @@ class TestWaiting:
     def test_one_who_is_on_no_roster_is_tried_again_meanwhile(self) -> None:
         engine = Dispatcher("user", Workforce([Pool("lead", None, peers=("lead",), concurrency=9, direct=True)]))
         engine.submit(replace(order(), wait=1.0), 0.0)
-        tries, now = 1, 0.0
-        while not ends(effects := engine.answered(("t1", tries), ABSENT, now)):
-            assert effects == []
-            now += FULL_PAUSE
-            assert len(engine.tick(now)) == 1
-            tries += 1
-        assert isinstance(error_of(effects), NoWorkerAvailable)
-        assert now == 1.0
+        assert engine.answered(("t1", 1), ABSENT, 0.0) == []
+        assert len(engine.tick(FULL_PAUSE)) == 1
+        assert engine.answered(("t1", 2), ABSENT, FULL_PAUSE) == []
+        assert len(engine.tick(3 * FULL_PAUSE)) == 1
+        assert engine.answered(("t1", 3), ABSENT, 3 * FULL_PAUSE) == []
+        assert isinstance(error_of(engine.tick(1.0)), NoWorkerAvailable)
+
+    def test_many_who_wait_for_one_who_is_on_no_roster_look_for_it_one_at_a_time(self) -> None:
+        engine = Dispatcher("user", Workforce([Pool("lead", None, peers=("lead",), concurrency=99, direct=True)]))
+        for number in range(50):
+            engine.submit(replace(order(f"t{number}"), wait=60.0), 0.0)
+        for number in range(50):
+            engine.answered((f"t{number}", 1), ABSENT, 0.1)
+        tried, now = 0, 0.1
+        while now < 20.0:
+            now = max(engine.next_tick() or 0.0, now)
+            for effect in engine.tick(now):
+                assert isinstance(effect, Send)
+                tried += 1
+                assert engine.answered(effect.ref, ABSENT, now) == []
+        assert tried < 20
+        [first] = engine.tick(now + ABSENT_PAUSE)
+        assert isinstance(first, Send)
+        engine.answered(first.ref, Accepted(), now + ABSENT_PAUSE)
+        assert len(engine.tick(now + ABSENT_PAUSE)) == 49

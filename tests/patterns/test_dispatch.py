@@ -15,7 +15,7 @@ from orchestrator.errors import (
     WorkerLost,
 )
 from orchestrator.patterns.alarms import STALE_ALARMS
-from orchestrator.patterns.dispatch import DRAIN_GRACE, LOST_GRACE, PROBE_SECONDS, Dispatcher
+from orchestrator.patterns.dispatch import DRAIN_GRACE, LOST_GRACE, PROBE_SECONDS, STREAM_GRACE, Dispatcher
 from orchestrator.patterns.effects import Accepted, Note, Publish, Refused, Send, Unanswered, Unsent
 from orchestrator.patterns.jobs import ASKED, Chunked, Effect, Finished, Order, Progressed
 from orchestrator.patterns.workforce import FULL_PAUSE, RETURN_SECONDS, Pool, Workforce
@@ -204,7 +204,17 @@ class TestEnds:
         engine.submit(order(), 0.0)
         engine.cancel("t1", 1.0)
         assert engine.receive("helper.1", TaskProgress("t1", 1), 2.0) == [Send("helper.1", TaskCancel("t1"))]
-        assert engine.receive("helper.1", TaskProgress("of another program", 1), 2.0) == []
+
+    def test_work_that_a_process_before_this_one_gave_out_is_wanted_by_nobody(self) -> None:
+        engine = dispatcher(helper(1))
+        assert engine.receive("helper.1", TaskProgress("orphan", 1), 2.0) == [Send("helper.1", TaskCancel("orphan"))]
+        told = [engine.receive("helper.1", chunk(number, of="s9"), 2.0) for number in range(3)]
+        assert told == [[Send("helper.1", TaskCancel("s9"))], [], []]
+
+    def test_work_that_another_connection_of_this_user_gave_out_is_left_alone(self) -> None:
+        engine = Dispatcher("ann", Workforce([POOL]), sole=False)
+        assert engine.receive("helper.1", TaskProgress("of another one", 1), 2.0) == []
+        assert engine.receive("helper.1", chunk(0, of="s9"), 2.0) == []
 
     def test_after_the_end_of_the_connection_every_task_ends_at_once(self) -> None:
         engine = dispatcher(helper(1))
@@ -313,8 +323,8 @@ class TestLostWorkers:
         assert ends(leave(engine, worker, "lost", 1.0)) == []
         error = error_of(engine.tick(1.0 + LOST_GRACE))
         assert str(error) == (
-            f"{worker} went away while it held Once (attempt 1); it was not done again elsewhere, because the task is "
-            "not marked idempotent"
+            f"{worker} went away while it held Once (attempt 1); it was not done again elsewhere, for it is not "
+            "known that doing it twice is harmless"
         )
 
     def test_a_worker_that_comes_back_and_speaks_keeps_its_task(self) -> None:
@@ -388,8 +398,8 @@ class TestLostWorkers:
         assert isinstance(error, WorkerLost)
 
 
-def chunk(seq: int, *, done: bool = False, error: Failure | None = None) -> CompletionChunk:
-    return CompletionChunk("t1", seq, Raw(b'""') if done else Raw(f'"{seq}"'.encode()), done, error)
+def chunk(seq: int, *, done: bool = False, error: Failure | None = None, of: str = "t1") -> CompletionChunk:
+    return CompletionChunk(of, seq, Raw(b'""') if done else Raw(f'"{seq}"'.encode()), done, error)
 
 
 class TestStreams:
@@ -406,7 +416,8 @@ class TestStreams:
         [(_, worker, _)] = offers(engine.submit(order(task="Tell"), 0.0))
         engine.receive(worker, chunk(0), 1.0)
         assert offers(leave(engine, worker, "lost", 2.0)) == []
-        error = error_of(engine.tick(2.0 + LOST_GRACE))
+        assert ends(engine.tick(2.0 + STREAM_GRACE - 0.1)) == []
+        error = error_of(engine.tick(2.0 + STREAM_GRACE))
         assert isinstance(error, StreamBroken)
         assert error.received == (Raw(b'"0"'),)
 
@@ -440,6 +451,15 @@ class TestStreams:
         assert isinstance(error, StreamBroken)
         assert error.received == (Raw(b'"0"'),)
 
+    def test_a_stream_that_stands_still_is_asked_about_whatever_else_its_worker_says(self) -> None:
+        """What was said to the worker may have been lost, and it waits for just that."""
+        engine = dispatcher(helper(1))
+        engine.submit(order(task="Tell"), 0.0)
+        engine.receive("helper.1", chunk(0), 1.0)
+        engine.receive("helper.1", TaskProgress("t1", 1), PROBE_SECONDS)
+        said = [effect.payload for effect in engine.tick(2 * PROBE_SECONDS) if isinstance(effect, Send)]
+        assert said == [StreamAck("t1", -1), StreamResume("t1", 1)]
+
     def test_a_failure_told_beside_the_stream_breaks_it_with_what_arrived(self) -> None:
         engine = dispatcher(helper(1))
         engine.submit(order(task="Tell"), 0.0)
@@ -466,6 +486,48 @@ class TestStreams:
             StreamAck("t1", 0),
             StreamResume("t1", 1),
         ]
+
+
+class TestSeveralAttempts:
+    """The first worker lost its connection, so that an idempotent task went to the second, and both speak."""
+
+    def begun(self) -> tuple[Dispatcher, str, str]:
+        engine = dispatcher(helper(1), helper(2))
+        [(_, first, _)] = offers(engine.submit(order(task="Safe"), 0.0))
+        [(_, second, _)] = offers(leave(engine, first, "lost", 1.0))
+        return engine, first, second
+
+    def test_a_failure_of_the_earlier_one_says_nothing_of_the_later(self) -> None:
+        engine, first, second = self.begun()
+        assert ends(engine.receive(first, TaskError("t1", Failure("X", "no"), 1), 2.0)) == []
+        assert ends(engine.receive(second, TaskResult("t1", Raw(b"1"), 2), 3.0)) == [Finished("t1", Raw(b"1"))]
+
+    def test_a_success_of_either_one_stops_the_other(self) -> None:
+        engine, first, second = self.begun()
+        effects = engine.receive(first, TaskResult("t1", Raw(b"1"), 1), 2.0)
+        assert effects == [Send(second, TaskCancel("t1")), Finished("t1", Raw(b"1"))]
+
+
+class TestWhatWorkersSayOfATask:
+    LEAD = Pool("lead", None, peers=("lead.1", "lead.2"), concurrency=9, direct=True)
+
+    def test_one_that_is_harmless_to_repeat_goes_to_another_also_for_a_caller_from_outside(self) -> None:
+        engine = dispatcher(pool=self.LEAD)
+        engine.submit(order(), 0.0)
+        engine.receive("lead.1", TaskAccepted("t1", 1, idempotent=True), 0.1)
+        engine.probed("t1", Refused(PeerNotFound("peer_not_found", "")), 5.0)
+        [again] = [effect for effect in engine.tick(5.0 + LOST_GRACE) if isinstance(effect, Send)]
+        assert again.to == "lead.2"
+
+    def test_one_that_a_worker_had_to_leave_at_its_end_goes_to_another(self) -> None:
+        stopped = TaskError("t1", Failure("TaskCancelled", "the agent stopped", retryable=True), 1)
+        engine = dispatcher(helper(1), helper(2))
+        [(_, worker, _)] = offers(engine.submit(order(task="Safe"), 0.0))
+        [(_, other, _)] = offers(engine.receive(worker, stopped, 1.0))
+        assert other != worker
+        engine = dispatcher(helper(1), helper(2))
+        [(_, worker, _)] = offers(engine.submit(order(task="Once"), 0.0))
+        assert isinstance(error_of(engine.receive(worker, stopped, 1.0)), TaskFailed)
 
 
 class TestOffersThatWereLost:
@@ -533,7 +595,7 @@ class TestWithoutARoster:
         engine = dispatcher(pool=self.USER)
         engine.submit(Order("q1", ASKED, Raw(b""), 60.0, streams=True, prompt="why?"), 0.0)
         refusal = CompletionChunk("q1", 0, done=True, error=Failure("TaskRefused", "draining", retryable=True))
-        assert engine.receive("lead.1", refusal, 0.1) == [Send("lead.2", Ask("why?", "q1"), ("q1", 2))]
+        assert engine.receive("lead.1", refusal, 0.1) == [Send("lead.2", Ask("why?", "q1", 2), ("q1", 2))]
 
     def test_right_after_a_connect_a_peer_that_is_not_found_may_still_come_back(self) -> None:
         engine = dispatcher(pool=self.USER)
@@ -558,7 +620,7 @@ class TestWithoutARoster:
     def test_a_question_in_words_is_sent_to_one_peer(self) -> None:
         engine = dispatcher(pool=self.USER)
         asked = Order("q1", ASKED, Raw(b""), 60.0, streams=True, prompt="why?")
-        assert engine.submit(asked, 0.0) == [Send("lead.1", Ask("why?", "q1"), ("q1", 1))]
+        assert engine.submit(asked, 0.0) == [Send("lead.1", Ask("why?", "q1", 1), ("q1", 1))]
 
     def test_a_peer_that_is_not_there_is_passed_over(self) -> None:
         engine = dispatcher(pool=self.USER)

@@ -9,6 +9,7 @@ from orchestrator.patterns.intake import (
     BEAT_SECONDS,
     CALLER_GRACE,
     REMEMBERED,
+    REMEMBERED_BYTES,
     RETRY_SECONDS,
     Abort,
     Intake,
@@ -17,6 +18,7 @@ from orchestrator.patterns.intake import (
 )
 from orchestrator.protocol.payloads import (
     UNKNOWN_TASK,
+    Failure,
     Load,
     TaskAccepted,
     TaskError,
@@ -36,6 +38,32 @@ def intake(capacity: int = 2, backlog: int = 0) -> Intake:
 
 def offer(task_id: str = "t1", attempt: int = 1, task: str = "Work", deadline: float | None = None) -> TaskOffer:
     return TaskOffer(task_id, "boss", task, Raw(b"{}"), attempt=attempt, deadline=deadline)
+
+
+def test_what_was_begun_and_stopped_is_never_taken_for_what_never_came() -> None:
+    worker = Intake({"Work": False}.get, 1, 0)
+    worker.connected(0.0)
+    worker.offered(offer(), "boss", 0.0)
+    worker.caller_gone("t1", 1.0)
+    assert Abort("t1", "its caller is gone") in worker.tick(1.0 + CALLER_GRACE)
+    worker.finished("t1", TaskError("t1", Failure("TaskCancelled", "whatever the handler says")))
+    told = TaskError("t1", Failure("TaskCancelled", "its caller is gone"), 1)
+    [asked] = worker.asked_about("t1", "boss", 60.0)
+    [again] = worker.offered(offer(), "boss", 61.0)
+    for effect in (asked, again):
+        assert isinstance(effect, Send)
+        assert effect.payload == told
+
+
+def test_outcomes_are_kept_by_their_size_as_well() -> None:
+    worker, large = intake(), Raw(b'"' + b"x" * (REMEMBERED_BYTES // 4) + b'"')
+    worker.connected(0.0)
+    for number in range(8):
+        worker.offered(offer(f"t{number}"), "boss", float(number))
+        worker.finished(f"t{number}", TaskResult(f"t{number}", large, 1))
+    effects = [effect for number in range(8) for effect in worker.asked_about(f"t{number}", "boss", 9.0)]
+    told = [effect.payload for effect in effects if isinstance(effect, Send)]
+    assert [isinstance(payload, TaskResult) for payload in told] == [False] * 5 + [True] * 3
 
 
 def test_who_asks_about_an_unknown_task_hears_for_how_long_every_task_is_known() -> None:

@@ -9,7 +9,7 @@ from orchestrator.errors import NoWorkerAvailable, PeerNotFound, TaskTimeout, Wo
 from orchestrator.patterns.dispatch import LAST_LOOK, LOST_GRACE, PROBE_SECONDS, Dispatcher
 from orchestrator.patterns.effects import Accepted, Refused, Send, Unanswered
 from orchestrator.patterns.jobs import Effect, Finished
-from orchestrator.patterns.workforce import FULL_PAUSE, RETURN_SECONDS, Pool, Workforce
+from orchestrator.patterns.workforce import ABSENT_PAUSE, FULL_PAUSE, RETURN_SECONDS, Pool, Workforce
 from orchestrator.protocol.payloads import TaskResult
 from tests.patterns.test_dispatch import ends, error_of, offers, order
 
@@ -103,11 +103,11 @@ def test_right_after_a_connect_one_that_is_not_there_yet_is_tried_again() -> Non
     engine.connected(0.0)
     engine.submit(order(), 0.0)
     attempt, now = 1, 0.0
-    while now + FULL_PAUSE < RETURN_SECONDS:
+    while now < RETURN_SECONDS:
         assert engine.answered(("t1", attempt), Accepted(0), now) == []
-        attempt, now = attempt + 1, now + FULL_PAUSE
+        attempt, now = attempt + 1, now + min(FULL_PAUSE * 2 ** (attempt - 1), ABSENT_PAUSE)
         assert offers(engine.tick(now)) == [("t1", "shouter", attempt)]
-    assert isinstance(error_of(engine.answered(("t1", attempt), Accepted(0), RETURN_SECONDS)), NoWorkerAvailable)
+    assert isinstance(error_of(engine.answered(("t1", attempt), Accepted(0), now)), NoWorkerAvailable)
 
 
 def test_it_has_one_task_at_a_time() -> None:

@@ -201,7 +201,7 @@ async def test_a_drain_does_not_wait_long_for_a_caller_that_went_before() -> Non
 async def test_a_handler_that_cancels_itself_is_a_failed_task() -> None:
     around, _, boss = await one()
     await boss.publish("tasks/helper", offer("t1", Stop()))
-    assert (await around.hub.heard("task-error")).data["error"]["type"] == "TaskCancelled"
+    assert (await around.hub.heard("task-error")).data["error"]["type"] == "CancelledError"
     await around.close()
 
 
