@@ -137,7 +137,8 @@ class Record:
 
     # -- workers
 
-    def began(self, task_id: str, caller: str, attempt: int, peer: str, life: int) -> Run:
+    def began(self, task_id: str, caller: str, attempt: int, peer: str, life: int, *, harmless: bool) -> Run:
+        """Note that a handler begins; `harmless`: it says of itself that doing its task twice does no harm."""
         run = Run(task_id, caller, attempt, peer, life, self.clock())
         before = self.runs.setdefault((caller, task_id), [])
         before.append(run)
@@ -145,7 +146,7 @@ class Record:
         if self._runs_of_attempts[caller, task_id, attempt, peer, life] > 1:
             self.violate("each attempt runs once", f"{peer} has begun attempt {attempt} at {task_id} of {caller} twice")
         call = self.calls.get((caller, task_id))
-        if len(before) > 1 and call is not None and not call.idempotent:
+        if len(before) > 1 and call is not None and not harmless:
             self.violate(
                 "at-most-once tasks begin once",
                 f"{call.named}, which must not be done twice, was begun at {', then at '.join(run.peer for run in before)}",

@@ -78,14 +78,14 @@ def tap_handlers(invoker: Invoker, record: Record, peer: str, life: int) -> None
     """Record every run of a task's handler."""
     call, chunks = invoker.call, invoker.chunks
 
-    def begun(arguments: tuple[Any, ...]) -> Any:
-        context = arguments[-1]
-        return record.began(context.task_id, context.sender, context.attempt, peer, life)
+    def begun(handler: Handler, arguments: tuple[Any, ...]) -> Any:
+        context, harmless = arguments[-1], handler.record.idempotent
+        return record.began(context.task_id, context.sender, context.attempt, peer, life, harmless=harmless)
 
     async def called(handler: Handler, method: Callable[..., Any], *arguments: Any) -> Any:
         if not arguments[-1].task_id:  # of an event, a timer or the like
             return await call(handler, method, *arguments)
-        run = begun(arguments)
+        run = begun(handler, arguments)
         try:
             reply = await call(handler, method, *arguments)
             run.said.append(bytes(invoker.encode(handler, reply)))
@@ -95,7 +95,7 @@ def tap_handlers(invoker: Invoker, record: Record, peer: str, life: int) -> None
         return reply
 
     async def yielded(handler: Handler, method: Callable[..., Any], *arguments: Any) -> AsyncIterator[Any]:
-        run = begun(arguments)
+        run = begun(handler, arguments)
         source: Any = chunks(handler, method, *arguments)
         try:
             async for chunk in source:
