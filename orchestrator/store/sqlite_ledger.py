@@ -1,0 +1,106 @@
+"""What the writer of a store's file knows by heart, and what every statement of one transaction has in common."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from orchestrator.store.tasks import Failure
+
+if TYPE_CHECKING:
+    import random
+    import sqlite3
+    from collections.abc import Collection
+
+
+class Ledger:
+    """Read from the file anew whenever a transaction did not come to its end."""
+
+    def __init__(self, connection: sqlite3.Connection, rng: random.Random) -> None:
+        self.connection, self.rng = connection, rng
+        self.execute, self.executemany = connection.execute, connection.executemany
+        self.commits: int
+        self.fence: int
+        self.at: float
+        self.seq: int
+        self.commits, self.fence, self.at = self.execute("SELECT commits, fence, at FROM meta").fetchone()
+        (self.seq,) = self.execute("SELECT coalesce(max(seq), 0) FROM tasks").fetchone()
+        self.now = 0.0
+        """The store's time in this transaction, in seconds."""
+        self._lanes: dict[tuple[str, frozenset[str]], int] = {}
+        self._queues: defaultdict[str, list[tuple[frozenset[str], int]]] = defaultdict(list)
+        for lane, queue, requires in self.execute("SELECT lane, queue, requires FROM lanes"):
+            self._know(lane, queue, frozenset(json.loads(requires)))
+
+    # -- one transaction
+
+    def begin(self, now: float) -> None:
+        self.now = max(now, self.at)
+        self.execute("BEGIN IMMEDIATE")
+        self._changes = self.connection.total_changes
+
+    def commit(self) -> bool:
+        """Return whether anything had changed; if not, nothing is written and the disk is not waited for."""
+        if self.connection.total_changes == self._changes:
+            self.execute("ROLLBACK")
+            return False
+        self.execute("UPDATE meta SET commits = ?, fence = ?, at = ?", (self.commits + 1, self.fence, self.now))
+        self.execute("COMMIT")
+        self.commits += 1
+        self.at = self.now
+        return True
+
+    # -- what it hands out
+
+    def next_seq(self) -> int:
+        self.seq += 1
+        return self.seq
+
+    def next_fence(self) -> int:
+        self.fence += 1
+        return self.fence
+
+    def lane(self, queue: str, requires: frozenset[str]) -> int:
+        known = self._lanes.get((queue, requires))
+        if known is not None:
+            return known
+        cursor = self.execute(
+            "INSERT INTO lanes (queue, requires) VALUES (?, ?)",
+            (queue, json.dumps(sorted(requires), ensure_ascii=False)),
+        )
+        assert cursor.lastrowid is not None
+        self._know(cursor.lastrowid, queue, requires)
+        return cursor.lastrowid
+
+    def lanes_for(self, queue: str, capabilities: Collection[str]) -> tuple[int, ...]:
+        """Return the lanes whose tasks somebody with these capabilities may do."""
+        able = frozenset(capabilities)
+        return tuple(lane for requires, lane in self._queues.get(queue, ()) if requires <= able)
+
+    def all_lanes(self) -> tuple[int, ...]:
+        return tuple(self._lanes.values())
+
+    def _know(self, lane: int, queue: str, requires: frozenset[str]) -> None:
+        self._lanes[(queue, requires)] = lane
+        self._queues[queue].append((requires, lane))
+
+
+def body_crc(task_id: str, kind: str, caller: str, key: str | None, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32("\0".join((task_id, kind, caller, key or "")).encode()))
+
+
+def outcome_crc(result: bytes | None, failure: str | None) -> int:
+    return zlib.crc32(result or b"", zlib.crc32((failure or "").encode()))
+
+
+def written(failure: Failure) -> str:
+    return json.dumps([failure.type, failure.message, *failure.frames], ensure_ascii=False)
+
+
+def read_failure(text: str | None) -> Failure | None:
+    if text is None:
+        return None
+    kind, message, *frames = json.loads(text)
+    return Failure(kind, message, tuple(frames))
