@@ -53,10 +53,11 @@ def route_structlog(output: Output) -> None:
         raise structlog.DropEvent
 
     structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(0),  # it is `output` that knows from which level on
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.processors.format_exc_info,
             tell,
-        ]
+        ],
     )

@@ -369,7 +369,7 @@ def test_89_error_codes_become_exceptions_also_unknown_ones(code: str, kind: typ
     request = rig.session.send("b", Raw(b"1"), rig.now)
     (ended,) = rig.hear("error", code=code, requestId=request.id, message="no")
     assert isinstance(ended, Settled) and type(ended.error) is kind
-    said = "the credential lacks the scope to send to 'b'" if kind is NotAuthorized else "no"
+    said = "the credential lacks the scope to send to 'b': send: [b]" if kind is NotAuthorized else "no"
     assert (ended.error.code, ended.error.message, ended.error.subject) == (code, said, "b")
 
 
