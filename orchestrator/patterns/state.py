@@ -2,7 +2,8 @@
 
 A write is published to those who are there. What is lost of that (a message, a connection, a partition) is made good by
 digests: whoever has changed says the hash of what it has, and again, until every member it has heard of has said the same;
-whoever hears another hash than its own asks for what it lacks. Once all agree nothing is said but a rare digest.
+whoever hears another hash than its own asks for what it lacks. Members that nobody has heard of (cut off ever since they
+came, or programs that know of no state) are told by one of those who agree. Once all have, nothing is said but a rare digest.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from msgspec import Raw
 
 from orchestrator.errors import PayloadTooLarge, PeerNotFound, StateFull
 from orchestrator.patterns.effects import Accepted, Answer, Note, Publish, Refused, Send
-from orchestrator.patterns.reconcile import MAX_VALUE, PAGE_BYTES, Packing, answer, lacking, packed, sound, unpacked
+from orchestrator.patterns.inquiry import Inquiry
+from orchestrator.patterns.reconcile import MAX_VALUE, Packing, answer, lacking, packed, sound, unpacked
 from orchestrator.patterns.versioned import DELETION_SECONDS, Entry, VersionedMap
 from orchestrator.protocol.payloads import (
     StateDigest,
@@ -47,25 +49,15 @@ LATEST_SECONDS: Final = 2.0
 """After the first one, however many follow."""
 AGAIN_SECONDS: Final = 0.6
 """Between digests while somebody has not said the same."""
+UNHEARD_SECONDS: Final = 1.0
+"""Between digests for those who never said anything."""
 IDLE_SECONDS: Final = 60.0
 CROWD: Final = 30
 """Members from which on digests are said more seldom, so that each member hears no more of them."""
 AWAITED_NAMES: Final = 16
 
-ANSWER_SECONDS: Final = 0.5
-"""Of silence after which a member is taken not to answer."""
 ALONE_SECONDS: Final = 3.0
 """Of silence of everybody after which a member takes itself for caught up."""
-ASK_AGAIN_SECONDS: Final = 1.0
-ASK_SELDOM_SECONDS: Final = 15.0
-OFTEN: Final = 60
-"""How often everybody is asked again soon, while nobody has answered, and how often after that."""
-MEMBERS_ASKED: Final = 3
-"""Of whom a newcomer learns one after the other: the first may itself have just come."""
-ASKED_AT_ONCE: Final = 3
-FUTILE_SECONDS: Final = 0.3
-FUTILE_MOST: Final = 30.0
-"""Before somebody is asked again of whom there was nothing to learn although it has something else; doubling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +83,6 @@ class Changed:
 StateEffect: TypeAlias = Publish | Send | Note | Changed
 
 
-@dataclass(slots=True)
-class _Pull:
-    """One member is being asked for what it has."""
-
-    peer: str
-    due: float
-    resume: int | None = None
-    wants: dict[str, None] = field(default_factory=dict)
-    wanted: int = 0
-    """How many wants there were when it was last asked for them; 0 = it was asked by hashes."""
-    round_began: int = 0
-    """How much had been learned of it when it was last asked by hashes."""
-    learned: int = 0
-    start: int = 0
-
-
 class SharedState:
     """One member's part in the state of one team."""
 
@@ -120,19 +96,12 @@ class SharedState:
         """Whether it ever had. Until then its writes wait, and count as made when it has."""
         self._online = self._told = self._full = self._forbidden = False
         self._others: frozenset[str] = frozenset()
-        self._heard: dict[str, str] = {}
-        """What each member said last that it has."""
         self._unsent: dict[str, None] = {}
         self._flush_at = 0.0
         self._said: str | None = None
-        self._said_at = self._changed_at = self._unsaid_since = float("-inf")
-        self._pulls: dict[str, _Pull] = {}
-        self._suspects: dict[str, float] = {}
-        """Members that have something else, and when each is asked for it."""
-        self._futile: dict[str, int] = {}
-        self._asked: set[str] = set()
-        self._to_ask = self._rounds = 0
-        self._ask_at = self._alone_at = 0.0
+        self._said_at = self._changed_at = self._unsaid_since = self._came_at = float("-inf")
+        self._inquiry = Inquiry(self.map, channel, rng)
+        self._alone_at = 0.0
         self._spread = 1.0
 
     # -- writing
@@ -163,7 +132,7 @@ class SharedState:
         if self._changed_at <= self._said_at:
             self._unsaid_since = now
         self._changed_at = now
-        self._futile.clear()
+        self._inquiry.learned_something()
         if before is None and entry.value is None:
             return []
         return [Changed(entry.key, entry.peer, entry.value)]
@@ -177,27 +146,25 @@ class SharedState:
         """Nothing is said and nobody asked until the members are known again."""
         self._online = self._told = self.synced = False
         self._said = None  # some may have taken this member for gone, and would not wait for its word any more
-        self._pulls.clear()
-        self._suspects.clear()
+        self._inquiry.disconnected()
 
     def members(self, others: Collection[str], now: float) -> list[StateEffect]:
         """Take who else is online; the first time on a connection, begin to catch up."""
-        for gone in self._others.difference(others):
-            for known in (self._heard, self._pulls, self._suspects, self._futile):
-                known.pop(gone, None)
+        self._inquiry.members(others)
         came = not self._others.issuperset(others)
         self._others = frozenset(others)
+        if came:
+            self._came_at = now
         if not self._online:
             return []
         if not self._told:
             self._told = True
-            self._asked.clear()
-            self._to_ask, self._rounds = MEMBERS_ASKED, 0
-            self._ask_at, self._alone_at = now, now + ALONE_SECONDS
-        elif came and self._to_ask:
-            self._ask_at = now
+            self._inquiry.begin(now)
+            self._alone_at = now + ALONE_SECONDS
+        elif came:
+            self._inquiry.somebody_came(now)
         if not self._others:
-            self._to_ask = 0
+            self._inquiry.nobody_is_there()
             return self._caught_up(now)
         return []
 
@@ -205,8 +172,8 @@ class SharedState:
         """Take what the hub said of a message for a member, or, with an empty `peer`, for all of them."""
         if isinstance(told, Accepted):
             return []
-        if peer and self._pulls.pop(peer, None) is not None and self._to_ask:
-            self._ask_at = now
+        if peer:
+            self._inquiry.unreachable(peer, now)
         if isinstance(told, Refused) and not isinstance(told.error, PeerNotFound) and not self._forbidden:
             self._forbidden = True  # the next ones would say the same
             return [Note("warning", "the team's state is not shared", {"error": str(told.error)})]
@@ -229,10 +196,8 @@ class SharedState:
                 self._hear(sender, told.root, told.clock, now, patience=0.4)
                 return [Send(sender, each, sender, in_parts=True) for each in answer(self.map, told)]
             case StateVersions():
-                pull = self._pulls.get(sender)
-                if pull is not None:
-                    pull.due = now + ANSWER_SECONDS
-                    pull.wants.update(dict.fromkeys(key for key in lacking(self.map, told.items) if self._open(key)))
+                wants = dict.fromkeys(key for key in lacking(self.map, told.items) if self._open(key))
+                self._inquiry.versions(sender, wants, now)
                 return []
             case StatePage():
                 return self._page(sender, told, now)
@@ -240,19 +205,16 @@ class SharedState:
     # -- time
 
     def next_tick(self) -> float | None:
-        times = [pull.due for pull in self._pulls.values()]
+        times = self._inquiry.answers_due()
         oldest = self.map.oldest_deletion()
         if oldest is not None:
             times.append(oldest + DELETION_SECONDS)
         if self._online and self._told:
             if self._unsent and self._joined:
                 times.append(self._flush_at)
-            if self._to_ask and not self._pulls:
-                times.append(self._ask_at)
+            times += self._inquiry.next_tick(self.synced)
             if not self.synced:
                 times.append(self._alone_at)
-            if len(self._pulls) < ASKED_AT_ONCE and self.synced:
-                times += self._suspects.values()
             digest = self._digest_due()
             if digest is not None:
                 times.append(digest)
@@ -261,9 +223,7 @@ class SharedState:
     def tick(self, now: float, *, thrifty: bool = False) -> list[StateEffect]:
         """Do what is due; `thrifty`: in as few messages as possible."""
         self.map.forget(now)
-        for peer in [peer for peer, pull in self._pulls.items() if pull.due <= now]:
-            del self._pulls[peer]
-            self._ask_at = now
+        self._inquiry.expire(now)
         if not self._online or not self._told:
             return []
         effects: list[StateEffect] = []
@@ -271,7 +231,7 @@ class SharedState:
             effects += self._caught_up(now)
         if self._unsent and self._joined and self._flush_at <= now:
             effects += self._flush(now, 1 if thrifty else SINGLE_WRITES)
-        effects += self._ask(now)
+        effects += self._inquiry.ask(now, self.synced)
         due = self._digest_due()
         if due is not None and due <= now:
             effects.append(self._say(now))
@@ -327,20 +287,9 @@ class SharedState:
     # -- digests
 
     def _hear(self, peer: str, root: str, clock: int, now: float, patience: float = 0.0) -> None:
-        """Note what a member has; what it has and this one has not is asked for after `patience` seconds."""
         if clock <= int((now + self._wall_offset + SKEW_SECONDS) * LAMPORT_PER_SECOND):
             self.map.clock = max(self.map.clock, clock)
-        self._heard[peer] = root
-        if root == self.map.root:
-            self._suspects.pop(peer, None)
-            return
-        if self._rounds > 1 and self._to_ask:  # somebody speaks after all
-            self._rounds, self._ask_at = 1, min(self._ask_at, now)
-        futile = self._futile.get(peer, 0)
-        patience += self._rng.uniform(0.02, 0.12)
-        if futile:
-            patience += min(FUTILE_SECONDS * 2 ** min(futile, 10), FUTILE_MOST)
-        self._suspects[peer] = min(self._suspects.get(peer, now + patience), now + patience)
+        self._inquiry.hear(peer, root, now, patience)
 
     def _digest(self, sender: str, told: StateDigest, now: float) -> list[StateEffect]:
         self._hear(sender, told.root, told.clock, now)
@@ -350,7 +299,18 @@ class SharedState:
 
     def _awaited(self) -> list[str]:
         root = self.map.root
-        return [peer for peer, theirs in self._heard.items() if theirs != root]
+        return [peer for peer, theirs in self._inquiry.heard.items() if theirs != root]
+
+    def _unheard(self) -> list[str]:
+        """Return the members that never said anything, if it is for this one to tell them what there is.
+
+        Of those who have said the same the first by name does. Each speaks whose words the others may have missed.
+        """
+        silent = [peer for peer in self._others if peer not in self._inquiry.heard]
+        if not silent or not (len(self.map) or self.map.oldest_deletion() is not None):
+            return []
+        root, heard = self.map.root, self._inquiry.heard
+        return [] if any(heard.get(peer) == root for peer in self._others if peer < self._me) else sorted(silent)
 
     def _digest_due(self) -> float | None:
         if not self.synced or not self._others:
@@ -362,96 +322,29 @@ class SharedState:
             return max(due, self._said_at + QUIET_SECONDS * crowd)
         if self._awaited():
             return self._said_at + AGAIN_SECONDS * self._spread * crowd
+        if self._unheard():
+            return max(self._said_at, self._came_at) + UNHEARD_SECONDS * self._spread * crowd
         return self._said_at + IDLE_SECONDS * self._spread * crowd if len(self.map) else None
 
     def _say(self, now: float) -> Publish:
         self._said, self._said_at = self.map.root, now
         self._spread = self._rng.uniform(0.75, 1.25)
-        return Publish(
-            self._channel, StateDigest(self.map.root, self.map.clock, tuple(self._awaited()[:AWAITED_NAMES])), ""
-        )
-
-    # -- asking
-
-    def _ask(self, now: float) -> list[StateEffect]:
-        effects: list[StateEffect] = []
-        if self._to_ask and not self._pulls and self._ask_at <= now:
-            chosen = self._choose(now)
-            if chosen is not None:
-                effects.append(self._pull(chosen, now))
-        for peer in [peer for peer, due in self._suspects.items() if due <= now and self.synced]:
-            if len(self._pulls) >= ASKED_AT_ONCE:
-                break
-            del self._suspects[peer]
-            if peer not in self._pulls and self._heard.get(peer) != self.map.root:
-                effects.append(self._pull(peer, now))
-        return effects
-
-    def _choose(self, now: float) -> str | None:
-        """Return whom to ask next; `None` = everybody was asked."""
-        left = sorted(self._others - self._asked)
-        if left:
-            chosen = self._rng.choice([peer for peer in left if peer in self._heard] or left)
-            self._asked.add(chosen)
-            return chosen
-        if self.synced and self._to_ask < MEMBERS_ASKED:
-            self._to_ask = 0
-            return None
-        self._asked.clear()
-        self._rounds += 1
-        self._ask_at = now + (ASK_AGAIN_SECONDS if self._rounds <= OFTEN else ASK_SELDOM_SECONDS)
-        return None
-
-    def _pull(self, peer: str, now: float) -> Send:
-        self._suspects.pop(peer, None)
-        pull = self._pulls[peer] = _Pull(peer, now + ANSWER_SECONDS)
-        return self._sync(pull, now)
-
-    def _sync(self, pull: _Pull, now: float) -> Send:
-        """Ask for the next of what is lacking: first for what is known to lack, then for more."""
-        pull.due, pull.wanted = now + ANSWER_SECONDS, len(pull.wants)
-        if pull.wants:
-            told = StateSync(self._channel, self.map.root, self.map.clock, wants=_some(pull.wants))
-        else:
-            pull.round_began = pull.learned
-            told = StateSync(self._channel, self.map.root, self.map.clock, self.map.hashes, pull.start)
-        return Send(pull.peer, told, pull.peer, in_parts=True)
+        awaited = [*self._awaited(), *self._unheard()][:AWAITED_NAMES]
+        return Publish(self._channel, StateDigest(self.map.root, self.map.clock, tuple(awaited)), "")
 
     def _page(self, sender: str, told: StatePage, now: float) -> list[StateEffect]:
-        pull = self._pulls.get(sender)
         entries = list(unpacked(told.entries))
         effects = self._take(entries, now)
         self._hear(sender, told.root, told.clock, now, patience=0.4)
-        if pull is None:
-            return effects
-        pull.due = now + ANSWER_SECONDS
-        pull.learned += sum(isinstance(effect, Changed) for effect in effects)
-        for entry in entries:
-            pull.wants.pop(entry.key, None)
+        news = sum(isinstance(effect, Changed) for effect in effects)
+        self._inquiry.page(sender, [entry.key for entry in entries], news, now)
         if told.last:
-            effects += self._answer_over(pull, told.resume, now)
+            over = self._inquiry.answer_over(sender, told.resume, now)
+            if isinstance(over, Send):
+                effects.append(over)
+            elif over and not self.synced:
+                effects += self._caught_up(now)
         return effects
-
-    def _answer_over(self, pull: _Pull, resume: int | None, now: float) -> list[StateEffect]:
-        if resume is not None:
-            pull.resume = resume
-        if len(pull.wants) == pull.wanted:
-            pull.wants.clear()  # it has none of them any more
-        if pull.wants:
-            return [self._sync(pull, now)]
-        if pull.resume is not None:
-            # A bucket of which a whole answer brought nothing new holds nothing that can be had.
-            pull.start = pull.resume + (pull.learned == pull.round_began and pull.resume == pull.start)
-            pull.resume = None
-            return [self._sync(pull, now)]
-        del self._pulls[pull.peer]
-        self._suspects.pop(pull.peer, None)  # it says its digest again, should it still have something else
-        if not pull.learned and self._heard.get(pull.peer) != self.map.root:
-            self._futile[pull.peer] = self._futile.get(pull.peer, 0) + 1
-        if self._to_ask:
-            self._to_ask -= 1
-            self._ask_at = now
-        return [] if self.synced else self._caught_up(now)
 
 
 def _notice(entry: Entry) -> StateNotice:
@@ -459,14 +352,3 @@ def _notice(entry: Entry) -> StateNotice:
     if entry.value is None:
         return StateNotice(entry.key, version, deleted=True)
     return StateNotice(entry.key, version, Raw(entry.value))
-
-
-def _some(wants: dict[str, None]) -> tuple[str, ...]:
-    """Return as many keys as fit into a message, however they are written in JSON."""
-    found, room = [], PAGE_BYTES
-    for key in wants:
-        room -= 6 * len(key) + 3
-        if room < 0:
-            break
-        found.append(key)
-    return tuple(found)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -15,7 +16,7 @@ from orchestrator.patterns import state
 from orchestrator.patterns.effects import Note, Publish, Refused, Send
 from orchestrator.patterns.reconcile import MAX_VALUE, VALUE_DEPTH
 from orchestrator.patterns.state import Changed, SharedState
-from orchestrator.protocol.payloads import StateDigest, StateMany, StateNotice, StateSync
+from orchestrator.protocol.payloads import StateDigest, StateMany, StateNotice, StatePage, StateSync, StateVersions
 from tests.patterns.state_members import CHANNEL, Team
 
 PEERS = ["m.1", "m.2", "m.3"]
@@ -43,6 +44,29 @@ def settled(count: int, seed: int = 0) -> Team:
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS, st.integers(0, 1_000))
+@example([("write", "m.1", "a", b"1"), ("part", "m.1"), ("pass", 1.0)], 0)
+@example(
+    [
+        ("lose", 0.765625),
+        ("reconnect", "m.1"),
+        ("write", "m.1", "c", b"1"),
+        ("write", "m.1", "a", b"1"),
+        ("write", "m.2", "c", b"2"),
+        ("pass", 25.0),
+    ],
+    1,
+)
+@example(
+    [
+        ("pass", 0.25),
+        ("write", "m.3", "c", b"1"),
+        ("lose", 1.0),
+        ("reconnect", "m.3"),
+        ("pass", 0.625),
+        ("write", "m.1", "c", b"2"),
+    ],
+    228,
+)
 def test_after_any_bad_days_all_members_agree_within_two_seconds(steps: list[tuple[object, ...]], seed: int) -> None:
     team = Team(3, seed)
     team.doubled = 0.2
@@ -109,6 +133,37 @@ class TestHealing:
         assert team.run(2.0, team.agree) < 1.5
         assert team.content("m.2") == {}
 
+    @pytest.mark.parametrize("seconds", [0.1, 1.0, 10.0, 300.0])
+    def test_those_who_were_never_heard_are_told_when_they_can_be(self, seconds: float) -> None:
+        for seed in range(20):
+            team = Team(3, seed)
+            team.write("m.1", "k", b"1")
+            team.lost = lambda a, b: "m.1" in (a, b)
+            team.run(seconds)
+            team.lost = lambda _a, _b: False
+            assert not team.agree()
+            assert team.run(2.5, team.agree) < 2.0
+
+    def test_one_who_began_anew_while_another_was_away_is_told_what_it_had(self) -> None:
+        """The one that was away is the one to tell it, and last heard that it has the same."""
+        for seed in range(20):
+            team = settled(3, seed)
+            team.write("m.1", "k", b"1")
+            team.run(5.0)
+            away = team.members.pop("m.1")
+            away.disconnected()
+            team.kill("m.2")
+            team.lost = lambda a, b: "m.2" in (a, b)
+            team.start("m.2")
+            team.members["m.1"] = away
+            away.connected()
+            team.tell_members()
+            team.run(300.0 + seed)
+            team.lost = lambda _a, _b: False
+            assert team.content("m.2") == {}
+            assert team.run(2.5, team.agree) < 2.0
+            assert team.content("m.2") == {"k": b"1"}
+
     def test_a_newcomer_has_what_was_written_before_it_came(self) -> None:
         team = settled(3)
         team.kill("m.3")
@@ -141,6 +196,34 @@ class TestHealing:
         team.run(5.0)
         team.lost = lambda _a, _b: False
         assert team.run(5.0, team.agree) < 3.0
+
+    def test_versions_that_come_after_the_end_of_their_answer_are_asked_for(self) -> None:
+        team = settled(2)
+        asker, other = team.members["m.2"], team.members["m.1"]
+        asker.write("k", b"1", team.now)
+        other.write("k", b"1", team.now)
+        other.write("k", b"2", team.now)
+        question = StateSync(CHANNEL, asker.map.root, asker.map.clock, asker.map.hashes)
+        versions, _ = (told.payload for told in other.receive("m.2", question, team.now) if isinstance(told, Send))
+        assert isinstance(versions, StateVersions)
+        asker.receive("m.1", versions, team.now)
+        asked = [told for told in asker.tick(team.now) if isinstance(told, Send)]
+        assert [(told.to, type(told.payload)) for told in asked] == [("m.1", StateSync)]
+
+    def test_one_of_whose_answers_the_versions_are_lost_is_asked_again_soon(self) -> None:
+        team = settled(2)
+        asker, other, now = team.members["m.2"], team.members["m.1"], team.now
+        asker.write("k", b"1", now)
+        other.write("k", b"1", now)
+        other.write("k", b"2", now)
+        for _ in range(5):
+            asker.receive("m.1", StateDigest(other.map.root, other.map.clock), now)
+            now += 0.15
+            [question] = [told.payload for told in asker.tick(now) if isinstance(told, Send)]
+            assert isinstance(question, StateSync)
+            _, page = (told.payload for told in other.receive("m.2", question, now) if isinstance(told, Send))
+            assert isinstance(page, StatePage)
+            asker.receive("m.1", page, now)
 
     def test_one_who_never_answers_is_passed_over(self) -> None:
         """A program that knows of no state, say."""
@@ -184,6 +267,20 @@ class TestQuiet:
         team.run(100.0)
         assert {kind for _, kind in team.said} == {"state-digest"}
         assert len(team.said) < 5 * 100 * 2
+
+    def test_one_who_never_says_anything_costs_a_digest_a_second_of_one(self) -> None:
+        """A program that knows of no state, say; it is never heard by anybody."""
+        team = Team(5)
+        team.lost = lambda a, b: "m.5" in (a, b)
+        team.run(5.0)
+        team.write("m.2", "k", b"1")
+        team.run(10.0)
+        team.said.clear()
+        team.run(100.0)
+        assert {kind for peer, kind in team.said if peer != "m.5"} == {"state-digest"}
+        said = Counter(peer for peer, _ in team.said)
+        assert said["m.1"] < 100 * 1.25
+        assert max(said["m.2"], said["m.3"], said["m.4"]) < 100 / state.IDLE_SECONDS * 1.5
 
 
 class TestWriting:
