@@ -357,7 +357,8 @@ async def test_a_task_that_comes_again_under_its_id_is_done_once_and_answered_ag
     await crew.holders(1, seen)
     await release(pipe)
     assert await answering == ["held and held"]
-    assert [record["prompt"] for record in crew.run.records[seen:] if "prompt" in record] == [f"hold {pipe}"]
+    begun = [record["prompt"] for record in crew.run.records[seen:] if "prompt" in record]
+    assert begun.count(f"hold {pipe}") == 1  # beside what was logged late of an earlier question
 
 
 # -- users
