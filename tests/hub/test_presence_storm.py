@@ -78,7 +78,7 @@ def test_a_channel_that_was_quiet_for_a_window_tells_at_once_again() -> None:
     hall.rig.advance(WINDOW)
     hall.come("b")
     assert hall.presence() == [(["a"], [])], "the next one still waits"
-    hall.rig.advance(2 * WINDOW)
+    hall.rig.advance(2.5 * WINDOW)
     hall.presence()
     hall.come("c")
     assert hall.presence() == [(["c"], [])]
