@@ -28,6 +28,11 @@ def lapsed(worker: str, attempt: int) -> Failure:
     return Failure("LeaseLost", sentence)
 
 
+def worker_lost(worker: str, attempt: int) -> Failure:
+    sentence = f"{worker} was started again while it held the task in attempt {attempt}; its earlier process is gone"
+    return Failure("WorkerLost", sentence)
+
+
 def expired() -> Failure:
     return Failure("TaskExpired", "nobody had begun with the task when it expired")
 

@@ -38,6 +38,18 @@ class TaskExists(OrchestratorError):
         return f"the task id {self.task_id} is taken by a task of another caller; nothing was stored"
 
 
+class StoreRefused(OrchestratorError):
+    """Somebody asked the store for what it may not do; nothing was changed."""
+
+    def __init__(self, who: str, wish: str, remedy: str) -> None:
+        """`wish` is what it asked for, ``enqueue to 'writer'``; `remedy` says how the topology would allow it."""
+        self.who, self.wish, self.remedy = who, wish, remedy
+        super().__init__(who, wish, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.who} may not {self.wish}: {self.remedy}"
+
+
 class StoreFileProblem(StoreUnavailable):
     """The root of what can be wrong with a store's file; nothing that was acknowledged is lost by being told so."""
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.store.attempting import expired, lapsed, lost_because, pause_after
+from orchestrator.store.attempting import expired, lapsed, lost_because, pause_after, worker_lost
 from orchestrator.store.errors import LeaseLost, TaskExists, UnknownTask
 from orchestrator.store.port import Capabilities
 from orchestrator.store.tasks import (
@@ -31,6 +31,7 @@ from orchestrator.store.tasks import (
     Verdict,
     check_claim,
     check_lease,
+    check_outcomes,
 )
 
 if TYPE_CHECKING:
@@ -125,6 +126,15 @@ class MemoryTasks:
     async def result(self, task_id: str, *, caller: str | None = None) -> Outcome | None:
         return _outcome(self._known(task_id, caller))
 
+    async def outcomes(self, task_ids: Collection[str], *, caller: str | None = None) -> dict[str, Outcome | None]:
+        now, found = self._clock(), dict[str, Outcome | None]()
+        for task_id in check_outcomes(task_ids):
+            kept = self._kept.get(task_id)
+            if kept is not None and caller in (None, kept.new.caller):
+                self._settle_one(kept, now)
+                found[task_id] = _outcome(kept)
+        return found
+
     # -- what workers do
 
     async def claim(
@@ -165,6 +175,7 @@ class MemoryTasks:
             new.traceparent,
             new.key,
             new.timeout,
+            new.origin,
         )
 
     async def extend(self, hold: Hold, lease: float) -> None:
@@ -208,6 +219,26 @@ class MemoryTasks:
         kept = self._held(hold, now)
         kept.attempt -= 1
         self._ready(kept, now, now)
+
+    async def reclaim(self, queue: str, worker: str, *, held: Collection[str] = (), begun: bool = True) -> int:
+        now, kept_back = self._clock(), frozenset(held)
+        for lane in self._queues.get(queue, {}).values():
+            self._settle_lane(lane, now)
+        found = [
+            kept
+            for kept in self._kept.values()
+            if kept.state is State.LEASED
+            and (kept.new.queue, kept.worker) == (queue, worker)
+            and kept.new.id not in kept_back
+        ]
+        for kept in found:
+            if begun:
+                self._lapse(kept, worker_lost(worker, kept.attempt), now)
+                self._settle_one(kept, now)
+            else:
+                kept.attempt -= 1
+                self._ready(kept, now, now)
+        return len(found)
 
     async def once(self, hold: Hold, key: str) -> Effect:
         kept = self._held(hold, self._clock())
@@ -337,16 +368,18 @@ class MemoryTasks:
     def _settle_one(self, kept: _Kept, now: float) -> None:
         if kept.state is State.LEASED and kept.since <= now:
             assert kept.worker is not None
-            failure = lapsed(kept.worker, kept.attempt)
-            self._close(kept, now, Ending.LAPSED, failure)
-            if kept.attempt >= kept.new.max_attempts:
-                self._die(kept, failure, now)
-            else:
-                self._ready(kept, now, now)
+            self._lapse(kept, lapsed(kept.worker, kept.attempt), now)
         elif kept.waiting and kept.since <= now:
             self._ready(kept, now, now)
         if kept.state is State.READY and kept.expires is not None and kept.expires <= now:
             self._die(kept, expired(), now)
+
+    def _lapse(self, kept: _Kept, failure: Failure, now: float) -> None:
+        self._close(kept, now, Ending.LAPSED, failure)
+        if kept.attempt >= kept.new.max_attempts:
+            self._die(kept, failure, now)
+        else:
+            self._ready(kept, now, now)
 
     def _first_due(self, lane: _Lane) -> bool:
         """Whether anything waits in a lane; what comes first is still to come then."""
@@ -431,4 +464,5 @@ def _info(kept: _Kept) -> TaskInfo:
         kept.stored,
         kept.since,
         kept.failure,
+        new.origin,
     )

@@ -42,7 +42,8 @@ class Leases(Protocol):
     - Methods may be called at the same time and be cancelled; one that is cancelled was done or not.
     """
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     async def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
         """Take a name that nobody holds; `None` when somebody else does.

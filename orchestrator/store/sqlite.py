@@ -36,6 +36,7 @@ from orchestrator.store.tasks import (
     Verdict,
     check_claim,
     check_lease,
+    check_outcomes,
 )
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class SqliteStore:
             sqlite_leases.renew,
             sqlite_leases.acquire,
             self._claim,
+            sqlite_upkeep.reclaim,  # after what the same worker claimed, and has given up waiting for
         )
         self._writer = Writer(self._file, kinds, self._clock, rng or random.SystemRandom())
         self._reader: sqlite3.Connection | None = None
@@ -189,6 +191,10 @@ class SqliteTasks:
     async def release(self, hold: Hold) -> None:
         await self._store.ask(sqlite_attempts.release, hold)
 
+    async def reclaim(self, queue: str, worker: str, *, held: Collection[str] = (), begun: bool = True) -> int:
+        count: int = await self._store.ask(sqlite_upkeep.reclaim, (queue, worker, frozenset(held), begun))
+        return count
+
     async def once(self, hold: Hold, key: str) -> Effect:
         effect: Effect = await self._store.ask(sqlite_attempts.once, (hold, key))
         return effect
@@ -202,6 +208,12 @@ class SqliteTasks:
             task_id, lambda connection: sqlite_reading.outcome_of(connection, task_id, caller)
         )
         return outcome
+
+    async def outcomes(self, task_ids: Collection[str], *, caller: str | None = None) -> dict[str, Outcome | None]:
+        asked, now = check_outcomes(task_ids), self._store.now()
+        over = await self._store.read(lambda connection: sqlite_reading.overdue_among(connection, asked, now))
+        await asyncio.gather(*(self._store.ask(sqlite_upkeep.settle_tasks, task_id) for task_id in over))
+        return await self._store.read(lambda connection: sqlite_reading.outcomes_of(connection, asked, caller))
 
     async def get(self, task_id: str, *, caller: str | None = None) -> TaskHistory:
         return await self._settled(task_id, lambda connection: sqlite_reading.history_of(connection, task_id, caller))

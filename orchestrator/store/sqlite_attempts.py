@@ -35,6 +35,9 @@ class _Row(NamedTuple):
     def attempted(self) -> tuple[object, ...]:
         return self.seq, self.fence, self.attempt, self.worker, self.began
 
+    def last(self) -> tuple[int, str | None, float | None]:
+        return self.attempt, self.worker, self.began
+
 
 def _found(ledger: Ledger, task_id: str) -> _Row | None:
     row = ledger.execute(_ROW, (task_id,)).fetchone()
@@ -72,18 +75,19 @@ def extend(ledger: Ledger, asked: list[tuple[Hold, float]]) -> list[LeaseLost | 
 
 def complete(ledger: Ledger, asked: list[tuple[Hold, bytes]]) -> list[LeaseLost | None]:
     answers: list[LeaseLost | None] = []
-    results: dict[int, bytes] = {}
+    results: dict[int, tuple[_Row, bytes]] = {}
     for hold, result in asked:
         row = _found(ledger, hold.id)
         if row is not None and _is_held(ledger, row, hold):
-            results.setdefault(row.seq, result)
+            results.setdefault(row.seq, (row, result))
             answers.append(None)
         elif row is not None and row.state == DONE and _is_latest(row, hold):
             answers.append(None)
         else:
             answers.append(_lost(row, hold))
     ledger.executemany(_DONE, [(ledger.now, seq) for seq in results])
-    ledger.executemany(_RESULT, [(seq, result, outcome_crc(result, None)) for seq, result in results.items()])
+    outcomes = [(row.seq, result, outcome_crc(result, None, *row.last())) for row, result in results.values()]
+    ledger.executemany(_RESULT, outcomes)
     return answers
 
 
@@ -101,7 +105,7 @@ def _fail(ledger: Ledger, hold: Hold, failure: Failure, retry: bool) -> Verdict 
     close_attempt(ledger, row.attempted(), Ending.FAILED, failure)
     max_attempts, delay, max_delay = ledger.execute(_LIMITS, (row.seq,)).fetchone()
     if not retry or row.attempt >= max_attempts:
-        die(ledger, row.seq, failure)
+        die(ledger, row.seq, row.last(), failure)
         return Verdict(State.DEAD, None)
     pause = pause_after(row.attempt, Backoff(delay, max_delay), ledger.rng.uniform)
     state = LATER if pause > 0 else READY

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from orchestrator.store.sqlite_ledger import Ledger
 
-PICK: Final = """SELECT t.seq, t.id, t.priority, t.expires, t.attempt,
-        b.type, b.payload, b.caller, b.key, b.traceparent, b.timeout, b.max_attempts, b.crc
+PICK: Final = """SELECT t.seq, t.id, t.priority, t.expires, t.attempt, t.worker, t.began,
+        b.type, b.payload, b.caller, b.origin, b.key, b.traceparent, b.timeout, b.max_attempts, b.crc
     FROM tasks t JOIN bodies b ON b.seq = t.seq
     WHERE t.lane = ? AND t.state = 0 ORDER BY t.priority DESC, t.seq LIMIT ?"""
 ANY_READY: Final = "SELECT 1 FROM tasks WHERE lane = ? AND state = 0 LIMIT 1"
@@ -42,9 +42,12 @@ class _Found(NamedTuple):
     priority: int
     expires: float | None
     attempt: int
+    worker: str | None
+    began: float | None
     type: str
     payload: bytes
     caller: str
+    origin: str
     key: str | None
     traceparent: str | None
     timeout: float | None
@@ -80,9 +83,9 @@ def _pick(ledger: Ledger, lanes: tuple[int, ...], wanted: int, file: str) -> lis
         good = []
         for row in found:
             if row.expires is not None and row.expires <= ledger.now:
-                die(ledger, row.seq, expired())
-            elif row.crc != body_crc(row.id, row.type, row.caller, row.key, row.payload):
-                die(ledger, row.seq, lost_body(file))
+                die(ledger, row.seq, (row.attempt, row.worker, row.began), expired())
+            elif row.crc != body_crc(row.id, row.type, row.caller, row.origin, row.key, row.payload):
+                die(ledger, row.seq, (row.attempt, row.worker, row.began), lost_body(file))
             else:
                 good.append(row)
         if good or not found:
@@ -108,7 +111,16 @@ def _lease(ledger: Ledger, asked: ClaimAsked, found: Iterator[_Found], rows: lis
         attempt = row.attempt + 1
         rows.append((now + asked.lease, hold.fence, attempt, worker, now, row.seq))
         yield Leased(
-            hold, attempt, row.max_attempts, row.type, row.payload, row.caller, row.traceparent, row.key, row.timeout
+            hold,
+            attempt,
+            row.max_attempts,
+            row.type,
+            row.payload,
+            row.caller,
+            row.traceparent,
+            row.key,
+            row.timeout,
+            row.origin,
         )
 
 

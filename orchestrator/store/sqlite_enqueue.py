@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _TASK: Final = """INSERT INTO tasks (seq, id, lane, state, priority, due, expires, fence, attempt)
     VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0) ON CONFLICT (id) DO NOTHING"""
 _BODY: Final = """INSERT INTO bodies
-    (seq, lane, type, caller, key, traceparent, payload, stored, timeout, max_attempts, delay, max_delay, crc)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    (seq, lane, type, caller, key, origin, traceparent, payload, stored, timeout, max_attempts, delay, max_delay, crc)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _CALLER_OF: Final = "SELECT b.caller FROM tasks t JOIN bodies b ON b.seq = t.seq WHERE t.id = ?"
 _UNDER_KEY: Final = """SELECT t.id FROM bodies b JOIN tasks t ON t.seq = b.seq
     WHERE b.caller = ? AND b.lane IN (SELECT lane FROM lanes WHERE queue = ?) AND b.type = ? AND b.key = ?"""
@@ -72,13 +72,14 @@ def _rows(ledger: Ledger, task: NewTask) -> tuple[tuple[object, ...], tuple[obje
     seq, now, lane = ledger.next_seq(), ledger.now, ledger.lane(task.queue, task.requires)
     expires = None if task.expires is None else now + task.expires
     state = LATER if task.delay > 0 else READY
-    crc = body_crc(task.id, task.type, task.caller, task.key, task.payload)
+    crc = body_crc(task.id, task.type, task.caller, task.origin, task.key, task.payload)
     return (seq, task.id, lane, state, task.priority, now + task.delay, expires), (
         seq,
         lane,
         task.type,
         task.caller,
         task.key,
+        task.origin,
         task.traceparent,
         task.payload,
         now,

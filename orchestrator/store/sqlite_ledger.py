@@ -79,6 +79,9 @@ class Ledger:
         able = frozenset(capabilities)
         return tuple(lane for requires, lane in self._queues.get(queue, ()) if requires <= able)
 
+    def lanes_of(self, queue: str) -> tuple[int, ...]:
+        return tuple(lane for _, lane in self._queues.get(queue, ()))
+
     def all_lanes(self) -> tuple[int, ...]:
         return tuple(self._lanes.values())
 
@@ -87,12 +90,15 @@ class Ledger:
         self._queues[queue].append((requires, lane))
 
 
-def body_crc(task_id: str, kind: str, caller: str, key: str | None, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32("\0".join((task_id, kind, caller, key or "")).encode()))
+def body_crc(task_id: str, kind: str, caller: str, origin: str, key: str | None, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32("\0".join((task_id, kind, caller, origin, key or "")).encode()))
 
 
-def outcome_crc(result: bytes | None, failure: str | None) -> int:
-    return zlib.crc32(result or b"", zlib.crc32((failure or "").encode()))
+def outcome_crc(
+    result: bytes | None, failure: str | None, attempt: int, worker: str | None, began: float | None
+) -> int:
+    """Of an outcome, with whose attempt it came from; `began` as the file gives it back."""
+    return zlib.crc32(result or b"", zlib.crc32(f"{failure}\0{attempt}\0{worker}\0{began}".encode()))
 
 
 def written(failure: Failure) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from orchestrator.store.tasks import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 STATES: Final = {
     READY: State.READY,
@@ -33,10 +34,10 @@ STATES: Final = {
     CANCELLED: State.CANCELLED,
 }
 _CODES: Final = {state: tuple(code for code, each in STATES.items() if each is state) for state in State}
-_OUTCOME: Final = """SELECT t.state, t.attempt, t.worker, b.caller, o.result, o.failure, o.crc
+_OUTCOME: Final = """SELECT t.state, t.attempt, t.worker, t.began, b.caller, o.result, o.failure, o.crc
     FROM tasks t JOIN bodies b ON b.seq = t.seq LEFT JOIN outcomes o ON o.seq = t.seq WHERE t.id = ?"""
 _INFO: Final = """SELECT t.id, l.queue, b.type, b.caller, t.state, t.attempt, b.max_attempts, t.priority, l.requires, b.key,
-        t.worker, b.stored, t.due, o.failure, t.seq
+        t.worker, b.stored, t.due, o.failure, b.origin, t.seq
     FROM tasks t JOIN bodies b ON b.seq = t.seq JOIN lanes l ON l.lane = t.lane LEFT JOIN outcomes o ON o.seq = t.seq """
 _MORE: Final = """SELECT t.fence, t.began, b.payload, b.crc, o.result, o.crc
     FROM tasks t JOIN bodies b ON b.seq = t.seq LEFT JOIN outcomes o ON o.seq = t.seq WHERE t.seq = ?"""
@@ -56,30 +57,44 @@ def is_overdue(connection: sqlite3.Connection, task_id: str, now: float) -> bool
     return connection.execute(OVERDUE, (task_id, now, now)).fetchone() is not None
 
 
+def outcomes_of(
+    connection: sqlite3.Connection, task_ids: Sequence[str], caller: str | None
+) -> dict[str, Outcome | None]:
+    found: dict[str, Outcome | None] = {}
+    for task_id in task_ids:
+        with contextlib.suppress(UnknownTask):
+            found[task_id] = outcome_of(connection, task_id, caller)[1]
+    return found
+
+
 def outcome_of(connection: sqlite3.Connection, task_id: str, caller: str | None) -> tuple[State, Outcome | None]:
     row = connection.execute(_OUTCOME, (task_id,)).fetchone()
-    if row is None or caller not in (None, row[3]):
+    if row is None or caller not in (None, row[4]):
         raise UnknownTask(task_id)
-    code, attempt, worker, _, result, failure, crc = row
+    code, attempt, worker, began, _, result, failure, crc = row
     state = STATES[code]
     if state not in FINAL:
         return state, None
     if state is State.CANCELLED:
         return state, Outcome(task_id, state, None, None, attempt, worker)
-    if crc != outcome_crc(result, failure):
+    if crc != outcome_crc(result, failure, attempt, worker, began):
         raise _damaged(connection, task_id)
     return state, Outcome(task_id, state, result, read_failure(failure), attempt, worker)
+
+
+def overdue_among(connection: sqlite3.Connection, task_ids: Sequence[str], now: float) -> list[str]:
+    return [task_id for task_id in task_ids if is_overdue(connection, task_id, now)]
 
 
 def history_of(connection: sqlite3.Connection, task_id: str, caller: str | None) -> TaskHistory:
     row = connection.execute(_INFO + "WHERE t.id = ?", (task_id,)).fetchone()
     if row is None or caller not in (None, row[3]):
         raise UnknownTask(task_id)
-    info, seq = _info(row), row[14]
+    info, seq = _info(row), row[15]
     fence, began, payload, crc, result, outcome = connection.execute(_MORE, (seq,)).fetchone()
-    if crc != body_crc(info.id, info.type, info.caller, info.key, payload):
+    if crc != body_crc(info.id, info.type, info.caller, info.origin, info.key, payload):
         raise _damaged(connection, task_id)
-    if outcome is not None and outcome != outcome_crc(result, row[13]):
+    if outcome is not None and outcome != outcome_crc(result, row[13], info.attempt, info.worker, began):
         raise _damaged(connection, task_id)
     attempts = [
         Attempt(number, mark, worker, since, ended, Ending(ending), read_failure(failure))
@@ -132,7 +147,9 @@ def counted(connection: sqlite3.Connection) -> tuple[QueueStats, ...]:
 
 
 def _info(row: tuple[Any, ...]) -> TaskInfo:
-    task_id, queue, kind, caller, code, attempt, most, priority, requires, key, worker, stored, due, failure, _ = row
+    task_id, queue, kind, caller, code, attempt, most, priority, requires, key, worker, stored, due, failure, *rest = (
+        row
+    )
     return TaskInfo(
         task_id,
         queue,
@@ -148,6 +165,7 @@ def _info(row: tuple[Any, ...]) -> TaskInfo:
         stored,
         due,
         read_failure(failure),
+        rest[0],
     )
 
 

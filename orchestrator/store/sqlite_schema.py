@@ -54,6 +54,7 @@ _FIRST: Final = (
         type TEXT NOT NULL,
         caller TEXT NOT NULL,
         key TEXT,
+        origin TEXT NOT NULL,
         traceparent TEXT,
         payload BLOB NOT NULL,
         stored REAL NOT NULL,

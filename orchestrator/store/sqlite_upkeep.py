@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.store.attempting import expired, lapsed
+from orchestrator.store.attempting import expired, lapsed, worker_lost
 from orchestrator.store.sqlite_ledger import outcome_crc, written
 from orchestrator.store.sqlite_schema import CANCELLED, DEAD, DONE, LATER, LEASED, READY
 from orchestrator.store.tasks import Ending, Failure, State
@@ -25,6 +25,9 @@ _EXPIRED: Final = (
     _OVERDUE + "WHERE t.expires IS NOT NULL AND t.state IN (0, 1) AND t.expires <= ? ORDER BY t.expires LIMIT ?"
 )
 _THIS: Final = _OVERDUE + "WHERE t.id = ?"
+_LEASED_TO: Final = """SELECT t.id, t.seq, t.expires, t.fence, t.attempt, t.began, b.max_attempts
+    FROM tasks t JOIN bodies b ON b.seq = t.seq
+    WHERE t.lane = ? AND t.state IN (1, 2) AND t.state = 2 AND t.worker = ? AND t.due > ?"""
 _READY: Final = "UPDATE tasks SET state = 0, due = ? WHERE seq = ?"
 _DEAD: Final = "UPDATE tasks SET state = 4, due = ? WHERE seq = ?"
 _OUTCOME: Final = "INSERT OR REPLACE INTO outcomes (seq, result, failure, crc) VALUES (?, NULL, ?, ?)"
@@ -38,10 +41,11 @@ _NEXT_EXPIRY: Final = "SELECT min(expires) FROM tasks WHERE expires IS NOT NULL 
 # -- how a task moves on
 
 
-def die(ledger: Ledger, seq: int, failure: Failure) -> None:
+def die(ledger: Ledger, seq: int, last: tuple[int, str | None, float | None], failure: Failure) -> None:
+    """End a task for good; `last` is the number of its last attempt, whose that was and when it began."""
     text = written(failure)
     ledger.execute(_DEAD, (ledger.now, seq))
-    ledger.execute(_OUTCOME, (seq, text, outcome_crc(None, text)))
+    ledger.execute(_OUTCOME, (seq, text, outcome_crc(None, text, *last)))
 
 
 def close_attempt(ledger: Ledger, row: tuple[Any, ...], ending: Ending, failure: Failure | None) -> None:
@@ -85,15 +89,43 @@ def _settle(ledger: Ledger, rows: list[tuple[Any, ...]]) -> None:
             failure = lapsed(worker, attempt)
             close_attempt(ledger, (seq, fence, attempt, worker, began), Ending.LAPSED, failure)
             if attempt >= max_attempts:
-                die(ledger, seq, failure)
+                die(ledger, seq, (attempt, worker, began), failure)
                 continue
         elif state not in (READY, LATER):
             continue
         if over:
-            die(ledger, seq, expired())
+            die(ledger, seq, (attempt, worker, began), expired())
         elif state == LEASED or (state == LATER and since <= now):
             due.append((now, seq))
     ledger.executemany(_READY, due)
+
+
+def reclaim(ledger: Ledger, asked: list[tuple[str, str, frozenset[str], bool]]) -> list[int]:
+    """Each asks for a queue and a worker, with the ids that it holds, and whether it may have begun with the others."""
+    return [_reclaim(ledger, *each) for each in asked]
+
+
+def _reclaim(ledger: Ledger, queue: str, worker: str, held: frozenset[str], begun: bool) -> int:
+    found = [
+        row
+        for lane in ledger.lanes_of(queue)
+        for row in ledger.execute(_LEASED_TO, (lane, worker, ledger.now)).fetchall()
+        if row[0] not in held
+    ]
+    if not begun:
+        given_back = "UPDATE tasks SET state = 0, due = ?, attempt = attempt - 1 WHERE seq = ?"
+        ledger.executemany(given_back, [(ledger.now, row[1]) for row in found])
+        return len(found)
+    for _, seq, expires, fence, attempt, began, max_attempts in found:
+        failure = worker_lost(worker, attempt)
+        close_attempt(ledger, (seq, fence, attempt, worker, began), Ending.LAPSED, failure)
+        if attempt >= max_attempts:
+            die(ledger, seq, (attempt, worker, began), failure)
+        elif expires is not None and expires <= ledger.now:
+            die(ledger, seq, (attempt, worker, began), expired())
+        else:
+            ledger.execute(_READY, (ledger.now, seq))
+    return len(found)
 
 
 # -- the dead and the forgotten

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -60,7 +60,11 @@ class Writer:
         self._file, self._clock, self._rng = file, clock, rng
         self._kinds = tuple(kinds)
         self._numbers = {handler: number for number, handler in enumerate(kinds)}
-        self._queue: SimpleQueue[_Request | None] = SimpleQueue()
+        self._asked: list[_Request] = []
+        """What was asked for in this turn of the event loop; the thread is given all of it at once."""
+        self._queue: SimpleQueue[list[_Request] | None] = SimpleQueue()
+        self._left: list[_Request] = []
+        """What the thread was given, and has no room for in its transaction."""
         self._ledger: Ledger | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,13 +92,21 @@ class Writer:
                 raise StoreUnavailable(f"the store {self._file.path} is closed")
         request = _Request(self._numbers[handler], asked, loop.create_future())
         self._waiting += 1
-        self._queue.put(request)
+        if not self._asked:
+            loop.call_soon(self._hand_over)
+        self._asked.append(request)
         return await request.answer
+
+    def _hand_over(self) -> None:
+        if self._asked:
+            self._queue.put(self._asked)
+            self._asked = []
 
     async def close(self) -> None:
         """Do what was asked for, then close the file."""
         self.closed = True
         if self._thread is not None:
+            self._hand_over()
             self._queue.put(None)
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
             self._thread = None
@@ -136,21 +148,30 @@ class Writer:
         Only as many are waited for as came the last time: whoever was answered then is likely to ask again.
         """
         batch: list[_Request] = []
-        request = self._queue.get()
-        until = time.monotonic() + GATHER_SECONDS
-        while request is not None:
-            batch.append(request)
-            if len(batch) >= GATHER_REQUESTS:
-                break
-            try:
-                if len(batch) < self._expected:
-                    request = self._queue.get(timeout=max(until - time.monotonic(), 0.0))
-                else:
-                    request = self._queue.get_nowait()
-            except Empty:
-                break
+        until = 0.0
+        while (room := GATHER_REQUESTS - len(batch)) > 0:
+            if not self._left:
+                try:
+                    given = self._next(len(batch), until)
+                except Empty:
+                    break
+                if given is None:
+                    return batch, False
+                self._left = given
+            if not batch:
+                until = time.monotonic() + GATHER_SECONDS
+            batch += self._left[:room]
+            self._left = self._left[room:]
         self._expected = len(batch)
-        return batch, request is not None
+        return batch, True
+
+    def _next(self, gathered: int, until: float) -> list[_Request] | None:
+        """Return what was asked for together, `None` = that was all. Raises `Empty` when it is not to be waited for."""
+        if not gathered:
+            return self._queue.get()
+        if gathered < self._expected:
+            return self._queue.get(timeout=max(until - time.monotonic(), 0.0))
+        return self._queue.get_nowait()
 
     def _fates(self, batch: list[_Request]) -> list[tuple[_Request, Any]]:
         """Do requests and return an answer to each, errors among them."""
@@ -196,10 +217,12 @@ class Writer:
         try:
             ledger.begin(self._clock())
             answers: list[tuple[_Request, Any]] = []
-            for kind, handler in enumerate(self._kinds):
-                together = [request for request in batch if request.kind == kind]
-                if together:
-                    answers += zip(together, handler(ledger, [each.asked for each in together]), strict=True)
+            by_kind: defaultdict[int, list[_Request]] = defaultdict(list)
+            for request in batch:
+                by_kind[request.kind].append(request)
+            for kind, together in sorted(by_kind.items()):
+                found = self._kinds[kind](ledger, [each.asked for each in together])
+                answers += zip(together, found, strict=True)
             if ledger.commit():
                 self._file.acknowledged(ledger.commits)
         except sqlite3.Error as error:

@@ -1,4 +1,7 @@
-"""What a store of tasks promises. Every adapter keeps all of it, and one suite of tests runs over all of them."""
+"""What a store of tasks promises. Every adapter keeps all of it, and one suite of tests runs over all of them.
+
+What is made for every single task is a struct, which costs a fraction of a dataclass to make and to send.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -14,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_CLAIM: Final = 1_024
 """Tasks that one claim returns at most, whatever its limit."""
+MAX_OUTCOMES: Final = 1_024
+"""Tasks whose outcomes may be asked for at once."""
 CLAIM_BYTES: Final = 8 * 1_048_576
 """Bytes of payload after which a claim takes no further task."""
 LEAST_PRIORITY, GREATEST_PRIORITY = -(2**31), 2**31 - 1
@@ -44,16 +51,14 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True, array_like=True, gc=False):
     """Seconds before another attempt: any time up to `delay`, doubled with each attempt, and never above `max_delay`."""
 
     delay: float = 1.0
     max_delay: float = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTask:
+class NewTask(Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     """A task to be stored. Its id is the caller's choice: ids that ascend with time cost a large store far less."""
 
     id: str
@@ -64,6 +69,8 @@ class NewTask:
     """JSON; the store does not look into it."""
     caller: str
     """The agent that wants it done. Keys, results and cancelling are within what one caller has stored."""
+    origin: str = ""
+    """The peer id of the replica that stored it, whom messages about it go to; empty = nobody that messages reach."""
     traceparent: str | None = None
     key: str | None = None
     """The idempotency key: of one caller's tasks of one type and queue, one is stored under a key until it is purged."""
@@ -125,8 +132,7 @@ class Outcome:
     """Whose attempt was the last; `None` = nobody began."""
 
 
-@dataclass(frozen=True, slots=True)
-class Enqueued:
+class Enqueued(Struct, frozen=True, array_like=True, gc=False):
     id: str
     """That of the first task under the same key, where there was one."""
     fresh: bool
@@ -136,8 +142,7 @@ class Enqueued:
     """How it ended, when it has; only of a task that was there already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True, array_like=True, gc=False):
     """One worker's right to end one attempt, to be named in all that is said of it."""
 
     id: str
@@ -146,8 +151,7 @@ class Hold:
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(Struct, frozen=True, array_like=True, gc=False):
     """A task in the hands of a worker."""
 
     hold: Hold
@@ -160,10 +164,10 @@ class Leased:
     traceparent: str | None
     key: str | None
     timeout: float | None
+    origin: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True, array_like=True, gc=False):
     tasks: tuple[Leased, ...]
     next_due: float | None
     """Seconds until there is something to claim here again, should nobody store or release a task before; 0 = there is
@@ -223,6 +227,7 @@ class TaskInfo:
     since: float
     """When it came into this state; for one that is ready, when it is due; for one that is leased, when the lease ends."""
     failure: Failure | None
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +268,8 @@ class Tasks(Protocol):
     - Strings are any text, payloads and results any bytes; durations are seconds.
     """
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     async def enqueue(self, tasks: Sequence[NewTask]) -> tuple[Enqueued, ...]:
         """Store tasks, all or none, and tell of each in turn what is stored for it.
@@ -298,6 +304,16 @@ class Tasks(Protocol):
         """Give back what was not begun: due at once, as if it had never been claimed. Raises `LeaseLost`."""
         ...
 
+    async def reclaim(self, queue: str, worker: str, *, held: Collection[str] = (), begun: bool = True) -> int:
+        """Put back the tasks of a queue that are leased to a worker, but for those `held`; return how many.
+
+        Only the worker itself knows what it has: it says so before it claims, and not while one of its claims is under
+        way. `begun` = an earlier process of its own, which is gone, may have begun with them, so that their attempts end as
+        lapsed ones do; else they were claimed, but the answer was lost, and are given back as by `release`. Whoever still
+        speaks of them is late.
+        """
+        ...
+
     async def once(self, hold: Hold, key: str) -> Effect:
         """Record that an effect is about to be had under this lease, or tell who was first. Raises `LeaseLost`.
 
@@ -315,6 +331,13 @@ class Tasks(Protocol):
 
     async def result(self, task_id: str, *, caller: str | None = None) -> Outcome | None:
         """Return how a task ended; `None` = it has not. Raises `UnknownTask`."""
+        ...
+
+    async def outcomes(self, task_ids: Collection[str], *, caller: str | None = None) -> dict[str, Outcome | None]:
+        """Return what `result` does for many; those that it does not know are missing.
+
+        Raises `ValueError` for more than `MAX_OUTCOMES`.
+        """
         ...
 
     async def get(self, task_id: str, *, caller: str | None = None) -> TaskHistory:
@@ -372,3 +395,10 @@ def check_claim(limit: int, lease: float) -> int:
 def check_lease(lease: float) -> None:
     if not (math.isfinite(lease) and 0 < lease <= LONGEST):
         raise ValueError(f"a lease lasts for more than 0 seconds, and at most {LONGEST:.0f}, not {lease!r}")
+
+
+def check_outcomes(task_ids: Collection[str]) -> tuple[str, ...]:
+    """Return each id once. Raises `ValueError`."""
+    if len(task_ids) > MAX_OUTCOMES:
+        raise ValueError(f"outcomes are asked for {MAX_OUTCOMES} at once at most, not {len(task_ids)}")
+    return tuple(dict.fromkeys(task_ids))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeAlias
 
+from orchestrator.store import opening
 from orchestrator.store.memory import MemoryLeases
 from orchestrator.store.port import Leases
+from tests.store.serving import remote
 
 
 class Store(ABC):
@@ -26,7 +29,7 @@ class Store(ABC):
 class MemoryStore(Store):
     def __init__(self) -> None:
         self._now = 1_000.0
-        self.leases = MemoryLeases(lambda: self._now)
+        self.leases: MemoryLeases = MemoryLeases(lambda: self._now)
 
     async def advance(self, seconds: float) -> None:
         self._now += seconds
@@ -40,4 +43,23 @@ async def memory() -> AsyncIterator[Store]:
     yield MemoryStore()
 
 
-ADAPTERS: Final[dict[str, Opened]] = {"memory": memory}
+class RemoteStore(Store):
+    """A store in memory, by way of its socket."""
+
+    def __init__(self, behind: MemoryStore, leases: Leases) -> None:
+        self._behind, self.leases = behind, leases
+
+    async def advance(self, seconds: float) -> None:
+        await self._behind.advance(seconds)
+
+
+@asynccontextmanager
+async def remote_memory() -> AsyncIterator[Store]:
+    behind = MemoryStore()
+    store = opening.MemoryStore(lambda: 0.0, random.Random(1))
+    store.leases = behind.leases
+    async with remote(store) as client:
+        yield RemoteStore(behind, client.leases)
+
+
+ADAPTERS: Final[dict[str, Opened]] = {"memory": memory, "remote": remote_memory}

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from orchestrator.store.memory_tasks import MemoryTasks
+from orchestrator.store.opening import MemoryStore
 from orchestrator.store.sqlite import SqliteStore
 from orchestrator.store.tasks import Claimed, Failure, Hold, Leased, NewTask, Tasks
+from tests.store.serving import remote
 
 
 class Clock:
@@ -88,4 +90,23 @@ async def sqlite(folder: Path) -> AsyncIterator[Setting]:
         yield Setting(store.tasks, clock)
 
 
-ADAPTERS: Final[dict[str, Opened]] = {"memory": memory, "sqlite": sqlite}
+@asynccontextmanager
+async def remote_memory(folder: Path) -> AsyncIterator[Setting]:
+    clock = Clock()
+    async with remote(MemoryStore(clock, random.Random(1))) as store:
+        yield Setting(store.tasks, clock)
+
+
+@asynccontextmanager
+async def remote_sqlite(folder: Path) -> AsyncIterator[Setting]:
+    clock = Clock()
+    async with SqliteStore(folder / "tasks.db", clock=clock, rng=random.Random(1)) as behind, remote(behind) as store:
+        yield Setting(store.tasks, clock)
+
+
+ADAPTERS: Final[dict[str, Opened]] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "remote memory": remote_memory,
+    "remote sqlite": remote_sqlite,
+}

@@ -287,6 +287,42 @@ async def test_more_is_purged_and_retried_than_is_done_at_once(store: Setting) -
     assert await store.tasks.list() == ()
 
 
+async def test_the_origin_of_a_task_is_told_to_its_worker_and_to_those_who_look(store: Setting) -> None:
+    await store.stored(origin="boss.2")
+    assert (await store.leased()).origin == "boss.2"
+    assert (await store.tasks.get("t1")).info.origin == "boss.2"
+
+
+# -- many outcomes at once
+
+
+async def test_outcomes_are_told_of_those_that_are_there(store: Setting) -> None:
+    await store.tasks.complete(await store.held("done"), b"1")
+    await store.tasks.fail(await store.held("dead"), BOOM, retry=False)
+    await store.stored("late", expires=5)
+    await store.stored("open")
+    await store.stored("another's", caller="chief")
+    store.clock.now += 5
+    asked = ["done", "dead", "late", "open", "nobody", "done", "another's"]
+    told = await store.tasks.outcomes(asked, caller="boss")
+    assert {task_id: outcome and outcome.state for task_id, outcome in told.items()} == {
+        "done": State.DONE,
+        "dead": State.DEAD,
+        "late": State.DEAD,
+        "open": None,
+    }
+    assert told["done"] == await store.tasks.result("done")
+    assert set(await store.tasks.outcomes(asked)) == {*asked} - {"nobody"}
+    assert await store.tasks.outcomes([]) == {}
+
+
+async def test_outcomes_of_too_many_are_refused(store: Setting) -> None:
+    names = [f"t{number}" for number in range(1_025)]
+    assert await store.tasks.outcomes(names[1:]) == {}
+    with pytest.raises(ValueError, match="1024 at once"):
+        await store.tasks.outcomes(names)
+
+
 # -- what no task is
 
 

@@ -318,3 +318,63 @@ async def test_a_released_task_is_due_at_once_and_its_attempt_does_not_count(sto
     await store.tasks.complete(again.hold, b"1")
     history = await store.tasks.get("t0")
     assert [(each.worker, each.ending) for each in history.attempts] == [("helper.2", Ending.DONE)]
+
+
+# -- what a worker takes back
+
+
+async def test_a_worker_that_starts_again_gets_back_what_its_earlier_process_had(store: Setting) -> None:
+    await store.tasks.enqueue([new("a"), new("b"), new("c", max_attempts=1), new("d")])
+    holds = {leased.hold.id: leased.hold for leased in (await store.claim("helper.1", limit=3)).tasks}
+    await store.leased("helper.2")
+    assert await store.tasks.reclaim("helper", "helper.1", held=["b"]) == 2
+    assert await store.claimed_ids() == ["a"]
+    history = await store.tasks.get("a")
+    assert [(each.number, each.ending) for each in history.attempts] == [(1, Ending.LAPSED), (2, None)]
+    failure = history.attempts[0].failure
+    assert failure is not None
+    assert (failure.type, "helper.1" in failure.message) == ("WorkerLost", True)
+    assert (await store.tasks.get("c")).info.state is State.DEAD
+    await store.tasks.complete(holds["b"], b"1")
+    assert (await store.tasks.get("d")).info.worker == "helper.2"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("word", ["extend", "complete", "fail", "once"])
+async def test_whoever_still_speaks_of_what_was_taken_back_is_late(store: Setting, word: str, begun: bool) -> None:
+    hold = await store.held()
+    assert await store.tasks.reclaim("helper", "helper.1", begun=begun) == 1
+    with pytest.raises(LeaseLost):
+        await say(store, word, hold)
+    again = await store.leased("helper.2")
+    assert again.hold.fence > hold.fence
+    with pytest.raises(LeaseLost):
+        await say(store, word, hold)
+    await store.tasks.complete(again.hold, b"1")
+
+
+async def test_what_was_claimed_unheard_is_given_back_as_if_never_claimed(store: Setting) -> None:
+    await store.held(max_attempts=1)
+    assert await store.tasks.reclaim("helper", "helper.1", begun=False) == 1
+    assert (await store.leased()).attempt == 1
+    assert [each.ending for each in (await store.tasks.get("t1")).attempts] == [None]
+
+
+async def test_only_what_is_leased_to_this_worker_in_this_queue_is_taken_back(store: Setting) -> None:
+    await store.tasks.complete(await store.held("done"), b"1")
+    await store.stored("later", delay=5)
+    await store.stored("elsewhere", queue="writer")
+    await store.tasks.claim("writer", "helper.1")
+    assert await store.tasks.reclaim("helper", "helper.1") == 0
+    assert await store.tasks.reclaim("nowhere", "helper.1") == 0
+    assert (await store.tasks.get("elsewhere")).info.state is State.LEASED
+
+
+async def test_what_is_taken_back_after_its_time_is_dead_like_any_expired_task(store: Setting) -> None:
+    await store.held(expires=5)
+    store.clock.now += 5
+    assert await store.tasks.reclaim("helper", "helper.1") == 1
+    history = await store.tasks.get("t1")
+    assert history.info.state is State.DEAD
+    assert history.info.failure is not None
+    assert history.info.failure.type == "TaskExpired"

@@ -1,0 +1,170 @@
+"""The main of a store process that another process supervises: ``python -m orchestrator.runtime.store FD``.
+
+FD is the child's end of the private socket pair to its parent: the spec with the keys comes down it, `Ready` goes back.
+The listening socket is the parent's, so that agents wait in its backlog while a store that crashed is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import hmac
+import logging
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.errors import ExitCode, StoreUnavailable
+from orchestrator.hub.serve import run_fast
+from orchestrator.protocol.codes import CloseCode
+from orchestrator.protocol.tokens import TokenRefused, verify
+from orchestrator.runtime.control import ControlChannel, Drain, Ending, Ready, StoreSpec, ToChild
+from orchestrator.runtime.logs import configure_child
+from orchestrator.runtime.parent import die_with_parent, watch_parent
+from orchestrator.store.errors import StoreLocked
+from orchestrator.store.opening import store_at
+from orchestrator.store.server import StoreServer
+from orchestrator.store.server_connection import OPERATOR, Caller, TokenUnwelcome
+
+if TYPE_CHECKING:
+    from orchestrator.store.opening import Store
+
+_ORPHAN_GRACE: Final = 0.25
+"""Seconds for what is under way in a store whose parent is gone."""
+_LOCK_SECONDS: Final = 3.0
+"""How long a file that another process has is waited for: a command may need it for a moment."""
+_LOCK_PAUSE: Final = 0.1
+_SWITCH_SECONDS: Final = 0.00005
+"""After how long the writer's thread and the event loop leave the interpreter to each other. Either needs it for a moment
+only, and Python's 5 ms would have the other wait for most of a transaction."""
+_log: Final = logging.getLogger("orchestrator.store")
+
+
+async def serve_parent(end: socket.socket) -> int:
+    """Serve what the spec on the control socket says, and return the exit code."""
+    began = time.monotonic()
+    channel = await ControlChannel.of_child(end)
+    spec = await anext(aiter(channel), None)
+    if not isinstance(spec, StoreSpec):
+        return ExitCode.FAILED
+    configure_child({"process": "store"}, spec.log_level)
+    try:
+        store = store_at(spec.address, Path(spec.directory))
+        await _opened(store)
+    except (ValueError, StoreLocked) as error:
+        channel.send(Ending(str(error)))
+        await channel.close()
+        return ExitCode.FAILED
+    try:
+        await _serve(spec, store, channel, end, began)
+    finally:
+        await store.close()
+        await channel.close()
+    return ExitCode.DONE
+
+
+async def _opened(store: Store) -> None:
+    """Open a store; a file that cannot be used now is told to whoever asks, and tried again then. Raises `StoreLocked`."""
+    until: float | None = None
+    while True:
+        try:
+            await store.open()
+        except StoreLocked as error:
+            if error.pid is None:
+                _log.error("%s", error)
+                return
+            if until is None:
+                _log.warning("%s; waiting for it", error)
+                until = time.monotonic() + _LOCK_SECONDS
+            elif time.monotonic() > until:
+                await store.close()
+                raise
+            await asyncio.sleep(_LOCK_PAUSE)
+        except StoreUnavailable as error:
+            _log.error("%s", error)
+            return
+        else:
+            return
+
+
+async def _serve(
+    spec: StoreSpec, store: Store, channel: ControlChannel[ToChild], end: socket.socket, began: float
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    listening = socket.socket(fileno=spec.listening)
+    listening.setblocking(False)
+    server = StoreServer(store, Admission(spec), _log, grace=spec.grace / 2)
+    _watch(end, server, stop)
+    gc.freeze()  # what is there now stays, and need not be looked through again and again
+    channel.send(Ready(time.monotonic() - began))
+    obeying = asyncio.create_task(_obey(channel, server, stop), name="control")
+    try:
+        await server.serve(listening, stop)
+    finally:
+        obeying.cancel()
+        await asyncio.gather(obeying, return_exceptions=True)
+
+
+class Admission:
+    """Tells from a token who brings it: a peer of the topology, or the operator, who has a secret of his own."""
+
+    def __init__(self, spec: StoreSpec) -> None:
+        self._keys = {key.id: key for key in spec.keys}
+        self._operator, self._access = spec.operator.encode(), spec.access
+
+    def __call__(self, token: str) -> Caller:
+        """Raises `TokenUnwelcome`."""
+        if self._operator and hmac.compare_digest(token.encode("utf-8", "replace"), self._operator):
+            return OPERATOR
+        now = time.time()
+        try:
+            _, claims = verify(token, self._keys, now)
+        except TokenRefused as error:
+            over = error.code is CloseCode.TOKEN_EXPIRED
+            raise TokenUnwelcome("the token has expired" if over else "the token is not of this run") from None
+        access = self._access.get(claims.sub)
+        if access is None:
+            raise TokenUnwelcome(f"{claims.sub} has no share in the store: nothing in the topology needs it")
+        return Caller(claims.sub, access, claims.exp - now)
+
+
+async def _obey(channel: ControlChannel[ToChild], server: StoreServer, stop: asyncio.Event) -> None:
+    async for message in channel:
+        if isinstance(message, Drain):
+            server.grace = message.grace / 2
+            stop.set()
+    server.grace = _ORPHAN_GRACE
+    stop.set()
+
+
+def _watch(end: socket.socket, server: StoreServer, stop: asyncio.Event) -> None:
+    """Stop when the parent is gone, also when its last message is not read yet."""
+    loop = asyncio.get_running_loop()
+
+    def orphaned() -> None:
+        server.grace = _ORPHAN_GRACE
+        stop.set()
+
+    def tell_loop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself meanwhile
+            loop.call_soon_threadsafe(orphaned)
+
+    watch_parent(end, tell_loop)
+
+
+def main() -> int:
+    end = socket.socket(fileno=int(sys.argv[1]))
+    die_with_parent(end)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    return run_fast(serve_parent(end))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
