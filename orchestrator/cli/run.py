@@ -29,10 +29,17 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         "with its outcome; may be given several times",
     )
     parser.add_argument(
+        "--until-idle",
+        action="store_true",
+        help="when all replicas are ready and all questions are answered, wait until no task is open in the store, say "
+        "how they ended, and end; exit with 1 if any of them died",
+    )
+    parser.add_argument(
         "--timeout",
         type=_seconds,
         metavar="SECONDS",
-        help="how long all answers together may take, getting ready included (default: no limit)",
+        help="how long all answers, and with --until-idle all tasks, may take together, getting ready included "
+        "(default: no limit)",
     )
     parser.add_argument(
         "--grace",
@@ -63,7 +70,8 @@ def _seconds(text: str) -> float:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Load, inspect, plan, run. Raises `TopologyError`, `UnknownAgent`, `TakesNoQuestions` or `CannotListen` before anything is started."""
+    """Load, inspect, plan, run. Before anything is started it raises `TopologyError`, `UnknownAgent`, `TakesNoQuestions`,
+    `NothingKept`, `CannotListen` or `NoPlace`."""
     from orchestrator.runtime.asking import questions
     from orchestrator.runtime.inspect import inspect_topology
     from orchestrator.runtime.support import check_support
@@ -73,6 +81,10 @@ def execute(args: argparse.Namespace) -> int:
     check_support(topology)
     reports = inspect_topology(topology, environ, app_dir=args.app_dir)
     plan = replace(read_plan(topology, reports), app_dir=args.app_dir)
+    if args.until_idle:
+        from orchestrator.runtime.idling import check_until_idle
+
+        check_until_idle(plan)
     warnings = [*plan.warnings, *unhandled(args, topology, reports)]
     return _run(plan, questions(plan, args.ask, reports), warnings, environ, args)
 
@@ -90,12 +102,12 @@ def _run(
     from orchestrator.runtime.own_logs import routed
     from orchestrator.runtime.runner import Options, run
 
-    names = ["run", "hub", *(replica.peer_id for replica in plan.replicas)]
+    names = ["run", "hub", *(["store"] if plan.store else []), *(replica.peer_id for replica in plan.replicas)]
     output = Output(rendering(args.log, sys.stderr, environ, names), args.log_level, log=sys.stderr, answers=sys.stdout)
     try:
         for problem in warnings:
             output.say("warning", str(problem))
-        options = Options(log_level=args.log_level, grace=args.grace, timeout=args.timeout)
+        options = Options(log_level=args.log_level, grace=args.grace, timeout=args.timeout, until_idle=args.until_idle)
         with routed(output):
             return asyncio.run(run(plan, output, options, environ, asked))
     finally:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.errors import Problem
     from orchestrator.topology.model import Topology
     from orchestrator.topology.plan import Plan, Replica, UserPlan
-    from orchestrator.topology.replica import Pool
+    from orchestrator.topology.replica import DurableDelivery, Pool
+    from orchestrator.topology.store_access import Access
 
 
 def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
@@ -114,6 +115,8 @@ def _as_text(found: Plan) -> Iterator[str]:
     where = f"at {hub.url}" if hub.url else f"started here, on {hub.host}, {port}"
     yield f"{found.name}: {_summary(found)}"
     yield f"hub {where}; tokens of agents live {_duration(hub.token_ttl)}"
+    if found.store is not None:
+        yield f"store {_store(found.store)}"
     for agent in dict.fromkeys(replica.agent for replica in found.replicas):
         yield ""
         yield from _agent(found.replicas_of(agent))
@@ -131,6 +134,8 @@ def _agent(replicas: tuple[Replica, ...]) -> Iterator[str]:
     yield from _row("replicas", [_count(len(replicas), "process", "processes"), ids])
     yield from _row("tasks at once", [str(first.concurrency)] if first.inbox or first.role == "coordinator" else [])
     own = {first.inbox: "tasks/{peer}"} if len(replicas) > 1 else {}
+    yield from _row("delivery", _delivery(first.delivery))
+    yield from _row("store", _access(first.store))
     yield from _row("subscribe", [own.get(channel, channel) for channel in first.grants.subscribe])
     yield from _row("observe", first.grants.observe)
     yield from _row("publish", first.grants.publish)
@@ -141,6 +146,31 @@ def _agent(replicas: tuple[Replica, ...]) -> Iterator[str]:
 def _dispatch(pool: Pool) -> str:
     tasks = ", ".join(task.name for task in pool.tasks)
     return f"{tasks} → {pool.agent}" if tasks else pool.agent
+
+
+def _delivery(delivery: DurableDelivery | None) -> Iterator[str]:
+    if delivery is not None:
+        yield "at least once"
+        yield _count(delivery.max_attempts, "attempt", "attempts")
+        yield f"up to {_duration(delivery.delay)} … {_duration(delivery.max_delay)} between two"
+
+
+def _access(access: Access | None) -> Iterator[str]:
+    """Say what an agent may do with the store."""
+    if access is not None:
+        if access.claims:
+            yield "takes its tasks"
+        if access.queues:
+            yield f"keeps tasks for {', '.join(access.queues)}"
+        if access.teams:
+            yield f"keeps claims of {', '.join(access.teams)}"
+
+
+def _store(address: str) -> str:
+    """Return an address without what might be a password."""
+    if address == "memory:" or address.startswith("sqlite:"):
+        return address
+    return f"{address.partition(':')[0]}://…"
 
 
 def _user(user: UserPlan) -> Iterator[str]:
@@ -171,7 +201,7 @@ def _duration(seconds: float) -> str:
 
 
 def _as_json(found: Plan) -> dict[str, Any]:
-    """Return the plan without the hub's key, and of environments the names alone: values may be secrets."""
+    """Return the plan without the hub's key and the store's password, and of environments the names alone: values may be secrets."""
     import msgspec
 
     hub = found.hub
@@ -180,6 +210,7 @@ def _as_json(found: Plan) -> dict[str, Any]:
         "source": str(found.source),
         "directory": str(found.directory),
         "hub": {"url": hub.url, "host": hub.host, "port": hub.port, "token_ttl": hub.token_ttl},
+        "store": None if found.store is None else _store(found.store),
         "replicas": [
             {
                 **msgspec.to_builtins(replica),

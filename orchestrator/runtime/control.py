@@ -14,6 +14,7 @@ from msgspec import Struct
 from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.tokens import SecretKey
 from orchestrator.topology.replica import Replica
+from orchestrator.topology.store_access import Access
 
 if TYPE_CHECKING:
     import socket
@@ -53,6 +54,8 @@ class Spec(Control, frozen=True, tag="spec"):
     removes it. Empty for a handler, which needs none."""
     app_dir: str = ""
     """Where handlers are looked for instead of there and in the project around it; empty = as usual."""
+    store: str = ""
+    """Absolute path of the store's socket; empty where it needs no store."""
 
 
 class HubSpec(Control, frozen=True, tag="hub"):
@@ -63,6 +66,28 @@ class HubSpec(Control, frozen=True, tag="hub"):
     keys: tuple[SecretKey, ...]
     log_level: str = "info"
     grace: float = 10.0
+
+
+class StoreSpec(Control, frozen=True, tag="store"):
+    """The first line to a store process."""
+
+    listening: int
+    """File descriptor of the Unix socket that the parent owns."""
+    address: str
+    """``memory:``, or ``sqlite:///`` and a path."""
+    directory: str
+    """Absolute path of the folder that a relative path starts from."""
+    keys: tuple[SecretKey, ...]
+    """Those that agents' tokens are signed with."""
+    operator: str
+    """What the parent and the commands of its user show instead of a token."""
+    access: dict[str, Access]
+    """What each peer may do; those that are not in it may do nothing."""
+    log_level: str = "info"
+    grace: float = 10.0
+
+    def __repr__(self) -> str:
+        return f"StoreSpec(address={self.address!r}, directory={self.directory!r}, operator=…)"
 
 
 class TokenGranted(Control, frozen=True, tag="token"):
@@ -115,7 +140,7 @@ class Tally(Control, frozen=True, tag="tally"):
     counts: dict[str, int]
 
 
-ToChild: TypeAlias = Spec | HubSpec | TokenGranted | Drain
+ToChild: TypeAlias = Spec | HubSpec | StoreSpec | TokenGranted | Drain
 ToParent: TypeAlias = TokenWanted | Ready | Online | Ending | Tally
 
 Incoming = TypeVar("Incoming", ToChild, ToParent)

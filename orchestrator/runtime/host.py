@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -40,6 +40,9 @@ from orchestrator.runtime.invocation import fault
 from orchestrator.runtime.logs import configure_child
 from orchestrator.runtime.parent import die_with_parent, exit_anyway, watch_parent
 from orchestrator.runtime.replica import Replica
+
+if TYPE_CHECKING:
+    from orchestrator.store.opening import Store
 
 
 class Host:
@@ -88,6 +91,7 @@ class Host:
         limits = spec.replica.reconnect
         policy = ReconnectPolicy(cap=limits.max_delay, max_attempts=limits.max_attempts)
         client = Client(spec.hub_url, token_provider=self._token, reconnect=policy, daemon=True)
+        store = self._way_to_store()
         replica = Replica(
             spec.replica,
             code,
@@ -95,6 +99,7 @@ class Host:
             wall_offset=time.time() - loop.time(),
             new_id=lambda: secrets.token_hex(8),
             log=self._log,
+            store=store,
         )
         try:
             if not await self._unless(client.connect(), self._draining):
@@ -118,7 +123,16 @@ class Host:
             await following  # if it failed, so has this process
         finally:
             await client.close()
+            if store is not None:
+                await store.close()
         return self._verdict(client)
+
+    def _way_to_store(self) -> Store | None:
+        if not self._spec.store:
+            return None
+        from orchestrator.store.remote import RemoteStore  # most agents need none
+
+        return RemoteStore(self._spec.store, self._token)
 
     async def _start(self, replica: Replica) -> None:
         try:

@@ -23,13 +23,14 @@ from orchestrator.runtime.control import (
     Online,
     Ready,
     Spec,
+    StoreSpec,
     Tally,
     TokenGranted,
     TokenWanted,
 )
 from orchestrator.runtime.hearing import Hearing
 from orchestrator.runtime.process import LAST_OUTPUT, ChildProcess, child_environment
-from orchestrator.runtime.records import HUB, Source
+from orchestrator.runtime.records import HUB, STORE, Source
 from orchestrator.runtime.supervisor import Ended, Exited
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
 
     from orchestrator.runtime.control import ToParent
     from orchestrator.runtime.output import Output
+    from orchestrator.runtime.store_seat import StoreSeat
     from orchestrator.topology.plan import Plan
     from orchestrator.topology.replica import Replica
 
 HUB_NAME: Final = "(hub)"
 """The hub among the names of children: no peer id, since agents' names hold no parentheses."""
+STORE_NAME: Final = "(store)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +55,18 @@ class Programs:
     agent: str = "orchestrator.runtime.host"
     command: str = "orchestrator.runtime.command_host"
     hub: str = "orchestrator.runtime.hub"
+    store: str = "orchestrator.runtime.store"
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Where a run's processes meet: the hub's address, its listening socket when it is ours, and the signing key."""
+    """Where a run's processes meet: the hub's address, its listening socket when it is ours, the signing key, and the
+    store with its listening socket when there is one."""
 
     url: str
     listening: socket | None
     key: SecretKey
+    store: tuple[StoreSeat, socket] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,7 @@ class Lives:
         self._replicas = {replica.peer_id: replica for replica in plan.replicas}
         self.sources: Final = {
             HUB_NAME: HUB,
+            STORE_NAME: STORE,
             **{name: Source(name, replica.agent, replica.replica) for name, replica in self._replicas.items()},
         }
         self._lives: dict[str, _Life] = {}
@@ -174,6 +181,8 @@ class Lives:
     async def _spawn(self, name: str, life: _Life, hearing: Hearing) -> ChildProcess:
         if name == HUB_NAME:
             return await self._spawn_hub(hearing)
+        if name == STORE_NAME:
+            return await self._spawn_store(hearing)
         replica = self._replicas[name]
         environment = child_environment(
             self._environ, self._plan.withheld, replica.environment, inherit=replica.inherit_environment
@@ -184,8 +193,17 @@ class Lives:
         process = await ChildProcess.spawn(program, hearing, environment)
         directory = str(self._plan.directory)
         app_dir = "" if self._plan.app_dir is None else str(self._plan.app_dir)
+        store = "" if replica.store is None or self._seat.store is None else self._seat.store[0].path
         spec = Spec(
-            replica, self._seat.url, directory, life.instance, self._log_level, self._grace, life.private, app_dir
+            replica,
+            self._seat.url,
+            directory,
+            life.instance,
+            self._log_level,
+            self._grace,
+            life.private,
+            app_dir,
+            store,
         )
         process.control.send(spec)
         return process
@@ -196,6 +214,27 @@ class Lives:
         descriptor = self._seat.listening.fileno()
         process = await ChildProcess.spawn(self._programs.hub, hearing, environment, [descriptor])
         process.control.send(HubSpec(descriptor, (self._seat.key,), self._log_level, self._grace))
+        return process
+
+    async def _spawn_store(self, hearing: Hearing) -> ChildProcess:
+        plan = self._plan
+        assert self._seat.store is not None, "a store has a socket of ours"
+        assert plan.store is not None, "and an address"
+        seat, listening = self._seat.store
+        environment = child_environment(self._environ, plan.withheld, {})
+        process = await ChildProcess.spawn(self._programs.store, hearing, environment, [listening.fileno()])
+        access = {replica.peer_id: replica.store for replica in plan.replicas if replica.store is not None}
+        spec = StoreSpec(
+            listening.fileno(),
+            plan.store,
+            str(plan.directory),
+            (self._seat.key,),
+            seat.operator,
+            access,
+            self._log_level,
+            self._grace,
+        )
+        process.control.send(spec)
         return process
 
     async def _listen(self, name: str, life: _Life, process: ChildProcess) -> None:

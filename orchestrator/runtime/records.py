@@ -24,7 +24,7 @@ _TRACEBACK: Final = ("Traceback (most recent call last):", "  + Exception Group 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who said it. The hub and the run itself are no peers; `agent` and `replica` are those of a replica."""
+    """Who said it. The hub, the store and the run itself are no peers; `agent` and `replica` are those of a replica."""
 
     name: str
     agent: str | None = None
@@ -33,6 +33,7 @@ class Source:
 
 RUN: Final = Source("run")
 HUB: Final = Source("hub")
+STORE: Final = Source("store")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import asyncio
 import random
 import secrets
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -21,25 +21,27 @@ from orchestrator.runtime.arrivals import Arrivals, Blind, PatienceOver, Seen
 from orchestrator.runtime.asking import Asker
 from orchestrator.runtime.control import Online, Ready, Tally
 from orchestrator.runtime.listening import listen, url_of
-from orchestrator.runtime.lives import HUB_NAME, Heard, Lives, Programs, Seat
+from orchestrator.runtime.lives import HUB_NAME, STORE_NAME, Heard, Lives, Programs, Seat
 from orchestrator.runtime.readiness import Readiness, Standing
+from orchestrator.runtime.store_seat import seated
 from orchestrator.runtime.summary import counted, ready_line, summary
 from orchestrator.topology.references import ASKER
 from orchestrator.topology.replica import RestartPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.runtime.arrivals import Arrival
     from orchestrator.runtime.asking import Question
+    from orchestrator.runtime.idling import Idling
     from orchestrator.runtime.output import Output
     from orchestrator.topology.plan import Plan
 
-HUB_RESTART: Final = RestartPolicy("always", delay=0.2, max_delay=5.0, max_attempts=10, window=60.0)
+SERVER_RESTART: Final = RestartPolicy("always", delay=0.2, max_delay=5.0, max_attempts=10, window=60.0)
 LEAST_GRACE: Final = 1.0
 """Seconds that an agent has to end, however long those before it took."""
 HUB_GRACE: Final = 3.0
-"""Seconds that the hub has at most to say goodbye, once the agents have had theirs."""
+"""Seconds that the hub and the store have at most to end, once the agents have had theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,10 @@ class Options:
     grace: float = 10.0
     """Seconds between the wish to end and the kill."""
     timeout: float | None = None
-    """Seconds in which all questions must be answered, the wait for readiness included; `None` = no limit."""
+    """Seconds in which all questions must be answered and, with `until_idle`, all tasks done, the wait for readiness
+    included; `None` = no limit."""
+    until_idle: bool = False
+    """End once no task is open in the store, after the questions; only for a plan that has a store."""
     programs: Programs = field(default_factory=Programs)
 
 
@@ -63,7 +68,7 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The questions are over; `code` is their outcome."""
+    """The questions are over, and no task is waited for any more; `code` is their outcome."""
 
     code: int
 
@@ -86,14 +91,18 @@ async def run(
     """Run a plan until everything has ended, and return the exit code of the whole.
 
     `environ` is what its processes inherit from. With `questions`, it ends when they are answered. Raises
-    `CannotListen` before anything is started.
+    `CannotListen` or `NoPlace` before anything is started.
     """
     key = plan.hub.key or fresh_key()
-    if plan.hub.url is not None:
-        return await _Run(plan, Seat(plan.hub.url, None, key), output, options, environ).run(questions)
-    key = replace(key, rate="unlimited")  # our own agents have no message budget; users keep the protocol's
-    with listen(plan.hub.host, plan.hub.port) as listening:
-        return await _Run(plan, Seat(url_of(listening), listening, key), output, options, environ).run(questions)
+    with ExitStack() as stack:
+        store = None if plan.store is None else stack.enter_context(seated(plan.source, environ))
+        if plan.hub.url is not None:
+            seat = Seat(plan.hub.url, None, key, store)
+        else:
+            listening = stack.enter_context(listen(plan.hub.host, plan.hub.port))
+            # Our own agents have no message budget; users keep the protocol's.
+            seat = Seat(url_of(listening), listening, replace(key, rate="unlimited"), store)
+        return await _Run(plan, seat, output, options, environ).run(questions)
 
 
 class _Run:
@@ -104,6 +113,8 @@ class _Run:
         self._facts: Facts = asyncio.Queue()
         self._timers: list[asyncio.TimerHandle] = []
         self._readiness = Readiness(replica.peer_id for replica in plan.replicas)
+        self._stored = plan.store is None
+        """The store has been ready once, or there is none."""
         self._arrivals = Arrivals(plan, seat, output, self._facts.put_nowait)
         self._settled = asyncio.Event()
         """All replicas are ready at once, or it is known that they will not be."""
@@ -114,6 +125,8 @@ class _Run:
         self._deadline: float | None = None
         """When the grace that all agents share is over."""
         self._asking: asyncio.Task[None] | None = None
+        self._idling = False
+        """The questions are over, and the tasks in the store are waited for."""
         # Jitter keeps replicas that fell together from rising together.
         self._supervisor = s.Supervisor(_children(plan), lambda: random.uniform(0.75, 1.25))  # noqa: S311 - no secret
         self._tasks = asyncio.TaskGroup()
@@ -132,7 +145,7 @@ class _Run:
         try:
             with _signals(self._facts):
                 async with self._tasks:
-                    if questions:
+                    if questions or self._options.until_idle:
                         self._asking = self._tasks.create_task(self._ask(questions))
                     self._arrivals.start(self._tasks)
                     self._act(self._supervisor.start())
@@ -182,6 +195,9 @@ class _Run:
                 where: dict[str, object] = {"external": True} if heard.pid is None else {"pid": heard.pid}
                 self._output.tell(source, "info", "ready", **where, seconds=round(heard.after, 2), **more)
                 self._readiness.ready(heard.name)
+                self._stored = self._stored or heard.name == STORE_NAME
+                if heard.pid is not None:
+                    self._supervisor.handle(s.Proven(heard.name))
             case Online(online=online, detail=detail):
                 news = self._readiness.online(heard.name, online)
                 if news and not self._supervisor.stopping:
@@ -194,7 +210,7 @@ class _Run:
 
     def _note_readiness(self) -> None:
         took, total = self._clock() - self._began, len(self._plan.replicas)
-        if self._readiness.complete and not self._announced:
+        if self._complete and not self._announced:
             self._announced = True
             self._output.say("info", ready_line(total, len(self._arrivals.external), took, self._seat.url))
         elif self._readiness.partial and not self._announced and not self._supervisor.stopping:
@@ -202,10 +218,14 @@ class _Run:
             self._output.say(
                 "warning", f"only {total - len(self._readiness.over)} of {counted(total, 'replica')} are ready"
             )
-        if self._readiness.complete or self._readiness.hopeless:
+        if self._complete or self._readiness.hopeless:
             self._settled.set()
         else:
             self._settled.clear()
+
+    @property
+    def _complete(self) -> bool:
+        return self._readiness.complete and self._stored
 
     def _interrupted(self, number: int) -> None:
         if self._supervisor.stopping:
@@ -214,8 +234,8 @@ class _Run:
             return
         self._output.say("info", f"{s.signal_name(number)}: ending in peace", grace=self._options.grace)
         self._signal = number
-        if self._asking is not None and not self._settled.is_set():
-            self._asking.cancel()  # nothing was asked yet, and nobody takes anything new from now on
+        if self._asking is not None and (self._idling or not self._settled.is_set()):
+            self._asking.cancel()  # nothing was asked yet, or all was, and nobody takes anything new from now on
             self._outcome = 128 + number
 
     def _unless_cut_off(self, code: int) -> int:
@@ -265,7 +285,7 @@ class _Run:
                     self._later(delay, s.Due(name))
                 case s.Drain(names, rank):
                     self._arrivals.stop()
-                    grace = HUB_GRACE if HUB_NAME in names else self._grace_left()
+                    grace = HUB_GRACE if {HUB_NAME, STORE_NAME} & {*names} else self._grace_left()
                     for name in names:
                         self._lives.drain(name, grace - min(1.0, 0.2 * grace))  # who needs it all still says goodbye
                     self._later(grace, s.GraceOver(rank))
@@ -296,28 +316,44 @@ class _Run:
     # -- the questions
 
     async def _ask(self, questions: Sequence[Question]) -> None:
-        """Put the questions once all replicas are ready, and report their outcome."""
-        asker = Asker(self._seat.url, self._plan.user(ASKER), self._seat.key, self._output)
-        limit = asyncio.timeout(self._options.timeout)
+        """Put the questions once all replicas are ready, wait for the tasks, and report the outcome of both."""
+        limit, late = asyncio.timeout(self._options.timeout), "no complete answer came"
         try:
-            async with limit:
+            async with limit, self._counting() as idling:
                 await self._settled.wait()
                 if self._readiness.hopeless:
                     lost = counted(len(self._readiness.over), "replica")
-                    raise NeverReady(f"nothing was asked, because {lost} will never be ready")
-                await asker.ask(questions, lambda: self._signal is not None)
+                    what = "asked" if questions else "waited for"
+                    raise NeverReady(f"nothing was {what}, because {lost} will never be ready")
+                if questions:
+                    asker = Asker(self._seat.url, self._plan.user(ASKER), self._seat.key, self._output)
+                    await asker.ask(questions, lambda: self._signal is not None)
+                if idling is not None:
+                    self._idling, late = True, "tasks are still open: they were not done"
+                    await idling.wait()
             code = ExitCode.DONE
         except OrchestratorError as error:
             self._output.say("error", str(error))
             code = error.exit_code
         except OSError as error:
             if limit.expired():
-                self._output.say("error", f"no complete answer came within {self._options.timeout:g} s")
+                self._output.say("error", f"{late} within {self._options.timeout:g} s")
                 code = ExitCode.TIMED_OUT
             else:
                 self._output.say("error", f"the answer could not be written: {(error.strerror or str(error)).lower()}")
                 code = ExitCode.FAILED
         self._facts.put_nowait(Answered(code))
+
+    @asynccontextmanager
+    async def _counting(self) -> AsyncIterator[Idling | None]:
+        """Know of the tasks that end in the store, where the run is to end with them."""
+        if not self._options.until_idle or self._seat.store is None:
+            yield None
+            return
+        from orchestrator.runtime.idling import Idling  # a run without it loads no way to the store into its parent
+
+        async with Idling(self._seat.store[0], self._output) as idling:
+            yield idling
 
     def _exit_code(self) -> int:
         """Return what matters most: a misfit, the outcome of the questions, anything that failed or had to be killed."""
@@ -330,20 +366,22 @@ class _Run:
 
 
 class NeverReady(OrchestratorError):
-    """A replica has failed for good before anything could be asked."""
+    """A replica has failed for good before anything could be asked or waited for."""
 
 
 def _children(plan: Plan) -> list[s.Child]:
-    """Return the hub, if it is ours, and the replicas: those that take work before those that hand it out.
+    """Return the hub, if it is ours, the store, if there is one, and the replicas: those that take work before those that
+    hand it out.
 
     They end the other way round, so that a task under way finds those whom it needs.
     """
     ranks = stop_ranks(plan)
     last = max(ranks.values(), default=0) + 1
-    hub = [s.Child(HUB_NAME, HUB_RESTART, rank=last, essential=True)] if plan.hub.url is None else []
+    served = [*([HUB_NAME] if plan.hub.url is None else []), *([STORE_NAME] if plan.store is not None else [])]
+    servers = [s.Child(name, SERVER_RESTART, rank=last, essential=True) for name in served]
     started_here = [replica for replica in plan.replicas if not replica.external]
     ordered = sorted(started_here, key=lambda replica: ranks[replica.agent], reverse=True)
-    return hub + [s.Child(replica.peer_id, replica.restart, rank=ranks[replica.agent]) for replica in ordered]
+    return servers + [s.Child(replica.peer_id, replica.restart, rank=ranks[replica.agent]) for replica in ordered]
 
 
 def stop_ranks(plan: Plan) -> dict[str, int]:

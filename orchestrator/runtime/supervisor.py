@@ -69,6 +69,13 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
+class Proven:
+    """A child has done what it is for: whatever ends it after this may pass."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """The delay of a `SpawnAfter` is over."""
 
@@ -87,7 +94,7 @@ class GraceOver:
     rank: int
 
 
-Fact: TypeAlias = Exited | Due | StopAsked | GraceOver
+Fact: TypeAlias = Exited | Proven | Due | StopAsked | GraceOver
 
 # -- actions
 
@@ -159,6 +166,7 @@ class Child:
     rank: int = 0
     essential: bool = False
     """Nothing can go on without it: when it is given up, everything is stopped."""
+    proven: bool = False
     state: State = State.WAITING
     restarts: list[float] = field(default_factory=list)
     """When it was restarted, within the policy's window."""
@@ -189,6 +197,9 @@ class Supervisor:
         match fact:
             case Exited():
                 return self._exited(self._children[fact.name], fact.ended, fact.at)
+            case Proven():
+                self._children[fact.name].proven = True
+                return []
             case Due():
                 return self._due(self._children[fact.name])
             case StopAsked():
@@ -231,6 +242,8 @@ class Supervisor:
             return ended.sentence or f"{ended}: its handler does not fit the topology"
         if ended.code == ExitCode.TERMINAL and ended.close_code in HOPELESS_CLOSES:
             return f"{ended.close_code} {closing(ended.close_code).meaning}: {closing(ended.close_code).advice}"
+        if child.essential and not child.proven and ended.code is not None and ended.sentence:
+            return ended.sentence  # what it could not do at its first start, it will not be able to do at the next
         if policy.condition == "never":
             return f"{ended}; its policy is never to restart"
         child.restarts = [then for then in child.restarts if at - then < policy.window]

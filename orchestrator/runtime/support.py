@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import TopologyError
+from orchestrator.topology.delivery import is_on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +23,9 @@ def check_support(topology: Topology) -> None:
 
 def _missing(topology: Topology) -> Iterator[Problem]:
     origin, hub = topology.origin, topology.hub
-    if topology.store is not None:
-        yield origin.at_key(("store",), "this version keeps no store, so nothing durable can be run yet")
+    if not is_on_this_machine(topology.store):
+        sentence = "this version keeps its store in memory or in a file of SQLite's: 'memory:' or 'sqlite:///tasks.db'"
+        yield origin.at_value(("store",), sentence)
     if hub.backplane != "memory":
         sentence = "this version joins no hubs; leave the key out, or write 'memory'"
         yield origin.at_value(("hub", "backplane"), sentence)
@@ -33,7 +35,3 @@ def _missing(topology: Topology) -> Iterator[Problem]:
             "certificate and give its url here"
         )
         yield origin.at_key(("hub", "tls"), sentence)
-    for section, name, agent in topology.each_agent():
-        if agent.tasks.delivery == "at-least-once":
-            sentence = "this version keeps no store, and at-least-once tasks live in one"
-            yield origin.at_value((section, name, "tasks", "delivery"), sentence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import did_you_mean, listed
+from orchestrator.topology.delivery import durable_delivery
 from orchestrator.topology.handlers import HandlerFault, HandlerReport, declared_tasks
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def check_fit(relations: Relations, reports: Mapping[str, HandlerReport | Handle
     for section, name, _ in relations.topology.each_agent():
         fit.problems += fitting.misfits(section, name)
         fit.warnings += fitting.unused(name)
-    fit.problems += fitting.idle_coordinators()
+    fit.problems += [*fitting.idle_coordinators(), *fitting.halves_kept()]
     fit.warnings += [*fitting.idle_workers(), *fitting.mute_agents()]
     return fit
 
@@ -53,6 +54,7 @@ def attribute_of(name: str) -> str:
 class _Fitting:
     def __init__(self, relations: Relations, reports: Mapping[str, HandlerReport | HandlerFault]) -> None:
         self.relations, self.topology, self.origin = relations, relations.topology, relations.topology.origin
+        self.sections = {name: section for section, name, _ in self.topology.each_agent()}
         self.reports = {
             name: HandlerReport("", declared_tasks(agent.handles))
             if agent.handler is None
@@ -126,6 +128,23 @@ class _Fitting:
                 sentence = f"none of the workers of {name!r} handles any task: {listed(coordinator.workers)}"
                 yield self.origin.at_key(("coordinators", name, "workers"), sentence)
 
+    def halves_kept(self) -> Iterator[Problem]:
+        """Yield the at-least-once workers of whose tasks others take the same, for the same coordinator, and keep none."""
+        agents = self.relations.agents
+        for name, coordinator in self.topology.coordinators.items():
+            kept = [worker for worker in coordinator.workers if durable_delivery(agents[worker])]
+            lossy = {
+                task: worker for worker in coordinator.workers if worker not in kept for task in self.tasks(worker)
+            }
+            for worker in kept:
+                shared = next((task for task in self.tasks(worker) if task in lossy), None)
+                if shared is not None:
+                    sentence = (
+                        f"{name!r} hands {shared} to {worker!r} and to {lossy[shared]!r}, which is at-most-once; "
+                        "either both are at-least-once or neither is"
+                    )
+                    yield self.origin.at_value((self.sections[worker], worker, "tasks", "delivery"), sentence)
+
     def idle_workers(self) -> Iterator[Problem]:
         for name, worker in self.topology.workers.items():
             if self.handles_nothing(name):
@@ -138,6 +157,11 @@ class _Fitting:
                 if self.handles_nothing(agent):
                     sentence = f"{agent!r} handles no task, so it cannot answer {name!r}"
                     yield self.origin.at_value(("users", name, "asks", index), sentence)
+
+    def tasks(self, name: str) -> tuple[str, ...]:
+        """Return the types that an agent takes, as far as they are known."""
+        report = self.reports[name]
+        return tuple(task.name for task in report.tasks) if isinstance(report, HandlerReport) else ()
 
     def handles_nothing(self, name: str) -> bool:
         """Tell whether an agent is known to take no task; of a handler that cannot be used, nothing is known."""

@@ -10,7 +10,8 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "version": "The version of the topology language: 1.",
         "name": "What this topology is called; without it, the name of the file.",
         "hub": "Where the hub is. Without this section, a local one is started with the agents and a fresh key.",
-        "store": "Where durable tasks and strong claims live: memory:, sqlite:///…, nats://… or redis://….",
+        "store": "Where durable tasks and strong claims live: memory:, sqlite:///…, nats://… or redis://…; without it, "
+        "at-least-once tasks live in a file in .orchestrator.",
         "defaults": "What holds for every agent that says nothing else.",
         "coordinators": "Agents that hand out tasks, by name.",
         "workers": "Agents that take tasks, by name.",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.protocol.globs import Star, covers, tokens
 from orchestrator.protocol.tokens import Grants
-from orchestrator.topology.delivery import is_durable
 from orchestrator.topology.model import Scopes
 from orchestrator.topology.scopes import Relations, agent_scope, peers_of, user_scope
 
@@ -29,13 +28,13 @@ def lint_file(topology: Topology) -> Iterator[Problem]:
 
 
 def _delivery(topology: Topology) -> Iterator[Problem]:
-    at_hand = "there is none" if topology.store is None else "'memory:' ends with its process"
     for section, name, agent in topology.each_agent():
         at: Steps = (section, name, "tasks")
         if agent.tasks.delivery == "at-least-once":
-            if not is_durable(topology.store):
+            if topology.store == "memory:":
                 sentence = (
-                    f"at-least-once needs a store that outlives a crash, and {at_hand}: 'store: sqlite:///tasks.db'"
+                    "at-least-once needs a store that outlives a crash, and 'memory:' ends with its process: "
+                    "'store: sqlite:///tasks.db', or none for a file in '.orchestrator'"
                 )
                 yield replace(topology.origin.at_value((*at, "delivery"), sentence), code="ORC101")
             continue

@@ -11,11 +11,20 @@ from orchestrator.protocol import limits
 from orchestrator.protocol.codes import Action
 from orchestrator.protocol.names import is_minted_peer_id
 from orchestrator.protocol.tokens import Claims, Grants, SecretKey, compact_size
-from orchestrator.topology.delivery import claims_are_strong
+from orchestrator.topology.delivery import access_to_store, claims_are_strong, durable_delivery
 from orchestrator.topology.fit import Fit, check_fit, unreached_workers
 from orchestrator.topology.handlers import HandledTask, HandlerFault, HandlerReport, declared_tasks
 from orchestrator.topology.references import ASKER
-from orchestrator.topology.replica import LobbySeat, Pool, ReconnectLimits, Replica, RestartPolicy, Role, TeamSeat
+from orchestrator.topology.replica import (
+    DurableDelivery,
+    LobbySeat,
+    Pool,
+    ReconnectLimits,
+    Replica,
+    RestartPolicy,
+    Role,
+    TeamSeat,
+)
 from orchestrator.topology.scopes import (
     Relations,
     Scope,
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
     from orchestrator.topology.model import Agent, Topology
 
 __all__ = [
+    "DurableDelivery",
     "HubPlan",
     "LobbySeat",
     "Plan",
@@ -114,6 +124,9 @@ class Plan:
     warnings: tuple[Problem, ...] = ()
     app_dir: Path | None = None
     """Where handlers are looked for instead; `None` = in `directory`, and in the project around it."""
+    store: str | None = None
+    """Address of the store; `None` where no replica needs one, whether or not the file declares it. The path of a file
+    in it starts from `directory`."""
 
     def replicas_of(self, agent: str) -> tuple[Replica, ...]:
         return tuple(replica for replica in self.replicas if replica.agent == agent)
@@ -143,8 +156,9 @@ def make_plan(topology: Topology, reports: Mapping[str, HandlerReport | HandlerF
     if problems:
         raise TopologyError(problems, texts=topology.origin.texts)
     hub, origin = topology.hub, topology.origin
+    name = topology.name or _plain_name(origin.path.stem)
     return Plan(
-        name=topology.name or _plain_name(origin.path.stem),
+        name=name,
         source=origin.path,
         directory=origin.path.resolve().parent,
         hub=HubPlan(hub.url, hub.listen.host, hub.listen.port, hub.token_ttl, hub.key),
@@ -152,7 +166,13 @@ def make_plan(topology: Topology, reports: Mapping[str, HandlerReport | HandlerF
         users=users,
         withheld=origin.withheld,
         warnings=tuple(sorted([*fit.warnings, *unreached_workers(relations)])),
+        store=_store_of(topology, name) if any(replica.store for replica in replicas) else None,
     )
+
+
+def _store_of(topology: Topology, name: str) -> str:
+    """Return the address of the store: that of the file, or one for the plan of this name, beside the file."""
+    return topology.store or f"sqlite:///.orchestrator/{name}.db"
 
 
 _ROLES: Final[dict[str, Role]] = {"coordinators": "coordinator", "workers": "worker", "agents": "agent"}
@@ -179,6 +199,7 @@ class _Resolving:
         peers, is_worker = peers_of(name, entry), self.relations.takes_tasks(name)
         pools, teams, lobbies = self.pools(name), self.teams(name), self.lobbies(name)
         restart, reconnect = topology.restart_of(entry), topology.reconnect_of(entry)
+        delivery, access = durable_delivery(entry), access_to_store(self.relations, name)
         replicas = []
         for number, peer in enumerate(peers, start=1):
             replica = None if entry.replicas is None else number
@@ -214,6 +235,8 @@ class _Resolving:
                     reconnect=ReconnectLimits(**reconnect.as_dict()),
                     command=entry.command or (),
                     external=entry.external,
+                    delivery=delivery,
+                    store=access,
                 )
             )
         longest = replicas[-1]  # the id of the last one has the most digits
@@ -239,6 +262,7 @@ class _Resolving:
             capabilities=entry.capabilities,
             tasks=self.tasks(entry),
             timeout=entry.tasks.timeout,
+            delivery=durable_delivery(entry),
         )
 
     def tasks(self, entry: Agent) -> tuple[HandledTask, ...]:

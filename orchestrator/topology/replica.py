@@ -11,8 +11,20 @@ from typing import Any, Literal, TypeAlias
 from orchestrator.protocol.codes import Action
 from orchestrator.protocol.tokens import Claims, Grants
 from orchestrator.topology.handlers import HandledTask
+from orchestrator.topology.store_access import Access
 
 Role: TypeAlias = Literal["coordinator", "worker", "agent"]
+
+
+@dataclass(frozen=True, slots=True)
+class DurableDelivery:
+    """How tasks that are kept in the store are tried again; seconds."""
+
+    max_attempts: int
+    """Attempts in all."""
+    delay: float
+    """What the second attempt waits at most; doubled for each one after it."""
+    max_delay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,8 @@ class Pool:
     """What its handler takes; empty when the handlers were not imported."""
     timeout: float = 120.0
     """Seconds that a task may take where its caller says nothing else."""
+    delivery: DurableDelivery | None = None
+    """`None` = its tasks are messages, and nothing keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +133,10 @@ class Replica:
     """What is run instead of a handler, word by word."""
     external: bool = False
     """It is run by somebody else."""
+    delivery: DurableDelivery | None = None
+    """Of the tasks that coordinators hand to it; `None` = they are messages, and nothing keeps them."""
+    store: Access | None = None
+    """What it may do with the store; `None` = it needs none."""
 
     def claims(self, *, exp: int, instance: str) -> Claims:
         """Return its token's claims; `exp` in Unix seconds, `instance` fresh for each start of its process."""

@@ -58,6 +58,22 @@ def command(topology: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "orchestrator", "run", str(topology), *arguments]
 
 
+def test_waiting_for_tasks_that_nothing_keeps_is_refused(topology: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(topology), "--until-idle"]) == ExitCode.USAGE
+    assert capsys.readouterr().err == (
+        "orchestrator: --until-idle: this topology needs no store, so there are no tasks to wait for; they are kept for workers with "
+        "'tasks: {delivery: at-least-once}'\n"
+    )
+
+
+def test_a_store_elsewhere_is_refused_before_anything_starts(
+    topology: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topology.write_text(TOPOLOGY + "store: nats://127.0.0.1:4222\n", encoding="utf-8")
+    assert main(["run", str(topology)]) == ExitCode.INVALID
+    assert "this version keeps its store in memory or in a file of SQLite's" in capsys.readouterr().err
+
+
 def records(log: Iterator[str] | list[str]) -> Iterator[dict[str, Any]]:
     return (json.loads(line) for line in log)
 

@@ -274,6 +274,48 @@ def test_the_plan_as_json_holds_the_claims_and_no_secret(
     assert plan["warnings"][0]["line"] == 15
 
 
+KEPT = """
+boss  coordinator  sums:Boss
+  replicas      1 process  boss
+  tasks at once 16
+  store         keeps tasks for adder  keeps claims of club
+  subscribe     teams/club/state
+  observe       pools/adder
+  publish       tasks/adder.*  teams/club/state
+  send to       adder.*  reader/*
+  dispatches    Add → adder
+
+adder  worker  sums:Adder
+  replicas      2 processes  adder.1 … adder.2
+  tasks at once 4
+  delivery      at least once  3 attempts  up to 1s … 1m between two
+  store         takes its tasks
+"""
+
+
+def test_the_plan_says_who_does_what_with_the_store(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = "concurrency: 4, tasks: {delivery: at-least-once, max_attempts: 3}"
+    file.write_text(TOPOLOGY.replace("name: sums", "store: memory\nname: sums").replace("concurrency: 4", kept))
+    assert main(["plan", str(file)]) == ExitCode.DONE
+    out = capsys.readouterr().out
+    assert out.splitlines()[2] == "store memory:"
+    assert KEPT in out
+    assert main(["plan", str(file), "--json"]) == ExitCode.DONE
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["store"] == "memory:"
+    assert plan["replicas"][0]["store"] == {"agent": "boss", "claims": False, "queues": ["adder"], "teams": ["club"]}
+    assert plan["replicas"][1]["delivery"] == {"max_attempts": 3, "delay": 1.0, "max_delay": 60.0}
+
+
+def test_the_password_of_a_store_is_in_no_plan(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(TOPOLOGY.replace("name: sums", "store: 'redis://me:canary@r.example'\nname: sums"))
+    for more in ([], ["--json"]):
+        assert main(["plan", str(file), *more]) == ExitCode.DONE
+        out = capsys.readouterr().out
+        assert "redis://…" in out
+        assert "canary" not in out
+
+
 def test_64_the_hubs_key_is_in_no_output(file: Path, tmp_path: Path) -> None:
     """Hazard 64: neither plan, nor validate, nor a complaint repeats a key that came from a variable."""
     file.write_text(TOPOLOGY.replace("hub: {", "hub: {key: '${KEY}', "))

@@ -19,6 +19,7 @@ from orchestrator.runtime.control import (
     Online,
     Ready,
     Spec,
+    StoreSpec,
     Tally,
     ToChild,
     TokenGranted,
@@ -26,6 +27,7 @@ from orchestrator.runtime.control import (
     ToParent,
     encode_control,
 )
+from orchestrator.topology.store_access import Access
 from tests.runtime.plans import planned
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ KEY = SecretKey("sk_id_a", "sk_secret_canary", actions=frozenset(), rate="unlimi
 FROM_PARENT: list[ToChild] = [
     Spec(planned().replicas[0], "ws://127.0.0.1:7700", "/srv/desk", "3f", "debug", 2.5),
     HubSpec(7, (KEY,), "warning", 1.0),
+    StoreSpec(7, "sqlite:///desk.db", "/srv/desk", (KEY,), "canary", {"a.1": Access("a", True, ("b",), ("desk",))}),
     TokenGranted(3, "a.b.c"),
     Drain(10.0),
 ]
@@ -141,5 +144,6 @@ async def test_a_side_that_reads_nothing_is_cut_off_instead_of_filling_memory() 
 
 
 def test_secrets_do_not_show_in_messages() -> None:
-    shown = repr(HubSpec(7, (KEY,))) + str(TokenGranted(1, "canary"))
+    store = StoreSpec(7, "memory:", "/", (KEY,), "canary", {})
+    shown = repr(HubSpec(7, (KEY,))) + str(TokenGranted(1, "canary")) + repr(store) + str(store)
     assert "canary" not in shown

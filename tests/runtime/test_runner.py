@@ -23,7 +23,7 @@ from orchestrator.runtime.console import render_json
 from orchestrator.runtime.listening import CannotListen, listen
 from orchestrator.runtime.lives import Programs
 from orchestrator.runtime.output import Output
-from orchestrator.runtime.runner import Options, fresh_key, run
+from orchestrator.runtime.runner import Options, _children, fresh_key, run
 from orchestrator.topology.handlers import HandledTask, HandlerReport
 from tests.runtime.plans import SMALL, planned
 from tests.runtime.processes import ENVIRONMENT, runs
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 from orchestrator.topology.plan import Plan
 
-STAND_INS = Programs(agent="tests.runtime.children.agent", hub="tests.runtime.children.hub")
+STAND_INS = Programs(
+    agent="tests.runtime.children.agent", hub="tests.runtime.children.hub", store="tests.runtime.children.store"
+)
 
 
 class Log(io.StringIO):
@@ -101,7 +103,7 @@ def odd(behaviour: str, more: str = "") -> Plan:
 
 
 def recorded(folder: Path) -> dict[str, list[str]]:
-    """Return the hub's URL, the token and the instance that each replica was given."""
+    """Return the hub's URL, the token, the instance and, if it needs one, the store that each replica was given."""
     return {path.name.rpartition("-")[0]: path.read_text(encoding="utf-8").split() for path in folder.iterdir()}
 
 
@@ -170,6 +172,64 @@ async def test_a_killed_hub_is_started_again_on_its_port() -> None:
     assert len({record["pid"] for record in ready}) == 2
     assert len({record["url"] for record in ready}) == 1
     assert result.code == ExitCode.DONE
+
+
+STORED = SMALL + "store: sqlite:///desk.db\nteams:\n  desk: {members: [helper]}\n"
+
+
+async def test_a_store_is_started_where_somebody_needs_it() -> None:
+    unneeded = await ran(planned(SMALL + "store: sqlite:///desk.db\n"))
+    assert unneeded.events("store") == []
+    needed = await ran(planned(STORED))
+    assert needed.events("store") == ["ready"]
+    assert needed.code == ExitCode.DONE
+
+
+async def test_only_those_who_need_the_store_are_told_where_it_is(tmp_path: Path) -> None:
+    await ran(planned(STORED), environ={"RECORDS": str(tmp_path)})
+    told = {peer: said[3:] for peer, said in recorded(tmp_path).items()}
+    assert told["boss"] == []
+    assert told["helper.1"] == told["helper.2"]
+    assert not Path(told["helper.1"][0]).parent.exists()
+
+
+async def test_nothing_is_ready_before_the_store_is() -> None:
+    never = {"STORE": "never-ready"}
+    asked = (Question("boss", "why"),)
+    result = await ran(planned(STORED), lambda record: None, never, asked=asked, timeout=1.0)
+    assert "no complete answer came within 1 s" in result.events()
+    assert not any("replicas ready in" in event for event in result.events())
+
+
+async def test_a_killed_store_is_started_again() -> None:
+    killed: list[int] = []
+
+    def react(record: dict[str, Any]) -> None:
+        if record.get("process") == "store" and record["event"] == "ready":
+            if killed:
+                interrupt(record)
+            else:
+                killed.append(record["pid"])
+                os.kill(record["pid"], signal.SIGKILL)
+
+    result = await ran(planned(STORED), react)
+    assert result.events("store")[1].startswith("killed by SIGKILL: it is started again in 0.")
+    assert result.events("store")[2] == "ready"
+    assert result.code == ExitCode.DONE
+
+
+async def test_a_store_that_cannot_begin_ends_the_run_with_its_reason() -> None:
+    result = await ran(planned(STORED), lambda record: None, {"STORE": "refuse"})
+    assert result.events("store") == ["has failed for good: the store desk.db is used by process 7 already"]
+    assert result.events()[-1].endswith("(store) failed for good")
+    assert result.code == ExitCode.FAILED
+
+
+def test_hub_and_store_end_together_after_all_others() -> None:
+    children = {child.name: child for child in _children(planned(STORED))}
+    assert list(children)[:2] == ["(hub)", "(store)"]
+    assert children["(hub)"].rank == children["(store)"].rank > max(children[name].rank for name in list(children)[2:])
+    assert children["(store)"].essential
 
 
 async def test_a_handler_that_does_not_fit_is_said_once_and_ends_the_run_with_its_code() -> None:

@@ -19,6 +19,7 @@ from orchestrator.runtime.supervisor import (
     GiveUp,
     GraceOver,
     Kill,
+    Proven,
     Spawn,
     SpawnAfter,
     StopAsked,
@@ -175,6 +176,40 @@ def test_the_hub_is_started_again_at_once_and_its_loss_for_good_ends_everything(
     assert isinstance(gone, GiveUp)
     assert drain == Drain(("boss",), 0)
     assert supervisor.handle(Exited("boss", Ended(code=0), 2.0)) == [AllStopped()]
+
+
+REFUSED = Ended(code=1, sentence="the file is used by process 7 already")
+
+
+def with_store(policy: RestartPolicy = USUAL) -> Supervisor:
+    store = Child("(store)", RestartPolicy("always", delay=1.0), rank=1, essential=True)
+    supervisor = Supervisor([store, Child("boss", policy)], lambda: 1.0)
+    supervisor.start()
+    return supervisor
+
+
+def test_a_store_that_says_at_its_start_why_it_cannot_begin_is_not_started_again() -> None:
+    supervisor = with_store()
+    assert supervisor.handle(Exited("(store)", REFUSED, 0.0)) == [
+        GiveUp("(store)", "the file is used by process 7 already", 1),
+        Drain(("boss",), 0),
+    ]
+
+
+def test_a_store_that_has_been_ready_is_started_again_whatever_it_says() -> None:
+    supervisor = with_store()
+    assert supervisor.handle(Proven("(store)")) == []
+    assert supervisor.handle(Exited("(store)", REFUSED, 0.0)) == [SpawnAfter("(store)", 0.25, 1, str(REFUSED))]
+
+
+@pytest.mark.parametrize("ended", [CRASH, Ended(signal=signal.SIGKILL)])
+def test_a_store_that_crashes_at_its_start_is_started_again(ended: Ended) -> None:
+    assert with_store().handle(Exited("(store)", ended, 0.0)) == [SpawnAfter("(store)", 0.25, 1, str(ended))]
+
+
+def test_an_agent_that_says_why_it_ends_is_started_again() -> None:
+    [action] = with_store().handle(Exited("boss", REFUSED, 0.0))
+    assert isinstance(action, SpawnAfter)
 
 
 def test_when_the_last_agent_is_over_the_hub_has_nobody_left_to_serve() -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.topology import broken_hub, broken_keys, broken_kinds, broken_references, broken_values, broken_yaml
+from tests.topology import (
+    broken_delivery,
+    broken_hub,
+    broken_keys,
+    broken_kinds,
+    broken_references,
+    broken_values,
+    broken_yaml,
+)
 from tests.topology.files import Broken, complaints
 
 ALL = (
@@ -14,6 +22,7 @@ ALL = (
     *broken_yaml.FILES,
     *broken_hub.FILES,
     *broken_kinds.FILES,
+    *broken_delivery.FILES,
 )
 
 

@@ -86,7 +86,7 @@ def record(spec: Spec, granted: TokenGranted) -> None:
     """Leave what was told where the test can find it."""
     if folder := os.environ.get("RECORDS"):
         path = Path(folder) / f"{spec.replica.peer_id}-{os.getpid()}"
-        path.write_text(f"{spec.hub_url}\n{granted.token}\n{spec.instance}\n", encoding="utf-8")
+        path.write_text(f"{spec.hub_url}\n{granted.token}\n{spec.instance}\n{spec.store}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

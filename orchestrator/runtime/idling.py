@@ -1,0 +1,105 @@
+"""`--until-idle`: a run that ends when its store has nothing left to do, and says what became of the tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.errors import ExitCode, OrchestratorError, StoreUnavailable
+from orchestrator.runtime.summary import counted
+from orchestrator.store.remote import RemoteStore
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from orchestrator.runtime.output import Output
+    from orchestrator.runtime.store_seat import StoreSeat
+    from orchestrator.topology.plan import Plan
+
+PAUSE: Final = 1.0
+"""Seconds after which a store that gave no answer is asked again."""
+ENDS: Final = ("done", "dead", "cancelled")
+
+
+class NothingKept(OrchestratorError):
+    """There is no store whose tasks could be waited for."""
+
+    exit_code = ExitCode.USAGE
+
+    def __str__(self) -> str:
+        return (
+            "--until-idle: this topology needs no store, so there are no tasks to wait for; "
+            "they are kept for workers with 'tasks: {delivery: at-least-once}'"
+        )
+
+
+class TasksDied(OrchestratorError):
+    """Some tasks failed as often as they may, or expired, while they were waited for."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        super().__init__(count)
+
+    def __str__(self) -> str:
+        return f"{counted(self.count, 'task')} died: `orchestrator tasks --state dead` says of what"
+
+
+def check_until_idle(plan: Plan) -> None:
+    """Raise `NothingKept` for a plan without a store."""
+    if plan.store is None:
+        raise NothingKept
+
+
+class Idling:
+    """Counts what ends in the store of a run from its start on, as long as it is entered."""
+
+    def __init__(self, seat: StoreSeat, output: Output) -> None:
+        self._seat, self._output = seat, output
+        self._before: Counter[str] = Counter()
+        self._store = RemoteStore(seat.path, self._secret)
+
+    async def _secret(self) -> str:
+        return self._seat.operator
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._before = await self._ended()
+        except BaseException:
+            await self._store.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self._store.close()
+
+    async def wait(self) -> None:
+        """Return when no task waits or is worked on, and say how they ended. Raises `TasksDied`."""
+        told = ""
+        while True:
+            try:
+                await self._store.idle()
+                ended = await self._ended() - self._before
+            except StoreUnavailable as error:  # it may come back, and what it keeps is not lost meanwhile
+                if str(error) != told:
+                    told = str(error)
+                    self._output.say("warning", f"the tasks are still waited for: {told}")
+                await asyncio.sleep(PAUSE)
+            else:
+                break
+        self._output.say("info", f"nothing is left to do in the store · {_shown(ended)}")
+        if ended["dead"]:
+            raise TasksDied(ended["dead"])
+
+    async def _ended(self) -> Counter[str]:
+        """Return how many tasks of all queues are in each final state."""
+        queues = await self._store.tasks.stats()
+        return Counter({end: sum(getattr(queue, end) for queue in queues) for end in ENDS})
+
+
+def _shown(ended: Counter[str]) -> str:
+    first, *rest = [end for end in ENDS if ended[end]] or ["done"]
+    return ", ".join([f"{counted(ended[first], 'task')} {first}", *(f"{ended[end]} {end}" for end in rest)])
