@@ -37,6 +37,7 @@ VERBS: Final[dict[str, Verb]] = {
     "schema": Verb("schema", "print the JSON Schema of topology files, for editors"),
     "init": Verb("init", "write a first topology with its handlers into a directory"),
     "token": Verb("token", "make a token for a user or an agent that runs elsewhere, or look into one"),
+    "tasks": Verb("tasks", "list the tasks that a topology's store holds; show, retry, cancel or purge them"),
     "hub": Verb("hub", "run a hub by itself", lasts=True),
     "keys": Verb("hub", "make the keys that a hub of its own accepts"),
 }
