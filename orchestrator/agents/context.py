@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import HandlerError
+
 if TYPE_CHECKING:
     from orchestrator.agents.relations import Presence, Team, Workers
 
@@ -17,6 +19,18 @@ class Disconnected:
     code: int
     reason: str
     will_reconnect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Who was the first to record a key, for a sink that does nothing twice and nothing late."""
+
+    first: bool
+    """Whether it was this very call: whoever calls again, in the same attempt or a later one, is not the first."""
+    fence: int
+    """Of the attempt that was the first. Fences of a task grow with each attempt."""
+    task_id: str
+    """The task that was the first."""
 
 
 class Context(ABC):
@@ -42,6 +56,14 @@ class Context(ABC):
 
         Of what is said faster than the hub takes it, the last is told.
         """
+
+    async def once(self, key: str) -> Once:
+        """Record in the store that an effect is about to be had, before it is had; keys are those of all tasks of an agent.
+
+        For tasks with `delivery: at-least-once`, which are done again when a worker dies; any other raises
+        `HandlerError`. Raises `LeaseLost` when the task is not this worker's any more: then leave the effect alone.
+        """
+        raise HandlerError(f"once({key!r}) is for tasks that are kept in a store, with 'delivery: at-least-once'")
 
     @property
     @abstractmethod

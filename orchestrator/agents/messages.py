@@ -40,8 +40,13 @@ def answer_type(message: type[BaseModel]) -> Any:
     for cls in message.__mro__:
         meta = getattr(cls, "__pydantic_generic_metadata__", None)
         if meta and meta.get("origin") in (Task, StreamTask) and meta.get("args"):
-            return meta["args"][0]
+            return _stated(meta["args"][0])
         for base in getattr(cls, "__orig_bases__", ()):
             if get_origin(base) in (Task, StreamTask):
-                return get_args(base)[0]
+                return _stated(get_args(base)[0])
     return Any
+
+
+def _stated(answer: Any) -> Any:
+    """Return `None` as annotations are resolved to it."""
+    return type(None) if answer is None else answer

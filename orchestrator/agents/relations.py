@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack
 
 from orchestrator.agents.messages import Event, StreamTask, Task
 from orchestrator.agents.state import State
@@ -31,6 +31,14 @@ class Handle(ABC, Generic[R]):
 
     id: str
 
+    def __await__(self) -> Generator[Any, None, Self]:
+        """``handle = await workers.submit(task)`` goes on once the task is as safe as its delivery makes it.
+
+        At least once: on disk, and `id` is final; what the store says otherwise is raised. At most once: at once.
+        """
+        yield from ()
+        return self
+
     @property
     @abstractmethod
     def progress(self) -> Progress | None:
@@ -42,45 +50,67 @@ class Handle(ABC, Generic[R]):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Stop waiting and tell the worker; `result` then raises `TaskCancelled`."""
+        """Stop waiting and tell the worker, and the store where the task is in one; `result` then raises `TaskCancelled`."""
+
+
+class TaskOptions(TypedDict, total=False):
+    """How a task is to be done: see `Workers`."""
+
+    requires: Sequence[str]
+    key: str | None
+    wait: float
+    timeout: float | None
+    priority: int
+    delay: float
+    idempotency_key: str | None
+
+
+class MapOptions(TypedDict, total=False):
+    """The same for many tasks; the keys are asked for that of each."""
+
+    requires: Sequence[str]
+    key: Callable[[Task[Any]], str] | None
+    wait: float
+    timeout: float | None
+    priority: int
+    delay: float
+    idempotency_key: Callable[[Task[Any]], str] | None
 
 
 class Workers(ABC):
     """The workers of a coordinator.
 
-    Every call ends: with its answer, or with a `DispatchError` that says why there is none.
+    Every call ends: with its answer, or with a `DispatchError` that says why there is none. All of them take these:
 
     - `requires` names the capabilities that a worker must have.
+    - `timeout` is in seconds, waiting included; `None` takes the one of the topology.
+
+    For workers whose tasks are delivered at most once:
+
     - Tasks with one `key` go to one worker for as long as it is online, and wait for it when it is busy. A worker that
       joins takes over its share of the keys, and the others keep theirs.
     - `wait` is for how many seconds nobody need be online who can take the task; with 0 it ends at once in
       `NoWorkerAvailable` then.
-    - `timeout` is in seconds, waiting included; `None` takes the one of the topology.
+
+    For those with `delivery: at-least-once`, whose tasks are kept in the store until they have ended:
+
+    - Of the tasks of one type with one `idempotency_key` the first is done, and the others have its id and its result.
+    - A greater `priority` goes first; nobody begins with it before `delay` seconds.
+    - Without a `timeout` the caller waits for as long as it takes, and each attempt has the seconds of the topology. With
+      one, nobody begins after it, and the caller gets `TaskTimeout`.
+    - A caller that is cancelled, or leaves, no longer waits, and the task goes on; `Handle.cancel` ends it.
+    - `StoreUnavailable` when the store gives no answer: then the task may be in it or not.
+
+    What is not for the delivery of a task raises `ValueError`, and what is unknown `TypeError`.
     """
 
     @abstractmethod
-    def submit(
-        self,
-        task: Task[R],
-        *,
-        requires: Sequence[str] = (),
-        key: str | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
-    ) -> Handle[R]:
-        """Hand a task to one worker and return at once."""
+    def submit(self, task: Task[R], **options: Unpack[TaskOptions]) -> Handle[R]:
+        """Hand a task to one worker and return at once; await the handle where the task is to be on disk."""
 
-    async def run(
-        self,
-        task: Task[R],
-        *,
-        requires: Sequence[str] = (),
-        key: str | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
-    ) -> R:
+    async def run(self, task: Task[R], **options: Unpack[TaskOptions]) -> R:
         """Hand a task to one worker and wait for its reply; cancelling the caller cancels the task."""
-        handle = self.submit(task, requires=requires, key=key, wait=wait, timeout=timeout)
+        handle = self.submit(task, **options)
         try:
             return await handle.result()
         finally:
@@ -93,32 +123,30 @@ class Workers(ABC):
         *,
         limit: int | None = None,
         ordered: bool = False,
-        requires: Sequence[str] = (),
-        key: Callable[[Task[R]], str] | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
+        **options: Unpack[MapOptions],
     ) -> AsyncIterator[R]:
         """Hand out many tasks and yield their replies as they come, or in the order of the tasks if `ordered`.
 
-        `key` is asked for that of each task. At most `limit` are under way at once; `None` = twice what the workers take
+        Keys are functions of a task here. At most `limit` are under way at once; `None` = twice what the workers take
         at once, so that none waits for long, and its timeout is for the work. The first failure is raised, and the tasks
         that are left are cancelled.
         """
 
     @abstractmethod
-    def stream(
-        self,
-        task: StreamTask[C],
-        *,
-        requires: Sequence[str] = (),
-        key: str | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
-    ) -> AsyncIterator[C]:
+    def stream(self, task: StreamTask[C], **options: Unpack[TaskOptions]) -> AsyncIterator[C]:
         """Hand a stream task to one worker and yield its chunks in order, each once.
 
-        Leaving the loop cancels the task. Raises `StreamBroken` if the stream ends before its last chunk.
+        Leaving the loop cancels the task, unless it is in the store. Raises `StreamBroken` if the stream ends before its
+        last chunk, or is begun anew after the first.
         """
+
+    def attach(self, task_id: str, task: type[Task[R]] | type[StreamTask[Any]] | None = None) -> Handle[R]:
+        """Return a handle on a task that this agent, perhaps in an earlier process, has put into the store.
+
+        `task` is its type, and says as what its reply is read; without it that is plain JSON. Of a stream task the result
+        is the list of its chunks. `result` raises `UnknownTask` for a task that is not there.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no tasks")
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,28 @@ class Resend:
     sender: str
 
 
-Effect: TypeAlias = Send | Note | Run | Abort | Resend
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Somebody says that this task, which is kept in a store, is not wanted any more: the store knows."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Whoever reads what this task streams is gone; the task, which is kept in a store, goes on."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """This task, which is kept in a store, was not begun and will not be: others may have it."""
+
+    task_id: str
+
+
+Effect: TypeAlias = Send | Note | Run | Abort | Resend | LookUp | Unread | HandBack
 Outcome: TypeAlias = TaskResult | TaskError | None
 """`None`: a stream has ended, and its last chunk said so."""
 
@@ -74,6 +95,8 @@ class _Job:
     offer: TaskOffer
     sender: str
     streams: bool
+    kept: bool = False
+    """It is in a store, which decides whether it goes on; its sender is told, and may be gone."""
     running: bool = False
     beat_at: float = 0.0
     progress: float | None = None
@@ -82,6 +105,8 @@ class _Job:
     """A sign of life is on its way; what the handler says meanwhile waits, and only the last of it goes out."""
     untold: bool = False
     gone_since: float | None = None
+    unread: bool = False
+    """Nobody has read what it streams for too long."""
     aborted: str = ""
     """Why its handler is being stopped."""
 
@@ -138,6 +163,11 @@ class Intake:
         return Load(len(self._jobs), self._capacity)
 
     @property
+    def room(self) -> int:
+        """How many tasks could be begun at once."""
+        return 0 if self._draining else max(self._capacity - len(self._jobs), 0)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing runs, nothing waits, and every outcome has been heard."""
         return not self._jobs and not self._unheard
@@ -190,27 +220,52 @@ class Intake:
         if self.draining or len(self._jobs) >= self._capacity + self._backlog:
             reason = "draining" if self.draining else "full"
             return [Send(sender, TaskRefused(offer.task_id, offer.attempt, reason, self.load))]
-        self._jobs[offer.task_id] = _Job(offer, sender, streams, beat_at=now + BEAT_SECONDS)
-        self._alarms.set(now + BEAT_SECONDS, offer.task_id)
+        return self._take(_Job(offer, sender, streams), now)
+
+    def claimed(self, offer: TaskOffer, sender: str, now: float) -> list[Effect]:
+        """Take a task that is this worker's in the store. `sender` stored it, and is told how it goes."""
+        return self._take(_Job(offer, sender, bool(self._handles(offer.task)), kept=True), now)
+
+    def _take(self, job: _Job, now: float) -> list[Effect]:
+        offer = job.offer
+        job.beat_at = now + BEAT_SECONDS
+        self._jobs[offer.task_id] = job
+        self._alarms.set(job.beat_at, offer.task_id)
         if offer.deadline is not None:
             self._alarms.set(offer.deadline - self._wall_offset, offer.task_id)
         self._queue.append(offer.task_id)
-        return [self._accepted(offer, sender), *self._start()]
+        return [self._accepted(offer, job.sender), *self._start()]
 
     def _accepted(self, offer: TaskOffer, sender: str) -> Send:
-        return Send(sender, TaskAccepted(offer.task_id, offer.attempt, self.load, self._idempotent(offer.task)))
+        idempotent = self._handles(offer.task) is not None and self._idempotent(offer.task)
+        return Send(sender, TaskAccepted(offer.task_id, offer.attempt, self.load, idempotent))
 
     def cancelled(self, task_id: str, sender: str) -> list[Effect]:
         """Stop a task on the word of the one who gave it."""
         job = self._jobs.get(task_id)
+        if job is not None and job.kept:
+            return [LookUp(task_id), *([Unread(task_id)] if job.sender == sender else [])]
         if job is None or job.sender != sender:
             return []
         return self._abort(job, "cancelled by its caller", told=True)
 
+    def lost(self, task_id: str, reason: str) -> list[Effect]:
+        """A task that is kept in a store is not this worker's any more."""
+        job = self._jobs.get(task_id)
+        return [] if job is None or job.aborted else self._abort(job, reason)
+
+    def hand_back(self) -> list[Effect]:
+        """Let go of what is kept in a store and was not begun."""
+        waiting = [task_id for task_id, job in self._jobs.items() if job.kept and not job.running]
+        for task_id in waiting:
+            del self._jobs[task_id]
+            self._queue.remove(task_id)
+        return [HandBack(task_id) for task_id in waiting]
+
     def stop(self) -> list[Effect]:
         """Take nothing new and start nothing more: what still waits has not been begun, so that others may have it."""
         self.drain()
-        effects: list[Effect] = []
+        effects = self.hand_back()
         for task_id, job in list(self._jobs.items()):
             if not job.running:
                 del self._jobs[task_id]
@@ -237,7 +292,10 @@ class Intake:
         self._alarms.sweep(self)
         effects: list[Effect] = []
         key = (job.sender, task_id, job.offer.attempt)
-        if job.aborted:  # it was begun, and whoever asks after all is to hear that it came to nothing
+        if job.kept:  # the store remembers it
+            if outcome is not None:
+                effects.append(self._tell(key, outcome))
+        elif job.aborted:  # it was begun, and whoever asks after all is to hear that it came to nothing
             failure = Failure("TaskCancelled", job.aborted)
             self._remember(key, TaskError(task_id, failure, job.offer.attempt))
         else:
@@ -334,8 +392,11 @@ class Intake:
                 continue
             if job.offer.deadline is not None and now >= job.offer.deadline - self._wall_offset:
                 effects += self._abort(job, "its deadline passed", told=True)
-            elif job.gone_since is not None and now - job.gone_since >= CALLER_GRACE:
+            elif job.gone_since is not None and now - job.gone_since >= CALLER_GRACE and not job.kept:
                 effects += self._abort(job, "its caller is gone")
+            elif job.gone_since is not None and now - job.gone_since >= CALLER_GRACE and not job.unread:
+                job.unread = True
+                effects.append(Unread(job.offer.task_id))
             elif job.beat_at <= now:
                 job.beat_at = now + BEAT_SECONDS
                 self._alarms.set(job.beat_at, job.offer.task_id)
@@ -382,7 +443,8 @@ class Intake:
             return [Abort(job.offer.task_id, reason, told)]
         del self._jobs[job.offer.task_id]
         self._queue.remove(job.offer.task_id)
-        return self._start()
+        given_back = [HandBack(job.offer.task_id)] if job.kept else []
+        return [*given_back, *self._start()]
 
     def _tell(self, key: _Key, outcome: TaskResult | TaskError) -> Send:
         if not self._over:

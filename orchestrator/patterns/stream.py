@@ -69,6 +69,11 @@ class Writer:
         return self.ended_at is not None
 
     @property
+    def begun(self) -> bool:
+        """Whether any chunk was sent."""
+        return self._sent > 0
+
+    @property
     def unsent(self) -> int:
         """How many chunks wait to be sent, or sent again."""
         return self._next - self._cursor

@@ -156,9 +156,13 @@ class Workforce:
         if not free:
             return None
         seat = min(free, key=lambda seat: (len(seat.outstanding) + seat.foreign, seat.last_chosen))
+        self.chosen(seat)
+        return seat
+
+    def chosen(self, seat: Seat) -> None:
+        """Have a worker's turn come last again."""
         self._turn += 1
         seat.last_chosen = self._turn
-        return seat
 
     def owner(self, task: str, requires: frozenset[str], key: str, avoid: frozenset[str] = frozenset()) -> Seat | None:
         """Return the worker to which the tasks with this key go, busy or not; `None` when nobody able is there.

@@ -98,6 +98,10 @@ class TaskCancel(Payload, tag="task-cancel", frozen=True):
     task_id: str
 
 
+class Wake(Payload, tag="wake", frozen=True):
+    """There is work in the store. A hint: whoever misses it looks there by itself, a little later."""
+
+
 class Ask(Payload, tag="ask", frozen=True):
     """A question in words; the answer is a stream under `task_id`, or under an id of the answerer's choice."""
 
@@ -252,6 +256,7 @@ AnyPayload: TypeAlias = (
     | TaskResult
     | TaskError
     | TaskCancel
+    | Wake
     | Ask
     | CompletionChunk
     | StreamResume

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from contextvars import ContextVar
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from types import GenericAlias
+from typing import Any, Final, NamedTuple, TypeVar, Unpack, cast
 
 from msgspec import Raw
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from orchestrator.agents.messages import StreamTask, Task, answer_type, message_name
-from orchestrator.agents.relations import Handle, Progress, Workers
-from orchestrator.errors import OrchestratorError, StreamBroken, TaskFailed
+from orchestrator.agents.relations import Handle, MapOptions, Progress, TaskOptions, Workers
+from orchestrator.errors import HandlerError, OrchestratorError, StreamBroken
 from orchestrator.patterns.dispatch import Dispatcher
 from orchestrator.patterns.effects import Answer, Note
 from orchestrator.patterns.jobs import Chunked, Effect, Finished, Order, Progressed
 from orchestrator.protocol.payloads import AnyPayload
 from orchestrator.runtime.courier import Courier
+from orchestrator.runtime.kept_tray import KeptHandle, KeptTray
+from orchestrator.runtime.reading import read_answer
+from orchestrator.runtime.tracing import Trace, current_trace
+from orchestrator.runtime.wishes import ANYBODY, Wish, wish_of, wishes_of
 
 R = TypeVar("R")
 C = TypeVar("C")
 
-
-class Trace(NamedTuple):
-    """What a handler's own tasks inherit from the task that it works on."""
-
-    deadline: float | None = None
-    """In seconds of the loop's clock."""
-    traceparent: str | None = None
-
-
-NO_TRACE: Final = Trace()
-current_trace: ContextVar[Trace] = ContextVar("orchestrator_trace", default=NO_TRACE)
 
 NO_PROGRESS: Final = Progress(None, None)
 
@@ -203,6 +195,10 @@ class HubHandle(Handle[R]):
         if not self._future.done():
             self._desk.cancel(self.id)
 
+    def leave(self) -> None:
+        """Nobody waits for it any more."""
+        self.cancel()
+
 
 class _End:
     """Comes after the last task."""
@@ -212,24 +208,24 @@ _END: Final = _End()
 
 
 class HubWorkers(Workers):
-    """The workers of an agent, reached over its connection."""
+    """The workers of an agent, reached over its connection, and over the store where their tasks are kept."""
 
-    def __init__(self, desk: Desk, timeouts: Mapping[str, float], new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, desk: Desk, timeouts: Mapping[str, float], new_id: Callable[[], str], kept: KeptTray | None = None
+    ) -> None:
         """`timeouts` gives the topology's seconds for each task type."""
-        self._desk, self._timeouts, self._new_id = desk, timeouts, new_id
+        self._desk, self._timeouts, self._new_id, self._kept = desk, timeouts, new_id, kept
         self._adapters: dict[type, TypeAdapter[Any]] = {}
 
-    def submit(
-        self,
-        task: Task[R],
-        *,
-        requires: Sequence[str] = (),
-        key: str | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
-    ) -> Handle[R]:
-        wish = Wish(requires, key, wait)
-        return HubHandle(self._desk, self._order(task, wish, timeout), self._adapter(type(task)))
+    def submit(self, task: Task[R], **options: Unpack[TaskOptions]) -> Handle[R]:
+        return self._submit(task, wish_of(options))
+
+    async def run(self, task: Task[R], **options: Unpack[TaskOptions]) -> R:
+        handle = self._submit(task, wish_of(options))
+        try:
+            return await handle.result()
+        finally:
+            handle.leave()
 
     async def map(
         self,
@@ -237,26 +233,23 @@ class HubWorkers(Workers):
         *,
         limit: int | None = None,
         ordered: bool = False,
-        requires: Sequence[str] = (),
-        key: Callable[[Task[R]], str] | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
+        **options: Unpack[MapOptions],
     ) -> AsyncIterator[R]:
         if limit is not None and limit < 1:
             raise ValueError(f"limit is a number of tasks of at least 1, not {limit}")
-        waiting: dict[HubHandle[R], None] = {}
-        ended: asyncio.Queue[HubHandle[R]] = asyncio.Queue()
+        wishes = wishes_of(options)
+        waiting: dict[HubHandle[R] | KeptHandle[R], None] = {}
+        ended: asyncio.Queue[HubHandle[R] | KeptHandle[R]] = asyncio.Queue()
         source = iter(tasks)
         more = True
         try:
             while more or waiting:
-                while more and len(waiting) < (limit or self._desk.dispatcher.workforce.appetite()):
+                while more and len(waiting) < (limit or self._appetite()):
                     task = next(source, _END)
                     if isinstance(task, _End):
                         more = False
                         break
-                    wish = Wish(requires, key(task) if key is not None else None, wait)
-                    handle = HubHandle(self._desk, self._order(task, wish, timeout), self._adapter(type(task)))
+                    handle = self._submit(task, wishes(task))
                     if not ordered:
                         handle.when_done(ended.put_nowait)
                     waiting[handle] = None
@@ -267,25 +260,39 @@ class HubWorkers(Workers):
                     yield reply
         finally:
             for left in waiting:
-                left.cancel()
+                left.leave()
 
-    async def stream(
-        self,
-        task: StreamTask[C],
-        *,
-        requires: Sequence[str] = (),
-        key: str | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
-    ) -> AsyncIterator[C]:
-        order = self._order(task, Wish(requires, key, wait), timeout, streams=True)
-        async with aclosing(read_chunks(self._desk, order, self._adapter(type(task)))) as chunks:
+    async def stream(self, task: StreamTask[C], **options: Unpack[TaskOptions]) -> AsyncIterator[C]:
+        wish, adapter = wish_of(options), self._adapter(type(task))
+        if self._kept is not None and self._kept.keeps(message_name(type(task))):
+            chunks = self._kept.stream(task, wish, adapter)
+        else:
+            chunks = read_chunks(self._desk, self._order(task, wish, streams=True), adapter)
+        async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
 
-    def _order(self, task: BaseModel, wish: Wish, timeout: float | None, *, streams: bool = False) -> Order:
+    def attach(self, task_id: str, task: type[Task[R]] | type[StreamTask[Any]] | None = None) -> Handle[R]:
+        if self._kept is None:
+            raise HandlerError("no worker of this agent has its tasks in a store, so there are none to attach to")
+        adapter = TypeAdapter(Any) if task is None else self._adapter(task)
+        if task is not None and issubclass(task, StreamTask):
+            adapter = TypeAdapter(cast("type", GenericAlias(list, (answer_type(task),))))
+        return self._kept.attach(task_id, adapter)
+
+    def _submit(self, task: Task[R], wish: Wish) -> HubHandle[R] | KeptHandle[R]:
+        adapter = self._adapter(type(task))
+        if self._kept is not None and self._kept.keeps(message_name(type(task))):
+            return self._kept.submit(task, wish, adapter)
+        return HubHandle(self._desk, self._order(task, wish), adapter)
+
+    def _appetite(self) -> int:
+        return self._desk.dispatcher.workforce.appetite() + (0 if self._kept is None else self._kept.appetite())
+
+    def _order(self, task: BaseModel, wish: Wish, *, streams: bool = False) -> Order:
         name, trace = message_name(type(task)), current_trace.get()
-        seconds = timeout if timeout is not None else self._timeouts.get(name, DEFAULT_TIMEOUT)
+        wish.check_sent(name)
+        seconds = wish.timeout if wish.timeout is not None else self._timeouts.get(name, DEFAULT_TIMEOUT)
         if trace.deadline is not None:
             seconds = max(min(seconds, trace.deadline - self._desk.now), 0.0)
         return task_order(self._new_id(), task, seconds, wish, streams=streams, trace=trace)
@@ -301,33 +308,12 @@ DEFAULT_TIMEOUT: Final = 120.0
 """Seconds for a task whose type the topology says nothing of."""
 
 
-class Wish(NamedTuple):
-    """Who is to take a task: see `Workers`."""
-
-    requires: Sequence[str] = ()
-    key: str | None = None
-    wait: float = 0.0
-
-    def check(self, seconds: float) -> None:
-        """Raise `TypeError` or `ValueError` for what cannot be meant; `seconds` is the timeout beside it."""
-        if isinstance(self.requires, str):
-            raise TypeError(f"requires is a list of capabilities: write [{self.requires!r}]")
-        if self.key is not None and not isinstance(self.key, str):
-            raise TypeError(f"key is a text, not {self.key!r}")
-        for name, value in (("wait", self.wait), ("timeout", seconds)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is a number of seconds of at least 0, not {value!r}")
-
-
 def check_text(text: str) -> None:
     """Raise `ValueError` for half a surrogate pair, which no message can carry."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"the text cannot be sent: character {error.start} is half a surrogate pair") from None
-
-
-ANYBODY: Final = Wish()
 
 
 def task_order(
@@ -365,13 +351,3 @@ async def read_chunks(desk: Desk, order: Order, adapter: TypeAdapter[C]) -> Asyn
     except StreamBroken as broken:
         received = [read_answer(adapter, cast("Raw", chunk), order.task) for chunk in broken.received]
         raise StreamBroken(broken.task, broken.reason, received, broken.count) from None
-
-
-def read_answer(adapter: TypeAdapter[R], raw: Raw, task: str) -> R:
-    """Read a reply or chunk. Raises `TaskFailed` when it is not what the task promises."""
-    try:
-        return adapter.validate_json(bytes(raw))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the answer"
-        raise TaskFailed(task, "WrongReply", f"{where}: {first['msg']}", "its worker", 1) from None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from orchestrator.agents.context import Context
+from orchestrator.agents.context import Context, Once
 from orchestrator.agents.relations import Presence, Team, Workers
 from orchestrator.errors import HandlerError, did_you_mean
 
@@ -33,11 +33,17 @@ class MessageContext(Context):
         sender: str = "",
         traceparent: str | None = None,
         progressed: Callable[[float | None, str | None], None] = lambda _fraction, _message: None,
+        once: Callable[[str], Awaitable[Once]] | None = None,
     ) -> None:
         self._surroundings, self._progressed = surroundings, progressed
         self.task_id, self.attempt, self.deadline = task_id, attempt, deadline
         self.sender, self.traceparent = sender, traceparent
-        self.log = log
+        self.log, self._once = log, once
+
+    async def once(self, key: str) -> Once:
+        if self._once is None:
+            return await super().once(key)
+        return await self._once(key)
 
     def progress(self, fraction: float | None = None, message: str | None = None) -> None:
         self._progressed(fraction, message)

@@ -53,15 +53,17 @@ class Outflow:
         self._moved = asyncio.Event()
         self._broken: OrchestratorError | None = None
         self._gone_since: float | None = None
-        self._given_up = False
+        self.given_up = False
         """Its reader stayed away too long after its end; should it ask after all, it gets what is still kept."""
+        self.detached = False
+        """What is produced goes elsewhere, and is read by nobody here."""
         self.patience = CALLER_GRACE
         """Seconds that a reader which is away has to come back for a stream that has ended."""
 
     @property
     def done(self) -> bool:
         """Whether the stream has ended and the hub has taken all of it, or it can go nowhere."""
-        if self._broken is not None or self._given_up:
+        if self._broken is not None or self.given_up:
             return True
         return self.writer.ended and not self.writer.unsent and not self._under_way
 
@@ -76,9 +78,15 @@ class Outflow:
             limit = MAX_JOINED_SIZE - ENVELOPE
         if size > limit:
             raise PayloadTooLarge(size, limit)
-        while self._broken is None and (not self.writer.has_room or self.writer.unsent + self._under_way >= BACKLOG):
+        while (
+            self._broken is None
+            and not self.detached
+            and (not self.writer.has_room or self.writer.unsent + self._under_way >= BACKLOG)
+        ):
             self._moved.clear()
             await self._moved.wait()
+        if self.detached:
+            return
         if self._broken is not None:
             raise self._broken
         self.writer.push(content, merge=self._merges and link.short_of_messages)
@@ -96,11 +104,11 @@ class Outflow:
 
     def resume(self, seq: int) -> None:
         """The reader asks for everything from `seq` on."""
-        if not self.writer.rewind(seq):
+        if self.detached or not self.writer.rewind(seq):
             failure = Failure("StreamBroken", f"chunk {seq} is no longer kept by the agent that produced it")
             self._courier.deliver(Send(self.reader, self.writer.broken(seq, failure)))
             return
-        self._gone_since, self._given_up = None, False
+        self._gone_since, self.given_up = None, False
         self._go_on()
 
     def acked(self, seq: int) -> None:
@@ -110,6 +118,12 @@ class Outflow:
     def connected(self) -> None:
         self._gone_since = None
         self._go_on()
+
+    def detach(self) -> None:
+        """Nobody reads it, and its producer goes on all the same: from now on nothing is sent, and nothing waited for."""
+        self.detached = self.given_up = True
+        self._moved.set()
+        self.close()
 
     def abandon(self) -> None:
         """Send nothing more: the reader has said that it does not want it, or is gone for good."""
@@ -129,7 +143,7 @@ class Outflow:
 
     def _flow(self) -> None:
         window = WINDOW if self._gone_since is None and not self._courier.link.short_of_messages else 1
-        while not self._held and self._broken is None and not self._given_up and self._under_way < window:
+        while not self._held and self._broken is None and not self.given_up and self._under_way < window:
             chunk = self.writer.pending()
             if chunk is None:
                 return
@@ -152,8 +166,8 @@ class Outflow:
         else:
             self.writer.rewind(seq)
             if isinstance(answer, Refused) and isinstance(answer.error, PeerNotFound):
-                self._reader_seen(False)
                 self._reader_gone()
+                self._reader_seen(False)
             if isinstance(answer, Unsent):
                 self._held = self._held or True  # until the connection is back
             elif not self._held:
@@ -172,6 +186,6 @@ class Outflow:
         if self._gone_since is None:
             self._gone_since = now
         elif self.writer.ended and now - self._gone_since >= self.patience:
-            self._given_up = True
+            self.given_up = True
             self._moved.set()
             self.close()

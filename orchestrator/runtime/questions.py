@@ -22,7 +22,8 @@ from orchestrator.patterns.jobs import ASKED, Order
 from orchestrator.patterns.workforce import Pool, Workforce
 from orchestrator.protocol.payloads import AnyPayload, CompletionChunk
 from orchestrator.runtime.courier import Courier, Link, Ticker
-from orchestrator.runtime.dispatching import Desk, HubHandle, Wish, check_text, read_chunks, task_order
+from orchestrator.runtime.dispatching import Desk, HubHandle, check_text, read_chunks, task_order
+from orchestrator.runtime.wishes import Wish
 
 R = TypeVar("R")
 C = TypeVar("C")
@@ -89,7 +90,7 @@ class Questions(ABC):
         meanwhile), `NotAuthorized`, or the `ConnectionProblem` that ended the connection for good.
         """
         self._check_open()
-        wish = Wish((), key, wait)
+        wish = Wish(key=key, wait=wait)
         if isinstance(asked, str):
             check_text(asked)
             order = Order(self._new_id(), ASKED, Raw(b""), timeout, True, asked, key=key, wait=wait)
@@ -119,7 +120,7 @@ class Questions(ABC):
     ) -> Handle[R]:
         """Hand an agent a task and return at once; its handle raises like `stream`."""
         self._check_open()
-        order = task_order(self._new_id(), task, timeout, Wish((), key, wait))
+        order = task_order(self._new_id(), task, timeout, Wish(key=key, wait=wait))
         return HubHandle(self._desk(agent), order, TypeAdapter[R](answer_type(type(task))))
 
     async def run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, Protocol, cast
 
@@ -13,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.agents.context import Disconnected
 from orchestrator.agents.describe import AgentCode, Handler
 from orchestrator.client import events
-from orchestrator.errors import AckTimeout, ConnectionLost, ConnectionProblem, HandlerError, NotConnected
+from orchestrator.errors import AckTimeout, ConnectionLost, ConnectionProblem, HandlerError, NotConnected, listed
 from orchestrator.patterns.dispatch import Dispatcher
+from orchestrator.patterns.kept import KeptTasks
 from orchestrator.patterns.roster import Change
 from orchestrator.patterns.workforce import Pool, Workforce
 from orchestrator.protocol.payloads import ClaimTalk, EventNotice, StateDirect, StateTalk, decode_payload
@@ -23,10 +25,14 @@ from orchestrator.runtime.courier import Courier, Link, Owned, Ticker
 from orchestrator.runtime.dispatching import Desk, HubWorkers
 from orchestrator.runtime.handler_context import MessageContext, Surroundings
 from orchestrator.runtime.invocation import fault
+from orchestrator.runtime.kept_desk import KeptDesk
+from orchestrator.runtime.kept_tray import KeptTray
+from orchestrator.runtime.leasing import Leasing
 from orchestrator.runtime.lobby import HubPresence
 from orchestrator.runtime.shared_state import HubState
 from orchestrator.runtime.team import HubTeam
 from orchestrator.runtime.workload import Workload
+from orchestrator.store.opening import Store
 from orchestrator.store.port import Leases
 from orchestrator.topology import replica as topology
 
@@ -60,11 +66,13 @@ class Replica:
         wall_offset: float,
         new_id: Callable[[], str],
         log: Any,
-        leases: Leases | None = None,
+        store: Store | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`wall_offset` turns the loop's clock into Unix seconds; `new_id` makes ids that nobody else makes.
 
-        `leases` keep the claims of teams that want them strong.
+        `store` keeps tasks that are delivered at least once, and the claims of teams that want them strong. `uniform`
+        draws the pauses between requests that it does not answer.
         """
         self._planned, self._code, self._connection, self._log = planned, code, connection, log
         self._courier = Courier(connection)
@@ -79,7 +87,7 @@ class Replica:
                 seat.name,
                 seat.channel,
                 self._courier,
-                self._claiming(seat, leases, wall_offset, new_id),
+                self._claiming(seat, None if store is None else store.leases, wall_offset, new_id),
                 self._states[seat.channel],
             )
             for seat in planned.teams
@@ -88,7 +96,12 @@ class Replica:
             seat.name: HubPresence(seat, self._presence_changed, wall_offset, log, changed) for seat in planned.lobbies
         }
         self._desk = _desk(planned, self._courier, wall_offset, log, changed) if planned.pools else None
-        workers = HubWorkers(self._desk, _timeouts(planned), new_id) if self._desk else None
+        self._kept = self._kept_desk(store)
+        kept = None
+        if self._kept is not None:
+            pools = [pool for pool in planned.pools if pool.delivery is not None]
+            kept = KeptTray(self._kept, pools, planned.peer_id, planned.agent, new_id, wall_offset)
+        workers = HubWorkers(self._desk, _timeouts(planned), new_id, kept) if self._desk else None
         self._surroundings = Surroundings(workers, self._teams, self._lobbies)
         self.workload = Workload(
             code,
@@ -100,6 +113,7 @@ class Replica:
             log=log,
             changed=changed,
         )
+        self.workload.leasing = self._leasing(store, uniform)
         self._ticker.add(self.workload.next_tick, self.workload.tick)
         for team in self._teams.values():
             self._ticker.add(team.next_tick, team.tick)
@@ -109,6 +123,8 @@ class Replica:
             self._ticker.add(lobby.next_tick, lobby.tick)
         if self._desk is not None:
             self._ticker.add(self._desk.dispatcher.next_tick, self._desk.tick)
+        if self._kept is not None:
+            self._ticker.add(self._kept.engine.next_tick, self._kept.tick)
         self._handlers = Owned()
         """Of events, presence and disconnects: those that run."""
         self._timers = Owned()
@@ -134,6 +150,8 @@ class Replica:
             self._timers.start(self._repeat(handler), handler.where)
         for channel in opening:
             await self._hold(channel)
+        if self.workload.leasing is not None:
+            self.workload.leasing.start()
 
     async def _hold(self, channel: str) -> None:
         """Subscribe, however often the connection ends meanwhile. `run` has to follow it while this waits."""
@@ -180,6 +198,8 @@ class Replica:
                 await self._torn_down()
             if self._desk is not None:
                 self._desk.cancel_all()
+            if self._kept is not None:
+                await self._kept.close(GOODBYE_SECONDS)
             await self._courier.settled(GOODBYE_SECONDS)
         finally:
             self._ticker.close()
@@ -224,6 +244,8 @@ class Replica:
         elif isinstance(payload, StateDirect):
             if payload.channel in self._states:
                 self._states[payload.channel].receive(sender, payload)
+        elif self._kept is not None and self._kept.receive(sender, payload):
+            pass
         elif not self.workload.receive(sender, payload) and self._desk is not None:
             self._desk.receive(sender, payload)
 
@@ -236,6 +258,8 @@ class Replica:
                 lobby.present(event.joined, event.left, whole=event.snapshot)
         if self._desk is not None:
             self._desk.present(event.channel, event.joined, event.left, whole=event.snapshot)
+        if self._kept is not None:
+            self._kept.present(event.channel, event.joined, event.left, whole=event.snapshot)
 
     def _connected(self, *, again: bool) -> None:
         self._online.set()
@@ -243,6 +267,8 @@ class Replica:
             team.connected(again=again)
         if self._desk is not None:
             self._desk.connected()
+        if self._kept is not None:
+            self._kept.connected()
         self.workload.connected()
 
     def _disconnected(self, event: events.Disconnected) -> None:
@@ -257,6 +283,10 @@ class Replica:
             self._desk.disconnected()
             if not event.will_reconnect:
                 self._desk.fail(NotConnected(f"the connection to the hub is over: {event.reason or event.code}"))
+        if self._kept is not None:
+            self._kept.disconnected()
+            if not event.will_reconnect:
+                self._kept.fail(NotConnected(f"the connection to the hub is over: {event.reason or event.code}"))
         told = Disconnected(event.code, event.reason, event.will_reconnect)
         for handler in self._code.disconnects:
             self._start(handler, told, sender="")
@@ -323,6 +353,35 @@ class Replica:
             raise HandlerError(f"team {seat.name!r}: strong claims are kept in a store, and this process reaches none")
         return StoreClaims(me, seat.name, seat.channel, seat.ttl, courier, leases, new_id=new_id, log=self._log)
 
+    def _kept_desk(self, store: Store | None) -> KeptDesk | None:
+        """Return what gives out the tasks that are kept in a store; `None` = there are no such workers."""
+        pools = [pool for pool in self._planned.pools if pool.delivery is not None]
+        if not pools:
+            return None
+        if store is None:
+            names = listed([pool.agent for pool in pools])
+            raise HandlerError(f"the tasks of {names} are kept in a store, and this process reaches none")
+        engine = KeptTasks(Workforce(map(_pool, pools)))
+        return KeptDesk(engine, store.tasks, self._courier, self._log, self._ticker.rearm)
+
+    def _leasing(self, store: Store | None, uniform: Callable[[float, float], float]) -> Leasing | None:
+        """Return what takes this worker's tasks from a store; `None` = they come in messages."""
+        if self._planned.delivery is None:
+            return None
+        if store is None:
+            raise HandlerError("the tasks of this agent are kept in a store, and this process reaches none")
+        return Leasing(
+            store.tasks,
+            self._planned.agent,
+            self._planned.peer_id,
+            self._planned.capabilities,
+            room=lambda: self.workload.intake.room,
+            begin=self.workload.begin,
+            lost=self.workload.lost,
+            uniform=uniform,
+            log=self._log,
+        )
+
     def _made(self) -> Any:
         """Make an instance of the agent's class, given its relations by name; a module is its own instance."""
         if not isinstance(self._code.target, type):
@@ -357,20 +416,21 @@ class Replica:
 
 
 def _desk(planned: topology.Replica, courier: Courier, offset: float, log: Any, changed: Callable[[], None]) -> Desk:
-    pools = [
-        Pool(
-            agent=pool.agent,
-            handles={task.name: task.idempotent for task in pool.tasks},
-            channel=pool.channel,
-            peers=pool.peers,
-            concurrency=pool.concurrency,
-            capabilities=frozenset(pool.capabilities),
-            in_parts=pool.channel is not None,  # a program of another kind joins no pool
-        )
-        for pool in planned.pools
-    ]
+    pools = [_pool(pool) for pool in planned.pools if pool.delivery is None]
     dispatcher = Dispatcher(planned.peer_id, Workforce(pools), wall_offset=offset)
     return Desk(dispatcher, courier, log, changed)
+
+
+def _pool(planned: topology.Pool) -> Pool:
+    return Pool(
+        agent=planned.agent,
+        handles={task.name: task.idempotent for task in planned.tasks},
+        channel=planned.channel,
+        peers=planned.peers,
+        concurrency=planned.concurrency,
+        capabilities=frozenset(planned.capabilities),
+        in_parts=planned.channel is not None,  # a program of another kind joins no pool
+    )
 
 
 def _timeouts(planned: topology.Replica) -> dict[str, float]:

@@ -11,10 +11,23 @@ from typing import Any, Final, TypeVar, cast
 from msgspec import Raw
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.agents.context import Once
 from orchestrator.agents.describe import AgentCode, Handler
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import HandlerError, OrchestratorError
 from orchestrator.patterns.effects import Answer, Note, Send
-from orchestrator.patterns.intake import DRAIN_PATIENCE, Abort, Effect, Intake, Outcome, Resend, Run
+from orchestrator.patterns.intake import (
+    DRAIN_PATIENCE,
+    Abort,
+    Effect,
+    HandBack,
+    Intake,
+    LookUp,
+    Outcome,
+    Resend,
+    Run,
+    Unread,
+)
+from orchestrator.patterns.kept import stream_name
 from orchestrator.patterns.stream import REPLAY_SECONDS
 from orchestrator.protocol.frames import encode_json
 from orchestrator.protocol.payloads import (
@@ -30,12 +43,18 @@ from orchestrator.protocol.payloads import (
     TaskOffer,
     TaskRefused,
     TaskResult,
+    Wake,
 )
 from orchestrator.runtime.courier import Courier, Owned
-from orchestrator.runtime.dispatching import LEVELS, Trace, current_trace
+from orchestrator.runtime.dispatching import LEVELS
+from orchestrator.runtime.ending import MAX_RESULT, STOPPED, Ending
 from orchestrator.runtime.handler_context import MessageContext, Surroundings
-from orchestrator.runtime.invocation import Invoker, fault, said_by, writable
+from orchestrator.runtime.invocation import Invoker, fault, frames_of, said_by, writable
+from orchestrator.runtime.leasing import Held, Leasing
 from orchestrator.runtime.outflow import Outflow
+from orchestrator.runtime.tracing import Trace, current_trace
+from orchestrator.store.tasks import FINAL, State
+from orchestrator.store.tasks import Failure as KeptFailure
 
 KEPT_STREAMS: Final = 256
 """Streams that have ended and whose chunks are kept for readers that come back; the oldest are forgotten first."""
@@ -58,6 +77,10 @@ class Workload:
         log: Any,
         changed: Callable[[], None],
     ) -> None:
+        self.leasing: Leasing | None = None
+        """What it has in a store; `None` = its tasks are kept nowhere."""
+        self._kept: dict[str, Held] = {}
+        """Tasks of a store whose handlers run, or are about to."""
         self._code, self._surroundings, self._courier = code, surroundings, courier
         self._wall_offset, self._new_id, self._log, self._changed = wall_offset, new_id, log, changed
         self.intake = Intake(self._streams, capacity, wall_offset=wall_offset, idempotent=self._idempotent)
@@ -90,11 +113,16 @@ class Workload:
             self._apply(self.intake.cancelled(payload.task_id, sender))
         elif isinstance(payload, StreamAck | StreamResume):
             self._reader_says(payload, sender)
+        elif isinstance(payload, Wake):
+            if self.leasing is not None:
+                self.leasing.told()
         else:
             return False
         return True
 
     def connected(self) -> None:
+        if self.leasing is not None:
+            self.leasing.told()  # whoever said so meanwhile was not heard
         self._apply(self.intake.connected(self.now))
         for flow in self._flows.values():
             flow.connected()
@@ -120,6 +148,9 @@ class Workload:
     async def drained(self) -> None:
         """Take nothing new, and wait until all that was taken has ended and been heard of."""
         self.intake.drain()
+        if self.leasing is not None:
+            await self.leasing.stop()
+        self._apply(self.intake.hand_back())
         while not self.intake.idle:
             self._idle.clear()
             await self._idle.wait()
@@ -129,8 +160,13 @@ class Workload:
 
     async def close(self) -> None:
         """Hand back what was not begun, cancel what still runs, wait for it, and forget all streams."""
+        if self.leasing is not None:
+            self.leasing.hurry()
+            await self.leasing.stop()
         self._apply(self.intake.stop())
         await self._owned.close()
+        if self.leasing is not None:
+            await self.leasing.close()
         for flow in self._flows.values():
             flow.close()
         self.invoker.close()
@@ -169,8 +205,8 @@ class Workload:
         self._apply(_as_chunk(effect) for effect in effects)
 
     def _reader_says(self, payload: StreamAck | StreamResume, sender: str) -> None:
-        flow = self._flows.get(payload.stream_id)
-        if flow is None:
+        flow = self._flows.get(payload.stream_id.partition("/")[0])
+        if flow is None or flow.writer.stream_id != payload.stream_id:
             self._apply(self.intake.asked_about(payload.stream_id, sender, self.now))
         elif flow.reader != sender:
             self._log.warning("a stream was asked for by somebody else", task_id=payload.stream_id, peer=sender)
@@ -189,6 +225,8 @@ class Workload:
                 work.add_done_callback(partial(self._unless_begun, effect))
             elif isinstance(effect, Abort):
                 self._log.info("cancelled", task_id=effect.task_id, reason=effect.reason)
+                if effect.task_id in self._kept:
+                    self._kept[effect.task_id].stopped = effect.reason
                 self._running[effect.task_id].cancel()
                 if effect.task_id in self._flows:
                     self._flows.pop(effect.task_id).abandon()
@@ -198,6 +236,8 @@ class Workload:
                 elif effect.task_id not in self.intake:
                     failure = Failure("StreamBroken", "its chunks are no longer kept by the agent that produced them")
                     self._last_chunk(effect.task_id, effect.sender, failure)
+            elif isinstance(effect, LookUp | Unread | HandBack):
+                self._of_store(effect)
             elif isinstance(effect, Note):
                 self._log.log(LEVELS[effect.level], effect.event, **effect.fields)
             else:
@@ -206,6 +246,8 @@ class Workload:
             self._asked = {task_id for task_id in self._asked if task_id in self.intake}
         if self.intake.idle:
             self._idle.set()
+        if self.leasing is not None:
+            self.leasing.changed()
         self._changed()
 
     def _send(self, effect: Send) -> None:
@@ -219,14 +261,23 @@ class Workload:
     # -- one task
 
     async def _run(self, run: Run) -> None:
+        flow, end = self._flow_for(run), Ending()
+        held = self._kept.get(run.offer.task_id)
+        try:
+            await self._handle(run, flow, end, held)
+        finally:
+            if held is not None:
+                await self._store(held, flow, end)
+            else:
+                self._ended(run.offer, flow, end)
+
+    async def _handle(self, run: Run, flow: Outflow | None, end: Ending, held: Held | None) -> None:
+        """Run a handler, and note in `end` what it comes to."""
         offer, handler = run.offer, self._code.tasks[run.offer.task]
-        flow = self._flow_for(run)
         log = self._log.bind(task_id=offer.task_id, task=offer.task)
-        context = self._context(run, log)
+        context = self._context(run, log, held)
         deadline = None if offer.deadline is None else offer.deadline - self._wall_offset
         current_trace.set(Trace(deadline, offer.traceparent))
-        reply: Raw | None = None
-        error: Failure | None = STOPPED
         try:
             await self.prepared.wait()
             message = _read(handler, offer)
@@ -234,42 +285,52 @@ class Workload:
             if handler.streams and flow is not None:
                 async with aclosing(cast("Any", self.invoker.chunks(handler, method, message, context))) as chunks:
                     async for chunk in chunks:
-                        await flow.put(self.invoker.encode(handler, chunk))
+                        content = self.invoker.encode(handler, chunk)
+                        end.produced(content, kept=held is not None)
+                        await flow.put(content)
             else:
-                reply = self.invoker.encode(handler, await self.invoker.call(handler, method, message, context))
+                end.reply = self.invoker.encode(handler, await self.invoker.call(handler, method, message, context))
                 if flow is not None:
-                    await flow.put(reply)
-            error = None
+                    await flow.put(end.reply)
+            end.error = None
         except InvalidMessage as mistake:
-            error = Failure("InvalidMessage", str(mistake))
+            end.error, end.retry = Failure("InvalidMessage", str(mistake)), False
         except OrchestratorError as known:  # it says itself what happened: nobody needs to be shown where
-            error = Failure(type(known).__name__, said_by(known))
-            log.warning("not done", error=f"{error.type}: {error.message}")
+            end.error = Failure(type(known).__name__, said_by(known))
+            log.warning("not done", error=f"{end.error.type}: {end.error.message}")
         except asyncio.CancelledError as raised:
             here = asyncio.current_task()
             if here is None or here.cancelling():
                 raise
             told = fault(raised)
-            error = Failure(told.failure.type, "something that the handler waited for was cancelled")
-            log.error("handler failed", handler=handler.where, error=error.message, exception=told.frames)
+            end.error = Failure(told.failure.type, "something that the handler waited for was cancelled")
+            log.error("handler failed", handler=handler.where, error=end.error.message, exception=told.frames)
         except GeneratorExit:
             raise  # the event loop is gone
         except BaseException as raised:  # noqa: BLE001 - its outcome, told to its caller
             told = fault(raised)
-            error = told.failure
+            end.error, end.frames = told.failure, frames_of(raised)
+            end.retry = getattr(raised, "retryable", True) is not False
             log.error(
-                "handler failed", handler=handler.where, error=f"{error.type}: {error.message}", exception=told.frames
+                "handler failed",
+                handler=handler.where,
+                error=f"{end.error.type}: {end.error.message}",
+                exception=told.frames,
             )
-        finally:
-            self._ended(offer, flow, reply, error)
 
     def _unless_begun(self, run: Run, work: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step runs none of its code, its end neither."""
         offer = run.offer
-        if self._running.get(offer.task_id) is work:
-            self._ended(offer, self._flow_for(run), None, STOPPED)
+        if self._running.get(offer.task_id) is not work:
+            return
+        held = self._kept.get(offer.task_id)
+        if held is None:
+            self._ended(offer, self._flow_for(run), Ending())
+        else:
+            self._owned.start(self._store(held, None, Ending()), f"end of {offer.task_id}")
 
-    def _ended(self, offer: TaskOffer, flow: Outflow | None, reply: Raw | None, error: Failure | None) -> None:
+    def _ended(self, offer: TaskOffer, flow: Outflow | None, end: Ending) -> None:
+        reply, error = end.reply, end.error
         self._running.pop(offer.task_id, None)
         self._asked.discard(offer.task_id)
         outcome: Outcome = None
@@ -293,11 +354,15 @@ class Workload:
                 self.intake.caller_there(task_id)
             else:
                 self.intake.caller_gone(task_id, self.now)
+                if held is not None and flow.given_up:  # whoever asks after all gets it from the store
+                    self._flows.pop(task_id, None)
 
+        held = self._kept.get(task_id)
         self._forget_streams()
         text = self._code.tasks[run.offer.task].answer is str
         ours = run.offer.attempt > 0  # who counts attempts is of this package
-        flow = Outflow(task_id, run.sender, self._courier, seen, merges=text, ours=ours)
+        name = task_id if held is None else stream_name(task_id, held.leased.attempt)
+        flow = Outflow(name, run.sender, self._courier, seen, merges=text, ours=ours)
         self._flows[task_id] = flow
         return flow
 
@@ -312,7 +377,95 @@ class Workload:
             kept -= flow.writer.kept_bytes
             flow.close()
 
-    def _context(self, run: Run, log: Any) -> MessageContext:
+    # -- tasks of a store
+
+    def begin(self, held: Held) -> None:
+        """Take a task that is this worker's in the store."""
+        leased, task_id = held.leased, held.id
+        before = self._running.get(task_id)
+        if before is not None:  # it was lost and claimed again before its handler had ended
+            before.add_done_callback(lambda _: asyncio.get_running_loop().call_soon(self.begin, held))
+            return
+        if held.lost or self.intake.draining:
+            self._hand_back(held)
+            return
+        self._kept[task_id] = held
+        if leased.type not in self._code.tasks:
+            failure = Failure(UNKNOWN_TASK, f"this agent has no handler for {leased.type}")
+            self._owned.start(self._store(held, None, Ending(failure)), f"end of {task_id}")
+            return
+        deadline = None if leased.timeout is None else self.now + self._wall_offset + leased.timeout
+        payload = Raw(leased.payload)
+        offer = TaskOffer(
+            task_id, leased.origin, leased.type, payload, None, leased.attempt, deadline, leased.traceparent
+        )
+        self._apply(self.intake.claimed(offer, leased.origin, self.now))
+
+    def lost(self, held: Held) -> None:
+        """Stop a task that is not this worker's any more."""
+        if self._kept.get(held.id) is held:
+            self._apply(self.intake.lost(held.id, held.lost))
+
+    def _of_store(self, effect: LookUp | Unread | HandBack) -> None:
+        held = self._kept.get(effect.task_id)
+        if held is None or self.leasing is None:
+            return
+        if isinstance(effect, LookUp):
+            self.leasing.look_up(effect.task_id)
+        elif isinstance(effect, HandBack):
+            self._hand_back(held)
+        elif effect.task_id in self._flows:
+            self._flows[effect.task_id].detach()
+
+    def _hand_back(self, held: Held) -> None:
+        self._kept.pop(held.id, None)
+        if self.leasing is not None:
+            self.leasing.hand_back(held.id)
+
+    async def _store(self, held: Held, flow: Outflow | None, end: Ending) -> None:
+        """Have the store keep how a task ended, then tell whoever gave it out, as far as that is the end of it."""
+        outcome: Outcome = None
+        try:
+            final = await self._stored(held, end)
+            if final is not None and flow is None and end.error is not None:
+                outcome = TaskError(held.id, end.error, held.leased.attempt)
+            elif final is not None and flow is None and end.reply is not None:
+                outcome = TaskResult(held.id, end.reply, held.leased.attempt)
+            elif flow is not None and (final or flow.writer.begun):
+                flow.end(end.error)
+            elif flow is not None:
+                flow.abandon()
+        finally:
+            self._running.pop(held.id, None)
+            self._kept.pop(held.id, None)
+            self.completed += end.error is None
+            if flow is not None and (flow.detached or not flow.writer.ended):
+                self._flows.pop(held.id, None)
+                flow.close()
+            self._apply(self.intake.finished(held.id, outcome))
+
+    async def _stored(self, held: Held, end: Ending) -> State | None:
+        """Return the final state of a task; `None` = it has none yet, or it is not for this worker to say."""
+        if self.leasing is None:
+            return None
+        if held.lost:
+            self.leasing.forget(held)
+            return None
+        if end.error is None:
+            result = end.result()
+            if len(result) <= MAX_RESULT:
+                return State.DONE if await self.leasing.complete(held, result) else None
+            end.error = Failure(
+                "PayloadTooLarge", f"its reply has {len(result):,} bytes, and a store takes {MAX_RESULT:,}"
+            )
+            end.retry = False
+        elif end.error is STOPPED and held.stopped:
+            end.error = Failure("TaskTimeout", f"it did not end within {held.leased.timeout:g} s")
+        failure = KeptFailure(end.error.type, end.error.message, end.frames)
+        state = await self.leasing.fail(held, failure, retry=end.retry)
+        return state if state in FINAL else None
+
+    def _context(self, run: Run, log: Any, held: Held | None) -> MessageContext:
         loop, offer = asyncio.get_running_loop(), run.offer
 
         def progressed(fraction: float | None, message: str | None) -> None:
@@ -328,13 +481,17 @@ class Workload:
             sender=run.sender,
             traceparent=offer.traceparent,
             progressed=progressed,
+            once=None if held is None else partial(self._once, held),
         )
+
+    async def _once(self, held: Held, key: str) -> Once:
+        if self.leasing is None:
+            raise HandlerError("this agent reaches no store")
+        effect = await self.leasing.once(held, key)
+        return Once(effect.first, effect.fence, effect.task_id)
 
     def _last_chunk(self, stream_id: str, reader: str, error: Failure) -> None:
         self._courier.deliver(Send(reader, CompletionChunk(stream_id, 0, done=True, error=error)))
-
-
-STOPPED: Final = Failure("TaskCancelled", "the agent stopped before the task had ended", retryable=True)
 
 
 E = TypeVar("E", bound=Effect)

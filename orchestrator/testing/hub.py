@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,8 @@ from orchestrator.protocol.globs import compiled
 from orchestrator.protocol.tokens import Rate
 from orchestrator.runtime.questions import ASK_TIMEOUT
 from orchestrator.runtime.runner import fresh_key, stop_ranks
-from orchestrator.store.memory import MemoryLeases
+from orchestrator.store.confined import ConfinedStore
+from orchestrator.store.opening import MemoryStore
 from orchestrator.testing.captured import Captured
 from orchestrator.testing.lives import (
     AgentLife,
@@ -60,6 +62,8 @@ class TestHub:
 
     In a `FakeClock` all times are virtual; in another event loop they pass. Agents are named like in the topology, all
     their replicas meant, or by the peer id of one replica; users by theirs. Names that are neither raise `LookupError`.
+
+    A store, whatever the topology says of it, is one in memory, empty at the beginning of each block.
     """
 
     __test__ = False  # a class of this name is no test
@@ -103,8 +107,8 @@ class TestHub:
         self._codes: dict[str, AgentCode] = {}
         self._plan: Plan
         self._network: Network
-        self._leases: MemoryLeases | None = None
-        """Of all agents together; `None` = the topology has no store."""
+        self._store: MemoryStore | None = None
+        """Of all agents together; `None` = nobody needs one."""
         self._storeless: set[str] = set()
         """Peers that do not reach the store."""
         self._captured = Captured(lambda: self.now)
@@ -303,11 +307,16 @@ class TestHub:
         for _, _, agent in topology.each_agent():
             if agent.handler is not None and agent.handler not in targets:
                 targets[agent.handler] = load_handler(agent.handler, directory)
-        self._leases = None if topology.store is None else MemoryLeases(self._clock)
-        self._storeless = set()
         self._plan = make_plan(topology, {name: describe(name, target) for name, target in targets.items()})
+        self._begin_store()
         self._codes = {name: read_agent(name, target) for name, target in targets.items()}
         self._planned = {replica.peer_id: replica for replica in self._plan.replicas}
+
+    def _begin_store(self) -> None:
+        """Begin with an empty store, if the plan has one, wherever that says it is."""
+        dice = random.Random(f"store/{self._seed}")  # noqa: S311 - no secret
+        self._store = None if self._plan.store is None else MemoryStore(self._clock, dice)
+        self._storeless = set()
 
     def _make_network(self, key: SecretKey) -> Network:
         return Network(key, self._refused, seed=self._seed, latency=self._latency, jitter=self._jitter)
@@ -342,8 +351,13 @@ class TestHub:
         if planned.agent in self._stand_ins:
             return StandInLife(planned, self._stand_ins[planned.agent], network, client)
         log = self._captured.logger(agent=planned.agent, peer=peer)
-        store = None if self._leases is None else WayToStore(self._leases, cut=peer in self._storeless)
-        return AgentLife(planned, self._codes[planned.handler or ""], network, client, log, store)
+        return AgentLife(planned, self._codes[planned.handler or ""], network, client, log, self._way_to_store(planned))
+
+    def _way_to_store(self, planned: Replica) -> WayToStore | None:
+        if self._store is None or planned.store is None:
+            return None
+        own = ConfinedStore(self._store, planned.peer_id, planned.store)
+        return WayToStore(own, cut=planned.peer_id in self._storeless)
 
     def _replicas(self, name: str) -> tuple[str, ...]:
         """Return the peer ids of an agent, or that of a replica."""

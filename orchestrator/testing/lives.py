@@ -136,7 +136,8 @@ class AgentLife(Life):
             wall_offset=network.wall_offset,
             new_id=lambda: f"{planned.peer_id}-{mark}-{next(numbers)}",
             log=log,
-            leases=store,
+            store=store,
+            uniform=network.dice(mark).uniform,
         )
         self._following: asyncio.Task[None] | None = None
         self._closed = False
@@ -162,7 +163,9 @@ class AgentLife(Life):
     async def kill(self) -> None:
         self.replica.killed = True
         if self.store is not None:
-            self.store.cut = True  # nobody gives back what a killed process holds
+            self.store.cut = True  # nobody gives back what a killed process holds, nor ends what it has begun
+        if self.replica.workload.leasing is not None:
+            self.replica.workload.leasing.hurry(0)
         self._network.sever(self.peer, told=False)
         await asyncio.gather(self._client.close(), self.replica.close())
         await self._followed()

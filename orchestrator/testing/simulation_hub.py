@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.patterns.roster import Joined
 from orchestrator.runtime.courier import Owned
-from orchestrator.store.memory import MemoryLeases
 from orchestrator.testing.hub import TestHub
 from orchestrator.testing.lives import AgentLife
 from orchestrator.testing.simulation_faults import Crash, Gone, NoStore, Restart, Scene
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.runtime.replica import Replica
     from orchestrator.runtime.roster_view import RosterView
     from orchestrator.runtime.user import User
+    from orchestrator.store.tasks import State
     from orchestrator.testing.lives import Life
     from orchestrator.testing.network import Network
     from orchestrator.testing.simulation_faults import Mishap, Schedule
@@ -100,6 +100,11 @@ class World(TestHub):
         return {peer: life.replica for peer, life in self._lives.items() if isinstance(life, AgentLife)}
 
     @property
+    def tasks(self) -> dict[str, State]:
+        """Return the states of all tasks in the store, by id."""
+        return {} if self._store is None else {task_id: kept.state for task_id, kept in self._store.tasks._kept.items()}
+
+    @property
     def plan_peers(self) -> tuple[str, ...]:
         return tuple(self._planned)
 
@@ -117,7 +122,7 @@ class World(TestHub):
         self._resolve()
         agents = tuple(peer for peer, planned in self._planned.items() if self._can_run(planned))
         users = tuple(user.user for user in self._plan.users if user.user != ASKER)
-        return Prepared(self._plan, self._codes, Scene(agents, users, store=self._leases is not None))
+        return Prepared(self._plan, self._codes, Scene(agents, users, store=self._store is not None))
 
     def _resolve(self) -> None:
         if self._prepared is None:
@@ -125,8 +130,7 @@ class World(TestHub):
         else:
             self._plan, self._codes = self._prepared.plan, dict(self._prepared.codes)
             self._planned = {replica.peer_id: replica for replica in self._plan.replicas}
-            self._leases = MemoryLeases(self._clock) if self._prepared.scene.store else None
-            self._storeless = set()
+            self._begin_store()
 
     def _make_network(self, key: SecretKey) -> Network:
         return StormyNetwork(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from orchestrator.client.connection import Client
     from orchestrator.runtime.dispatching import Desk
+    from orchestrator.runtime.kept_desk import KeptDesk
     from orchestrator.runtime.replica import Replica
     from orchestrator.testing.simulation_hub import World
 
@@ -96,7 +97,23 @@ def _tables(replica: Replica) -> dict[str, Any]:
         "questions": workload._asked,
         "requests under way": replica._courier._owned._tasks,
     }
+    if workload.leasing is not None:
+        tables |= {"tasks of the store": workload.leasing._held, "tasks of the store that run": workload._kept}
+    if replica._kept is not None:
+        tables |= _of_kept_desk(replica._kept)
     return tables | (_of_desk(replica._desk) if replica._desk is not None else {})
+
+
+def _of_kept_desk(desk: KeptDesk) -> dict[str, Any]:
+    engine = desk.engine
+    return {
+        "stored tasks that it follows": engine._jobs,
+        "those that wait for stored tasks": desk._waiters,
+        "tasks for the store": desk._outbox,
+        "requests to the store": desk._owned._tasks,
+        "stored tasks at its workers": [task for seat in engine.workforce.seats.values() for task in seat.outstanding],
+        "stored tasks that nobody took": [task for untaken in engine._untaken.values() for task in untaken],
+    }
 
 
 def _of_desk(desk: Desk) -> dict[str, Any]:

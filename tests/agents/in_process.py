@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, Unpack, cast
 
 import structlog
 from pydantic import BaseModel, TypeAdapter
@@ -19,6 +19,7 @@ from structlog.typing import EventDict
 
 from orchestrator import Claim, Context, Event, Handle, Peer, Presence, Progress, StreamTask, Task, Team, Workers
 from orchestrator.agents.describe import Handler, read_agent
+from orchestrator.agents.relations import MapOptions, TaskOptions
 from orchestrator.errors import DispatchError, TaskFailed
 
 R = TypeVar("R")
@@ -100,15 +101,7 @@ class HandWork(Workers):
         self.lines: list[EventDict] = []
         self.most_at_once = self._now = 0
 
-    def submit(
-        self,
-        task: Task[R],
-        *,
-        requires: Sequence[str] = (),
-        key: str | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
-    ) -> Handle[R]:
+    def submit(self, task: Task[R], **options: Unpack[TaskOptions]) -> Handle[R]:
         return Reply(asyncio.ensure_future(self._do(task)), len(self.done))
 
     async def _do(self, task: Task[R]) -> R:
@@ -134,23 +127,12 @@ class HandWork(Workers):
         *,
         limit: int | None = None,
         ordered: bool = False,
-        requires: Sequence[str] = (),
-        key: Callable[[Task[R]], str] | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
+        **options: Unpack[MapOptions],
     ) -> AsyncIterator[R]:
         for task in tasks:
             yield await self.run(task)
 
-    async def stream(
-        self,
-        task: StreamTask[C],
-        *,
-        requires: Sequence[str] = (),
-        key: str | None = None,
-        wait: float = 0.0,
-        timeout: float | None = None,
-    ) -> AsyncIterator[C]:
+    async def stream(self, task: StreamTask[C], **options: Unpack[TaskOptions]) -> AsyncIterator[C]:
         self.done.append(task)
         agent, handler = self._find(task)
         async for chunk in cast("AsyncIterator[C]", call(agent, handler, travelled(task), Told("lead"))):

@@ -375,7 +375,7 @@ async def test_a_claim_that_is_lost_within_another_leaves_the_outer_one_alone() 
             with pytest.raises(ClaimLost):
                 async with team.claim("inner") as inner:
                     assert inner is not None
-                    await hub._leases.release("teams/desk/claims/inner", (await _lease(hub, "inner")).holder)  # type: ignore[union-attr]
+                    await hub._store.leases.release("teams/desk/claims/inner", (await _lease(hub, "inner")).holder)  # type: ignore[union-attr]
                     await asyncio.sleep(60.0)
             here = asyncio.current_task()
             assert here is not None
@@ -385,8 +385,8 @@ async def test_a_claim_that_is_lost_within_another_leaves_the_outer_one_alone() 
 
 
 async def _lease(hub: TestHub, item: str) -> Any:
-    assert hub._leases is not None
-    return await hub._leases.get(f"teams/desk/claims/{item}")
+    assert hub._store is not None
+    return await hub._store.leases.get(f"teams/desk/claims/{item}")
 
 
 @virtual

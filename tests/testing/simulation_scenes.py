@@ -16,6 +16,14 @@ from orchestrator.testing.simulation import Simulated, Simulation
 from orchestrator.testing.simulation_faults import KINDS, HalfOpen, Lossy, Mishap, NoStore, Parted, Schedule
 from orchestrator.testing.simulation_hub import World
 from tests.testing.simulation_desks import BEST_EFFORT, STRONG, Clerk, divide, nothing_written_is_lost
+from tests.testing.simulation_kept import (
+    KEPT,
+    Mill,
+    Miller,
+    all_that_was_stored_is_done,
+    harvest,
+    nothing_is_in_two_hands,
+)
 
 TOPOLOGY = """
 version: 1
@@ -202,9 +210,22 @@ def desk(topology: str, *more: type[Mishap], **options: Any) -> Simulation:
     return Simulation(topology, divide, handlers={"clerk": Clerk}, at_rest=at_rest, kinds=kinds, **options)
 
 
+def kept(**options: Any) -> Simulation:
+    return Simulation(
+        KEPT,
+        harvest,
+        handlers={"miller": Miller, "mill": Mill},
+        always=[nothing_is_in_two_hands],
+        at_rest=[all_that_was_stored_is_done],
+        kinds=(*KINDS, NoStore, NoStore),
+        **options,
+    )
+
+
 SCENES: dict[str, Callable[..., Simulation]] = {
     "newsroom": newsroom,
     "best-effort": partial(desk, BEST_EFFORT, Parted, Parted, Lossy, HalfOpen),
     "renewing": renewing,
+    "kept": kept,
     "strong": partial(desk, STRONG, NoStore, NoStore, NoStore, NoStore, NoStore),
 }
