@@ -154,7 +154,7 @@ def test_what_run_refuses_is_told(tmp_path: Path) -> None:
             check_support(loaded(example, tmp_path))
         except TopologyError as error:
             refused |= {problem.path.split(".")[-1] for problem in error.problems}
-    assert refused == {"store", "backplane", "tls", "delivery"}
+    assert refused == {"store", "backplane", "tls"}
     assert [key for key in refused if not re.search(rf"`(\w+\.)?{key}\b", chapter)] == []
 
 
