@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
+from orchestrator.errors import LeaseLost as LeaseLost
 from orchestrator.errors import OrchestratorError, StoreUnavailable
-
-
-class LeaseLost(OrchestratorError):
-    """A task is no longer in the hands of whoever speaks of it; nothing was changed."""
-
-    def __init__(self, task_id: str, fence: int, reason: str) -> None:
-        self.task_id, self.fence, self.reason = task_id, fence, reason
-        super().__init__(task_id, fence, reason)
-
-    def __str__(self) -> str:
-        return f"the lease on task {self.task_id} with fence {self.fence} is lost: {self.reason}"
-
-
-class UnknownTask(OrchestratorError):
-    """There is no such task, or none that the caller may know of."""
-
-    def __init__(self, task_id: str) -> None:
-        self.task_id = task_id
-        super().__init__(task_id)
-
-    def __str__(self) -> str:
-        return f"there is no task {self.task_id} in the store: it was never stored, or has been purged"
+from orchestrator.errors import UnknownTask as UnknownTask
 
 
 class TaskExists(OrchestratorError):
