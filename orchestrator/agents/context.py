@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import HandlerError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from orchestrator.agents.relations import Presence, Team, Workers
 
 
@@ -57,11 +59,11 @@ class Context(ABC):
         Of what is said faster than the hub takes it, the last is told.
         """
 
-    async def once(self, key: str) -> Once:
+    def once(self, key: str) -> Awaitable[Once]:
         """Record in the store that an effect is about to be had, before it is had; keys are those of all tasks of an agent.
 
-        For tasks with `delivery: at-least-once`, which are done again when a worker dies; any other raises
-        `HandlerError`. Raises `LeaseLost` when the task is not this worker's any more: then leave the effect alone.
+        To be awaited, in an `async def` handler, and for tasks with `delivery: at-least-once`, which are done again when a
+        worker dies; anything else raises `HandlerError`. Raises `LeaseLost` when the task is not this worker's any more: then leave the effect alone.
         """
         raise HandlerError(f"once({key!r}) is for tasks that are kept in a store, with 'delivery: at-least-once'")
 

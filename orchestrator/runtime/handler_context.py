@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -40,10 +41,14 @@ class MessageContext(Context):
         self.sender, self.traceparent = sender, traceparent
         self.log, self._once = log, once
 
-    async def once(self, key: str) -> Once:
+    def once(self, key: str) -> Awaitable[Once]:
         if self._once is None:
-            return await super().once(key)
-        return await self._once(key)
+            return super().once(key)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # nobody could await it there, and nothing would be recorded
+            raise HandlerError(f"once({key!r}) is awaited, so the handler has to be an 'async def'") from None
+        return self._once(key)
 
     def progress(self, fraction: float | None = None, message: str | None = None) -> None:
         self._progressed(fraction, message)

@@ -39,6 +39,10 @@ class Lines(StreamTask[str]):
     """Attempts that fail after a line, before one does not."""
 
 
+class Blocking(Task[int]):
+    """Done by a plain function, in a thread."""
+
+
 class Idle(Task[None]):
     """Nothing to do: the test calls the coordinator itself."""
 
@@ -77,6 +81,11 @@ class Worker:
             raise
         Effects.ended[message.number] += 1
         return 2 * message.number
+
+    @task
+    def blocking(self, _message: Blocking, context: Context) -> int:
+        context.once("nobody awaits this")
+        return 1
 
     @task
     async def lines(self, message: Lines, context: Context) -> AsyncIterator[str]:

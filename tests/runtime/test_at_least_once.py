@@ -13,7 +13,7 @@ from orchestrator.runtime.leasing import LEASE_SECONDS
 from orchestrator.store.errors import UnknownTask
 from orchestrator.testing import FakeClock, TestHub
 from orchestrator.testing.lives import AgentLife
-from tests.runtime.kept_agents import Boss, Effects, Lines, Work, hub
+from tests.runtime.kept_agents import Blocking, Boss, Effects, Lines, Work, hub
 
 
 def boss_of(world: TestHub) -> Boss:
@@ -390,6 +390,15 @@ def test_a_thousand_tasks_survive_whoever_dies() -> None:
                 await world.start(victim)
             assert sorted([await handle.result() for handle in handles]) == [2 * number for number in range(1_000)]
             assert Effects.had == dict.fromkeys(range(1_000), 1)
+
+    FakeClock.run(play())
+
+
+def test_once_in_a_thread_is_refused_instead_of_forgotten() -> None:
+    async def play() -> None:
+        async with hub(attempts=1) as world:
+            with pytest.raises(TaskFailed, match="is awaited, so the handler has to be an 'async def'"):
+                await boss_of(world).workers.run(Blocking())
 
     FakeClock.run(play())
 
