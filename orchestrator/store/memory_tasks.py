@@ -368,9 +368,13 @@ class MemoryTasks:
     def _settle_one(self, kept: _Kept, now: float) -> None:
         if kept.state is State.LEASED and kept.since <= now:
             assert kept.worker is not None
-            self._lapse(kept, lapsed(kept.worker, kept.attempt), now)
-        elif kept.waiting and kept.since <= now:
-            self._ready(kept, now, now)
+            over = kept.since  # whenever that is found out
+            self._lapse(kept, lapsed(kept.worker, kept.attempt), over)
+            if kept.attempt < kept.new.max_attempts and kept.expires is not None and kept.expires <= now:
+                self._die(kept, expired(), max(over, kept.expires))
+            return
+        if kept.waiting and kept.since <= now:
+            self._ready(kept, kept.since, kept.since)
         if kept.state is State.READY and kept.expires is not None and kept.expires <= now:
             self._die(kept, expired(), now)
 
@@ -427,7 +431,7 @@ class MemoryTasks:
 
     def _held(self, hold: Hold, now: float) -> _Kept:
         kept = self._kept.get(hold.id)
-        if kept is not None:
+        if kept is not None and kept.state is State.LEASED:
             self._settle_one(kept, now)
         if kept is None or (kept.state, kept.fence, kept.worker) != (State.LEASED, hold.fence, hold.worker):
             raise LeaseLost(hold.id, hold.fence, lost_because(None if kept is None else kept.state))

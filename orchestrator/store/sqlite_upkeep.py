@@ -41,16 +41,31 @@ _NEXT_EXPIRY: Final = "SELECT min(expires) FROM tasks WHERE expires IS NOT NULL 
 # -- how a task moves on
 
 
-def die(ledger: Ledger, seq: int, last: tuple[int, str | None, float | None], failure: Failure) -> None:
-    """End a task for good; `last` is the number of its last attempt, whose that was and when it began."""
+def die(
+    ledger: Ledger,
+    seq: int,
+    last: tuple[int, str | None, float | None],
+    failure: Failure,
+    at: float | None = None,
+) -> None:
+    """End a task for good; `last` is the number of its last attempt, whose that was and when it began.
+
+    `at` = when that was; `None` = now.
+    """
     text = written(failure)
-    ledger.execute(_DEAD, (ledger.now, seq))
+    ledger.execute(_DEAD, (ledger.now if at is None else at, seq))
     ledger.execute(_OUTCOME, (seq, text, outcome_crc(None, text, *last)))
 
 
-def close_attempt(ledger: Ledger, row: tuple[Any, ...], ending: Ending, failure: Failure | None) -> None:
-    """Write an attempt down; `row` is its seq, fence, attempt, worker and when it began."""
-    ledger.execute(_ATTEMPT, (*row, ledger.now, ending.value, None if failure is None else written(failure)))
+def close_attempt(
+    ledger: Ledger, row: tuple[Any, ...], ending: Ending, failure: Failure | None, at: float | None = None
+) -> None:
+    """Write an attempt down; `row` is its seq, fence, attempt, worker and when it began.
+
+    `at` = when it ended; `None` = now.
+    """
+    ended = ledger.now if at is None else at
+    ledger.execute(_ATTEMPT, (*row, ended, ending.value, None if failure is None else written(failure)))
 
 
 # -- what is overdue
@@ -87,16 +102,16 @@ def _settle(ledger: Ledger, rows: list[tuple[Any, ...]]) -> None:
         over = expires is not None and expires <= now
         if state == LEASED and since <= now:
             failure = lapsed(worker, attempt)
-            close_attempt(ledger, (seq, fence, attempt, worker, began), Ending.LAPSED, failure)
+            close_attempt(ledger, (seq, fence, attempt, worker, began), Ending.LAPSED, failure, since)
             if attempt >= max_attempts:
-                die(ledger, seq, (attempt, worker, began), failure)
+                die(ledger, seq, (attempt, worker, began), failure, since)  # whenever that is found out
                 continue
         elif state not in (READY, LATER):
             continue
         if over:
-            die(ledger, seq, (attempt, worker, began), expired())
+            die(ledger, seq, (attempt, worker, began), expired(), max(since, expires) if state == LEASED else now)
         elif state == LEASED or (state == LATER and since <= now):
-            due.append((now, seq))
+            due.append((since, seq))
     ledger.executemany(_READY, due)
 
 
