@@ -116,6 +116,8 @@ class Admission:
     """Tells from a token who brings it: a peer of the topology, or the operator, who has a secret of his own."""
 
     def __init__(self, spec: StoreSpec) -> None:
+        import jwt  # noqa: F401  # `verify` needs it, and the first who comes would have to wait for it
+
         self._keys = {key.id: key for key in spec.keys}
         self._operator, self._access = spec.operator.encode(), spec.access
 

@@ -126,7 +126,9 @@ async def test_a_task_goes_from_its_caller_to_its_worker_and_back(parent: Parent
 )
 async def test_a_token_that_is_not_good_opens_nothing(parent: Parent, token: str, told: str) -> None:
     await parent.started("memory:")
-    async with parent.talking(token, patience=0.3) as client:
+    async with parent.talking(signed("boss")) as boss:
+        await boss.open()
+    async with parent.talking(token, patience=1.0) as client:
         with pytest.raises(StoreUnavailable, match=told):
             await client.tasks.stats()
 
