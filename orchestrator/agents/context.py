@@ -30,7 +30,8 @@ class Once:
     first: bool
     """Whether it was this very call: whoever calls again, in the same attempt or a later one, is not the first."""
     fence: int
-    """Of the attempt that was the first. Fences of a task grow with each attempt."""
+    """Of this attempt, whether or not it was the first: greater than those of all before, so that a sink that keeps the
+    greatest refuses the late."""
     task_id: str
     """The task that was the first."""
 

@@ -121,6 +121,8 @@ class _Unheard:
 
     to: str
     payload: TaskResult | TaskError
+    kept: bool = False
+    """The store has it too."""
     gone_since: float | None = None
     retry_at: float | None = None
     delay: float = field(default=RETRY_SECONDS)
@@ -294,7 +296,7 @@ class Intake:
         key = (job.sender, task_id, job.offer.attempt)
         if job.kept:  # the store remembers it
             if outcome is not None:
-                effects.append(self._tell(key, outcome))
+                effects.append(self._tell(key, outcome, kept=True))
         elif job.aborted:  # it was begun, and whoever asks after all is to hear that it came to nothing
             failure = Failure("TaskCancelled", job.aborted)
             self._remember(key, TaskError(task_id, failure, job.offer.attempt))
@@ -317,7 +319,7 @@ class Intake:
     def unheard(self) -> list[Effect]:
         """Wait for no caller any more: none will hear anything again."""
         self._over = True
-        dropped = list(self._unheard)
+        dropped = [key for key, unheard in self._unheard.items() if not unheard.kept]
         self._unheard.clear()
         return [
             Note("warning", "the outcome of a task was not heard", {"task_id": task_id, "peer": caller})
@@ -405,7 +407,8 @@ class Intake:
             if unheard.gone_since is not None and now - unheard.gone_since >= self._patience:
                 del self._unheard[key]
                 fields = {"task_id": key[1], "peer": unheard.to}
-                effects.append(Note("warning", "the caller of a task is gone, its outcome is dropped", fields))
+                if not unheard.kept:
+                    effects.append(Note("warning", "the caller of a task is gone, its outcome is dropped", fields))
             elif unheard.retry_at is not None and unheard.retry_at <= now:
                 unheard.retry_at = None
                 effects.append(_outcome(key, unheard.payload))
@@ -446,9 +449,9 @@ class Intake:
         given_back = [HandBack(job.offer.task_id)] if job.kept else []
         return [*given_back, *self._start()]
 
-    def _tell(self, key: _Key, outcome: TaskResult | TaskError) -> Send:
+    def _tell(self, key: _Key, outcome: TaskResult | TaskError, *, kept: bool = False) -> Send:
         if not self._over:
-            self._unheard[key] = _Unheard(key[0], outcome)
+            self._unheard[key] = _Unheard(key[0], outcome, kept)
         return _outcome(key, outcome)
 
     def _refused_outcome(self, unheard: _Unheard, error: Exception) -> Send:

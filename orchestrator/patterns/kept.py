@@ -6,6 +6,7 @@ is lost one look of ours.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -39,6 +40,10 @@ LOOK_SECONDS: Final = 10.0
 """Seconds without a word of a task after which the store is asked about it."""
 RELAY_SECONDS: Final = 0.25
 """Seconds after which everybody who may be free is woken, if nobody has taken what the first were woken for."""
+SETTLED_SECONDS: Final = 2.0
+"""Seconds after which a worker that was started again has said in the store what became of what it had."""
+UNREAD: Final = 1_024
+"""Streams of which it is remembered that their writers know that nobody reads them."""
 LOOKED_AT_ONCE: Final = 256
 """Tasks that one request to the store is about at most."""
 
@@ -53,8 +58,7 @@ class Kept:
     """The agent that is to do it."""
     requires: frozenset[str] = frozenset()
     streams: bool = False
-    patience: float | None = None
-    """Seconds after which its caller no longer waits; `None` = it waits for as long as it takes."""
+    """Its chunks are read as they come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Found:
 
     result: Raw | None = None
     """Of a stream task, all of its chunks, as a JSON array."""
-    error: DispatchError | None = None
+    error: OrchestratorError | None = None
     attempt: int = 0
     """The one that it ended in."""
 
@@ -81,7 +85,7 @@ Effect: TypeAlias = Publish | Send | Note | Finished | Chunked | Progressed | Lo
 @dataclass(slots=True)
 class _Job:
     kept: Kept
-    deadline: float | None
+    streams: bool
     worker: str | None = None
     """Who took it last, as far as was heard."""
     attempt: int = 0
@@ -109,6 +113,10 @@ class KeptTasks:
         self._alarms = Alarms()
         self._relays = Alarms()
         """For queues: when to wake everybody."""
+        self._again_at: dict[str, float] = {}
+        """When to look at tasks whose workers went or came, however lately they were heard of."""
+        self._unread: dict[str, None] = {}
+        """Streams that nobody here reads, and whose writers were told so."""
         self._online = True
 
     def __len__(self) -> int:
@@ -145,16 +153,33 @@ class KeptTasks:
             self._follow(kept, now)
         return self._look([kept.id], now)
 
+    def has_begun(self, task_id: str) -> bool:
+        """Whether whoever comes now cannot read a stream from its beginning as it comes."""
+        job = self._jobs.get(task_id)
+        return job is not None and (not job.streams or job.started)
+
+    def unread(self, task_id: str) -> list[Effect]:
+        """Nobody reads what a task streams any more: from now on all of it is wanted at once, from the store."""
+        job = self._jobs.get(task_id)
+        if job is None or not job.streams:
+            return []
+        job.streams, job.reader = False, None
+        return [] if job.worker is None else [Send(job.worker, TaskCancel(task_id))]
+
     def left(self, task_id: str) -> list[Effect]:
         """Nobody waits for a task any more; it goes on without."""
         job = self._jobs.get(task_id)
         if job is None:
             return []
-        effects: list[Effect] = []
-        if job.kept.streams and job.worker is not None:
-            effects.append(Send(job.worker, TaskCancel(task_id)))  # nobody reads what it streams
+        effects = self.unread(task_id)
         self._forget(job)
         return effects
+
+    def too_late(self, task: str, task_id: str, seconds: float) -> DispatchError:
+        """Return what a caller is told that has waited for so many seconds, and waits no longer."""
+        job = self._jobs.get(task_id)
+        error = TaskTimeout(task, seconds, None if job is None else job.worker)
+        return error if job is None or not job.started else self._broken(job, str(error))
 
     def cancelled(self, task_id: str) -> list[Effect]:
         """A task was cancelled in the store: its worker had better know soon."""
@@ -208,17 +233,32 @@ class KeptTasks:
                 effects += [Send(job.reader.producer, job.reader.missing())]
         return effects
 
-    def presence(self, changes: Iterable[Change]) -> None:
-        """Follow the changes that `Workforce.present` returned: whoever joins asks the store by itself."""
+    def presence(self, changes: Iterable[Change], now: float) -> list[Effect]:
+        """Follow the changes that `Workforce.present` returned.
+
+        A worker that goes may have ended its tasks without saying so, and one that comes asks the store by itself: what it
+        had is looked at now, and again when either has had its time.
+        """
+        effects: list[Effect] = []
         for change in changes:
+            seat = self.workforce.seats.get(change.peer.id)
+            if seat is not None and seat.outstanding:
+                had = [task_id for task_id in sorted(seat.outstanding) if task_id in self._jobs]
+                effects += self._look(had, now)
+                for task_id in had:
+                    self._again_at[task_id] = now + SETTLED_SECONDS
+                    self._alarms.set(now + SETTLED_SECONDS, task_id)
             self.workforce.vacated(change.peer.id)
+        return effects
 
     def receive(self, sender: str, payload: AnyPayload, now: float) -> list[Effect] | None:
         """Take what a worker says; `None` = it is of no task here. `sender` is the hub's stamp."""
         stream_id = payload.stream_id if isinstance(payload, CompletionChunk) else ""
         task_id = stream_id.partition("/")[0] if stream_id else getattr(payload, "task_id", "")
         job = self._jobs.get(task_id)
-        if job is None or sender not in self._peers.get(job.kept.queue, ()):
+        if job is None:
+            return self._unknown(sender, task_id, payload)
+        if sender not in self._peers.get(job.kept.queue, ()):
             return None
         job.heard_at = now
         match payload:
@@ -229,7 +269,8 @@ class KeptTasks:
                 return [Progressed(task_id, sender, payload.progress, payload.message)]
             case TaskResult():
                 self._heard(sender, payload)
-                return self._end(job, result=payload.result)
+                whole = not job.streams and bytes(payload.result) != b"null"  # that may also stand for a whole stream
+                return self._end(job, result=payload.result) if whole else self._look([task_id], now)
             case TaskError():
                 self._heard(sender, payload)
                 return self._look([task_id], now)
@@ -245,10 +286,8 @@ class KeptTasks:
             job = self._jobs.get(due)
             if job is None:
                 continue
-            if job.deadline is not None and now >= job.deadline:
-                error: DispatchError = TaskTimeout(job.kept.task, job.kept.patience or 0.0, job.worker)
-                effects += self._end(job, error=self._broken(job, str(error)) if job.started else error)
-            elif now >= job.heard_at + LOOK_SECONDS:
+            if now >= min(job.heard_at + LOOK_SECONDS, self._again_at.get(due, math.inf)):
+                self._again_at.pop(due, None)
                 silent.append(due)
             else:
                 self._alarms.set(job.heard_at + LOOK_SECONDS, due)
@@ -261,11 +300,23 @@ class KeptTasks:
     # -- one task
 
     def _follow(self, kept: Kept, now: float) -> None:
-        deadline = None if kept.patience is None else now + kept.patience
-        self._jobs[kept.id] = _Job(kept, deadline, heard_at=now)
+        self._jobs[kept.id] = _Job(kept, kept.streams, heard_at=now)
         self._alarms.set(now + LOOK_SECONDS, kept.id)
-        if deadline is not None:
-            self._alarms.set(deadline, kept.id)
+
+    def _unknown(self, sender: str, task_id: str, payload: AnyPayload) -> list[Effect] | None:
+        """Take what is said of a task that nobody here waits for, as after another start of this agent."""
+        if not any(sender in peers for peers in self._peers.values()):
+            return None
+        if isinstance(payload, TaskAccepted | TaskProgress | TaskResult | TaskError):
+            return []
+        if not isinstance(payload, CompletionChunk) or not task_id:
+            return None
+        if payload.done or task_id in self._unread:
+            return []
+        self._unread[task_id] = None
+        if len(self._unread) > UNREAD:
+            del self._unread[next(iter(self._unread))]
+        return [Send(sender, TaskCancel(task_id))]
 
     def _look(self, ids: Sequence[str], now: float) -> list[Effect]:
         for task_id in ids:
@@ -300,8 +351,11 @@ class KeptTasks:
 
     def _chunk(self, job: _Job, sender: str, chunk: CompletionChunk, now: float) -> list[Effect]:
         """Take a chunk. Its stream is named after the attempt, for two attempts' chunks never make one stream."""
-        if not job.kept.streams:  # all of them are wanted at once, from the store
-            return self._look([job.kept.id], now) if chunk.done else []
+        if not job.streams:  # all of them are wanted at once, from the store
+            self._held_by(job, sender)
+            if chunk.done:
+                return self._look([job.kept.id], now)
+            return self._unknown(sender, job.kept.id, chunk) or []
         if job.reader is None or job.reader.stream_id != chunk.stream_id:
             attempt = _attempt(chunk.stream_id)
             if job.reader is not None and attempt <= _attempt(job.reader.stream_id):
@@ -315,7 +369,7 @@ class KeptTasks:
         return self._read(job, job.reader.receive(chunk, now))
 
     def _found(self, job: _Job, found: Found) -> list[Effect]:
-        if not job.kept.streams or found.result is None:
+        if not job.streams or found.result is None:
             error = found.error
             return self._end(job, result=found.result, error=self._broken(job, str(error)) if job.started else error)
         if job.reader is not None and job.started and _attempt(job.reader.stream_id) != found.attempt:
@@ -356,6 +410,8 @@ class KeptTasks:
 
     def _forget(self, job: _Job) -> None:
         del self._jobs[job.kept.id]
+        self._again_at.pop(job.kept.id, None)
+        self._unread.pop(job.kept.id, None)
         self._untaken.get(job.kept.queue, {}).pop(job.kept.id, None)
         self._let_go(job)
         self._alarms.sweep(self._jobs)

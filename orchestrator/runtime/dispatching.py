@@ -22,7 +22,7 @@ from orchestrator.runtime.courier import Courier
 from orchestrator.runtime.kept_tray import KeptHandle, KeptTray
 from orchestrator.runtime.reading import read_answer
 from orchestrator.runtime.tracing import Trace, current_trace
-from orchestrator.runtime.wishes import ANYBODY, Wish, wish_of, wishes_of
+from orchestrator.runtime.wishes import ANYBODY, Wish, check_text, wish_of, wishes_of
 
 R = TypeVar("R")
 C = TypeVar("C")
@@ -273,6 +273,9 @@ class HubWorkers(Workers):
                 yield chunk
 
     def attach(self, task_id: str, task: type[Task[R]] | type[StreamTask[Any]] | None = None) -> Handle[R]:
+        if not isinstance(task_id, str):
+            raise TypeError(f"the id of a task is a text, not {task_id!r}")
+        check_text(task_id)
         if self._kept is None:
             raise HandlerError("no worker of this agent has its tasks in a store, so there are none to attach to")
         adapter = TypeAdapter(Any) if task is None else self._adapter(task)
@@ -281,6 +284,10 @@ class HubWorkers(Workers):
         return self._kept.attach(task_id, adapter)
 
     def _submit(self, task: Task[R], wish: Wish) -> HubHandle[R] | KeptHandle[R]:
+        if isinstance(task, StreamTask):
+            raise TypeError(
+                f"{type(task).__name__} is a stream task: its chunks come from stream({type(task).__name__}(…))"
+            )
         adapter = self._adapter(type(task))
         if self._kept is not None and self._kept.keeps(message_name(type(task))):
             return self._kept.submit(task, wish, adapter)
@@ -306,14 +313,6 @@ class HubWorkers(Workers):
 
 DEFAULT_TIMEOUT: Final = 120.0
 """Seconds for a task whose type the topology says nothing of."""
-
-
-def check_text(text: str) -> None:
-    """Raise `ValueError` for half a surrogate pair, which no message can carry."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"the text cannot be sent: character {error.start} is half a surrogate pair") from None
 
 
 def task_order(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import Raw
 
 from orchestrator.agents.relations import Progress
@@ -16,6 +17,7 @@ from orchestrator.errors import (
     DispatchError,
     OrchestratorError,
     StoreUnavailable,
+    StreamBroken,
     TaskCancelled,
     TaskFailed,
 )
@@ -23,7 +25,7 @@ from orchestrator.patterns.effects import Note
 from orchestrator.patterns.jobs import Chunked, Finished, Progressed
 from orchestrator.patterns.kept import Effect, Found, Kept, KeptTasks, Look
 from orchestrator.runtime.courier import Courier, Owned
-from orchestrator.store.errors import UnknownTask
+from orchestrator.store.errors import StoreDamaged, UnknownTask
 from orchestrator.store.tasks import State
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ BATCH: Final = 256
 """Tasks that are put into the store with one request at most."""
 BATCH_BYTES: Final = 4 * 1_048_576
 """Bytes of payload after which such a request takes no further task."""
+FLUSH_SECONDS: Final = 60.0
+"""How long is waited at a time for what is on its way to the store."""
 CANCEL_TRIES: Final = 5
 """How often the store is asked to cancel a task, each time for as long as it may take to answer."""
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -59,8 +63,15 @@ class Waiter:
     """It is to be cancelled as soon as it is stored."""
     left: bool = False
     """Nobody waits any more."""
+    late: bool = False
+    """Others read the stream as it comes, or have: this one gets all of it from the store, at the end."""
+    timer: asyncio.TimerHandle | None = None
 
     def end(self, result: Raw | None, error: OrchestratorError | None) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        if error is not None and not self.stored.done():
+            self.stored.set_exception(error)
         if not self.reply.done():
             if error is None:
                 self.reply.set_result(result)
@@ -102,6 +113,8 @@ class KeptDesk:
 
     def submit(self, new: NewTask, waiter: Waiter) -> None:
         """Put a task into the store soon."""
+        if waiter.patience is not None:
+            waiter.timer = asyncio.get_running_loop().call_later(waiter.patience, self._overdue, waiter)
         self._outbox.append(_Put(new, waiter))
         if not self._putting:
             self._putting = True
@@ -127,22 +140,38 @@ class KeptDesk:
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer; the task goes on."""
         waiter.left = True
+        if waiter.timer is not None:
+            waiter.timer.cancel()
         others = self._waiters.get(waiter.id, [])
-        if waiter in others:
-            others.remove(waiter)
-            if not others:
-                del self._waiters[waiter.id]
-                self.apply(self.engine.left(waiter.id))
+        if waiter not in others:
+            return
+        others.remove(waiter)
+        if not others:
+            del self._waiters[waiter.id]
+            self.apply(self.engine.left(waiter.id))
+        elif waiter.chunks is not None and not waiter.late:
+            self.apply(self.engine.unread(waiter.id))
 
     def cancel(self, waiter: Waiter) -> None:
         """End a task, in the store as well."""
         if waiter.reply.done():
             return
         waiter.cancelled = True
-        if waiter.stored.done():
+        if waiter.stored.done() and waiter.stored.exception() is None:
             self._owned.start(self._cancel(waiter.id), f"cancel {waiter.id}")
             self.apply(self.engine.cancelled(waiter.id))
         waiter.end(None, TaskCancelled(waiter.task, None))
+
+    def _overdue(self, waiter: Waiter) -> None:
+        """End one caller's wait; others may be more patient."""
+        error = self.engine.too_late(waiter.task, waiter.id, waiter.patience or 0.0)
+        self.leave(waiter)
+        waiter.end(None, error)
+
+    async def flushed(self) -> None:
+        """Wait until all that was given to it is in the store, or refused."""
+        while self._outbox or self._putting:
+            await self._owned.settled(FLUSH_SECONDS)
 
     def fail(self, error: OrchestratorError) -> None:
         """End every wait: the connection is gone for good. The tasks go on."""
@@ -153,8 +182,17 @@ class KeptDesk:
         await self._owned.settled(seconds)
         await self._owned.close()
         self.fail(StoreUnavailable("the agent has ended, and waits for no task any more; what is stored goes on"))
-        for put in self._outbox:
-            put.waiter.end(None, StoreUnavailable("the agent ended before the store had taken the task"))
+        self._lose([*self._outbox], StoreUnavailable("the agent ended before the store had taken the task"))
+        self._outbox.clear()
+
+    def _lose(self, puts: Sequence[_Put], error: OrchestratorError) -> None:
+        """Tell callers, and the log, that what they gave is not known to be in the store."""
+        for put in puts:
+            put.waiter.end(None, error)
+        if len(puts) == 1:
+            self._log.error("a task is not in the store", task_id=puts[0].waiter.id, error=str(error))
+        elif puts:
+            self._log.error("tasks are not in the store", count=len(puts), error=str(error))
 
     # -- what the connection says
 
@@ -165,7 +203,8 @@ class KeptDesk:
         self.engine.disconnected()
 
     def present(self, channel: str, joined: Sequence[Any], left: Sequence[Any], *, whole: bool) -> None:
-        self.engine.presence(self.engine.workforce.present(channel, joined, left, whole=whole))
+        changes = self.engine.workforce.present(channel, joined, left, whole=whole)
+        self.apply(self.engine.presence(changes, self.now))
 
     def receive(self, sender: str, payload: AnyPayload) -> bool:
         """Take what a worker says; false when it is of no task here."""
@@ -187,7 +226,7 @@ class KeptDesk:
                     self._finished(waiter, effect)
             elif isinstance(effect, Chunked):
                 for waiter in self._waiters.get(effect.id, []):
-                    if waiter.chunks is not None:
+                    if waiter.chunks is not None and not waiter.late:
                         waiter.chunks.put_nowait(effect.content)
             elif isinstance(effect, Progressed):
                 for waiter in self._waiters.get(effect.id, []):
@@ -201,10 +240,15 @@ class KeptDesk:
         self._changed()
 
     def _finished(self, waiter: Waiter, finished: Finished) -> None:
-        if waiter.chunks is None and finished.result is None and finished.error is None:
-            self._owned.start(self._fetch(waiter), f"result of {waiter.id}")  # others have read it as a stream
-        else:
+        live = waiter.chunks is not None and not waiter.late
+        if live or (finished.result is not None and waiter.chunks is None):
             waiter.end(finished.result, finished.error)
+        elif isinstance(finished.error, StreamBroken):  # for whoever reads it live; the task itself goes on
+            self._owned.start(self._attach(waiter), f"look at {waiter.id}")
+        elif finished.error is not None:
+            waiter.end(None, finished.error)
+        else:
+            self._owned.start(self._fetch(waiter), f"result of {waiter.id}")
 
     # -- what the store is asked
 
@@ -228,14 +272,9 @@ class KeptDesk:
                 for put in batch:
                     await self._put_batch([put])
                 return
-            problem = error if isinstance(error, OrchestratorError) else StoreUnavailable(str(error))
-            for put in batch:
-                self._log.error("a task is not in the store", task_id=put.waiter.id, error=str(error))
-                put.waiter.stored.set_exception(problem)
-                put.waiter.end(None, problem)
+            self._lose(batch, _problem(error))
         except asyncio.CancelledError:
-            for put in batch:
-                put.waiter.end(None, StoreUnavailable("the agent ended before the store had answered"))
+            self._lose(batch, StoreUnavailable("the agent ended before the store had answered"))
             raise
         else:
             self._are_stored(batch, stored)
@@ -246,7 +285,8 @@ class KeptDesk:
         for put, there in zip(batch, stored, strict=True):
             waiter = put.waiter
             waiter.id = there.id
-            kept = Kept(there.id, waiter.task, put.new.queue, put.new.requires, waiter.streams, waiter.patience)
+            kept = Kept(there.id, waiter.task, put.new.queue, put.new.requires, waiter.streams)
+            waiter.late = self.engine.has_begun(there.id)
             if there.outcome is None and not waiter.left and not waiter.cancelled:
                 self._waiters.setdefault(there.id, []).append(waiter)
             if there.fresh:
@@ -267,19 +307,30 @@ class KeptDesk:
                 self.apply(self.engine.left(there.id))
 
     def _ended(self, waiter: Waiter, outcome: Outcome) -> None:
-        """Give a caller the outcome of a task that had ended before."""
+        """Give a caller the outcome of a task that has ended, all chunks of a stream at once."""
         found = _found(waiter.task, outcome)
-        if waiter.chunks is not None and found.result is not None:
-            kept = Kept(waiter.id, waiter.task, "", streams=True)
-            self._waiters.setdefault(waiter.id, []).append(waiter)
-            self.apply(self.engine.follow(kept, self.now))
-            self.apply(self.engine.looked([waiter.id], {waiter.id: found}, UnknownTask(waiter.id), self.now))
-        else:
+        if waiter.chunks is None or found.result is None:
             waiter.end(found.result, found.error)
+            return
+        try:
+            for chunk in _chunks.decode(found.result):
+                waiter.chunks.put_nowait(chunk)
+        except msgspec.DecodeError:
+            waiter.end(None, StreamBroken(waiter.task, "its chunks were too large to be kept", ()))
+        else:
+            waiter.end(None, None)
 
     async def _look(self, ids: tuple[str, ...]) -> None:
         try:
             outcomes = await self._tasks.outcomes(ids)
+        except (StoreDamaged, ValueError) as error:  # one of them is, or all are too much at once
+            if len(ids) == 1:
+                self.apply(self.engine.looked(ids, {}, _problem(error), self.now))
+                return
+            half = len(ids) // 2
+            await self._look(ids[:half])
+            await self._look(ids[half:])
+            return
         except OrchestratorError as error:  # they are looked at again, a little later
             self._log.debug("the store does not say how tasks ended", count=len(ids), error=str(error))
             return
@@ -294,21 +345,19 @@ class KeptDesk:
     async def _fetch(self, waiter: Waiter) -> None:
         try:
             outcome = await self._tasks.result(waiter.id)
-        except OrchestratorError as error:
-            waiter.end(None, error)
+        except (OrchestratorError, ValueError) as error:
+            waiter.end(None, _problem(error))
             return
-        if outcome is None:
-            waiter.end(None, UnknownTask(waiter.id))
+        if outcome is None:  # it was dead, and somebody has it tried again
+            await self._attach(waiter)
         else:
-            found = _found(waiter.task, outcome)
-            waiter.end(found.result, found.error)
+            self._ended(waiter, outcome)
 
     async def _attach(self, waiter: Waiter) -> None:
         try:
             history = await self._tasks.get(waiter.id)
-        except OrchestratorError as error:
-            waiter.stored.set_exception(error)
-            waiter.end(None, error)
+        except (OrchestratorError, ValueError) as error:
+            waiter.end(None, _problem(error))
             return
         if not waiter.stored.done():
             waiter.stored.set_result(None)
@@ -317,6 +366,7 @@ class KeptDesk:
             if waiter.cancelled:
                 await self._cancel(waiter.id)
             return
+        waiter.late = True
         self._waiters.setdefault(waiter.id, []).append(waiter)
         self.apply(self.engine.follow(Kept(waiter.id, history.info.type, history.info.queue), self.now))
 
@@ -330,6 +380,13 @@ class KeptDesk:
                 if not left:
                     self._log.error("a task could not be cancelled in the store", task_id=task_id, error=str(error))
             await asyncio.sleep(1.0)
+
+
+def _problem(error: OrchestratorError | ValueError) -> OrchestratorError:
+    return error if isinstance(error, OrchestratorError) else StoreUnavailable(str(error))
+
+
+_chunks: Final = msgspec.json.Decoder(list[Raw])
 
 
 def _found(task: str, outcome: Outcome) -> Found:

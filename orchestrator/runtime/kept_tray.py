@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from orchestrator.agents.messages import message_name
 from orchestrator.agents.relations import Handle, Progress
-from orchestrator.errors import StreamBroken
+from orchestrator.errors import DispatchError, NoWorkerAvailable, PayloadTooLarge, StreamBroken
 from orchestrator.runtime.kept_desk import KeptDesk, Waiter
 from orchestrator.runtime.reading import read_answer
 from orchestrator.runtime.tracing import current_trace
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 C = TypeVar("C")
 
+MAX_PAYLOAD: Final = 8 * 1_048_576
+"""Bytes of a task that is put into a store."""
 NO_PROGRESS: Final = Progress(None, None)
 
 
@@ -102,12 +104,13 @@ class KeptTray:
 
     def submit(self, task: BaseModel, wish: Wish, adapter: TypeAdapter[R]) -> KeptHandle[R]:
         new, waiter = self._made(task, wish)
-        self._desk.submit(new, waiter)
+        self._put(new, waiter)
         return KeptHandle(self._desk, waiter, adapter)
 
     async def stream(self, task: BaseModel, wish: Wish, adapter: TypeAdapter[C]) -> AsyncGenerator[C, None]:
         """Yield the chunks of a stream task as what they are; leaving lets it go on."""
         new, waiter = self._made(task, wish, streams=True)
+        self._check_able(new)
         try:
             async with aclosing(self._desk.stream(new, waiter)) as chunks:
                 async for chunk in chunks:
@@ -115,6 +118,19 @@ class KeptTray:
         except StreamBroken as broken:
             received = [read_answer(adapter, cast("Raw", chunk), waiter.task) for chunk in broken.received]
             raise StreamBroken(broken.task, broken.reason, received, broken.count) from None
+
+    def _put(self, new: NewTask, waiter: Waiter) -> None:
+        try:
+            self._check_able(new)
+        except DispatchError as error:
+            waiter.end(None, error)
+        else:
+            self._desk.submit(new, waiter)
+
+    def _check_able(self, new: NewTask) -> None:
+        """Raise `NoWorkerAvailable` for what nobody in the topology is able to do: it would wait for ever."""
+        if not new.requires <= frozenset(self._pools[new.queue].capabilities):
+            raise NoWorkerAvailable(new.type, [new.queue], sorted(new.requires))
 
     def attach(self, task_id: str, adapter: TypeAdapter[R]) -> KeptHandle[R]:
         waiter = _waiter(task_id, "the task")
@@ -131,11 +147,14 @@ class KeptTray:
         pool = self._pools[queue]
         assert pool.delivery is not None, "only pools whose tasks are kept come here"
         delivery = pool.delivery
+        payload = task.model_dump_json(by_alias=True).encode()
+        if len(payload) > MAX_PAYLOAD:
+            raise PayloadTooLarge(len(payload), MAX_PAYLOAD)
         new = NewTask(
             id=self._task_id(),
             queue=queue,
             type=name,
-            payload=task.model_dump_json(by_alias=True).encode(),
+            payload=payload,
             caller=self._agent,
             origin=self._me,
             traceparent=trace.traceparent,

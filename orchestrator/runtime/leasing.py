@@ -121,7 +121,10 @@ class Leasing:
             self._log.info("will be tried again", task_id=held.id, seconds=round(verdict.retry_in, 2))
             self._polling.due = min(self._polling.due, _now() + verdict.retry_in)
         else:
-            self._log.error("is dead: it will not be tried again", task_id=held.id, attempt=held.leased.attempt)
+            said = f"{failure.type}: {failure.message}"
+            self._log.error(
+                "is dead: it will not be tried again", task_id=held.id, attempt=held.leased.attempt, error=said
+            )
         return verdict.state
 
     def hand_back(self, task_id: str) -> None:
@@ -255,6 +258,9 @@ class Leasing:
         except TimeoutError:
             self._log.error("the store does not know how a task ended: it will be done again", task_id=held.id)
             return None
+        except asyncio.CancelledError:
+            self._log.error("the store does not know how a task ended: it may be done again", task_id=held.id)
+            raise
         finally:
             self.forget(held)
 

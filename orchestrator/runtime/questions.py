@@ -22,8 +22,8 @@ from orchestrator.patterns.jobs import ASKED, Order
 from orchestrator.patterns.workforce import Pool, Workforce
 from orchestrator.protocol.payloads import AnyPayload, CompletionChunk
 from orchestrator.runtime.courier import Courier, Link, Ticker
-from orchestrator.runtime.dispatching import Desk, HubHandle, check_text, read_chunks, task_order
-from orchestrator.runtime.wishes import Wish
+from orchestrator.runtime.dispatching import Desk, HubHandle, read_chunks, task_order
+from orchestrator.runtime.wishes import Wish, check_text
 
 R = TypeVar("R")
 C = TypeVar("C")

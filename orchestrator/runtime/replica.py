@@ -181,6 +181,8 @@ class Replica:
                         with contextlib.suppress(ConnectionProblem):  # without a connection nothing new comes in either
                             await self._connection.unsubscribe(channel)
                 await self.workload.drained()
+                if self._kept is not None:
+                    await self._kept.flushed()
                 while len(self._handlers):  # what hears of the last disconnect, too
                     await self._handlers.settled(seconds)
         except TimeoutError:

@@ -10,6 +10,14 @@ from typing import Any, Final
 from orchestrator.errors import did_you_mean, listed
 
 
+def check_text(text: str) -> None:
+    """Raise `ValueError` for half a surrogate pair, which no message can carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the text cannot be sent: character {error.start} is half a surrogate pair") from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """Who is to take a task, and when: see `Workers`."""
@@ -26,10 +34,17 @@ class Wish:
         """Raise `TypeError` or `ValueError` for what cannot be meant; `seconds` is the timeout that holds."""
         if isinstance(self.requires, str):
             raise TypeError(f"requires is a list of capabilities: write [{self.requires!r}]")
+        for capability in self.requires:
+            if not isinstance(capability, str):
+                raise TypeError(f"requires is a list of capabilities, which are texts, unlike {capability!r}")
         for name in ("key", "idempotency_key"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{name} is a text, not {value!r}")
+            if value is not None:
+                check_text(value)
+        if type(self.priority) is not int:
+            raise TypeError(f"priority is a whole number, not {self.priority!r}")
         for name, number in (("wait", self.wait), ("timeout", seconds), ("delay", self.delay)):
             if number is not None and not (math.isfinite(number) and number >= 0):
                 raise ValueError(f"{name} is a number of seconds of at least 0, not {number!r}")

@@ -53,6 +53,7 @@ from orchestrator.runtime.invocation import Invoker, fault, frames_of, said_by, 
 from orchestrator.runtime.leasing import Held, Leasing
 from orchestrator.runtime.outflow import Outflow
 from orchestrator.runtime.tracing import Trace, current_trace
+from orchestrator.runtime.wishes import check_text
 from orchestrator.store.tasks import FINAL, State
 from orchestrator.store.tasks import Failure as KeptFailure
 
@@ -297,6 +298,7 @@ class Workload:
             end.error, end.retry = Failure("InvalidMessage", str(mistake)), False
         except OrchestratorError as known:  # it says itself what happened: nobody needs to be shown where
             end.error = Failure(type(known).__name__, said_by(known))
+            end.retry = getattr(known, "retryable", True) is not False
             log.warning("not done", error=f"{end.error.type}: {end.error.message}")
         except asyncio.CancelledError as raised:
             here = asyncio.current_task()
@@ -431,6 +433,10 @@ class Workload:
                 outcome = TaskError(held.id, end.error, held.leased.attempt)
             elif final is not None and flow is None and end.reply is not None:
                 outcome = TaskResult(held.id, end.reply, held.leased.attempt)
+            elif (
+                final is not None and flow is not None and flow.detached
+            ):  # whoever waits gets all of it from the store
+                outcome = TaskResult(held.id, Raw(b"null"), held.leased.attempt)
             elif flow is not None and (final or flow.writer.begun):
                 flow.end(end.error)
             elif flow is not None:
@@ -487,8 +493,11 @@ class Workload:
     async def _once(self, held: Held, key: str) -> Once:
         if self.leasing is None:
             raise HandlerError("this agent reaches no store")
+        if not isinstance(key, str):
+            raise TypeError(f"once takes a text, not {key!r}")
+        check_text(key)
         effect = await self.leasing.once(held, key)
-        return Once(effect.first, effect.fence, effect.task_id)
+        return Once(effect.first, held.leased.hold.fence, effect.task_id)
 
     def _last_chunk(self, stream_id: str, reader: str, error: Failure) -> None:
         self._courier.deliver(Send(reader, CompletionChunk(stream_id, 0, done=True, error=error)))

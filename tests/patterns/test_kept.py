@@ -13,7 +13,16 @@ from msgspec import Raw
 from orchestrator.errors import OrchestratorError, StreamBroken, TaskCancelled, TaskFailed, TaskTimeout
 from orchestrator.patterns.effects import Publish, Send
 from orchestrator.patterns.jobs import Chunked, Finished, Progressed
-from orchestrator.patterns.kept import LOOK_SECONDS, LOOKED_AT_ONCE, RELAY_SECONDS, Found, Kept, KeptTasks, Look
+from orchestrator.patterns.kept import (
+    LOOK_SECONDS,
+    LOOKED_AT_ONCE,
+    RELAY_SECONDS,
+    SETTLED_SECONDS,
+    Found,
+    Kept,
+    KeptTasks,
+    Look,
+)
 from orchestrator.patterns.workforce import Pool, Workforce
 from orchestrator.protocol.frames import Present
 from orchestrator.protocol.payloads import (
@@ -86,7 +95,7 @@ def test_a_result_ends_it_once() -> None:
     tasks = engine("w.1")
     tasks.stored([work()], 0.0)
     assert tasks.receive("w.1", TaskResult("t1", Raw(b"2"), 1), 1.0) == [Finished("t1", Raw(b"2"))]
-    assert tasks.receive("w.1", TaskResult("t1", Raw(b"2"), 1), 1.0) is None
+    assert tasks.receive("w.1", TaskResult("t1", Raw(b"2"), 1), 1.0) == []
     assert len(tasks) == 0
 
 
@@ -139,13 +148,31 @@ def test_while_the_hub_is_away_nobody_is_woken_and_all_are_when_it_is_back() -> 
     assert woken(effects) == ["tasks/w.1"]
 
 
-def test_a_patient_caller_waits_and_an_impatient_one_does_not() -> None:
+def test_whoever_waits_no_longer_is_told_how_far_it_was() -> None:
     tasks = engine("w.1")
-    tasks.stored([work(1), work(2, patience=5.0)], 0.0)
-    (finished,) = [effect for effect in tasks.tick(5.0) if isinstance(effect, Finished)]
-    assert finished.id == "t2"
-    assert isinstance(finished.error, TaskTimeout)
-    assert "t1" in tasks
+    tasks.stored([work()], 0.0)
+    tasks.receive("w.1", TaskAccepted("t1", 1, Load(1, 1)), 0.1)
+    error = tasks.too_late("Work", "t1", 5.0)
+    assert isinstance(error, TaskTimeout)
+    assert (error.worker, "t1" in tasks) == ("w.1", True), "others may be more patient"
+
+
+def test_what_a_worker_had_is_looked_up_when_it_goes_and_again_when_it_comes() -> None:
+    tasks = engine("w.1", "w.2")
+    tasks.stored([work()], 0.0)
+    tasks.receive("w.1", TaskAccepted("t1", 1, Load(1, 1)), 0.1)
+    gone = tasks.workforce.present("pools/worker", [], [present("w.1")], whole=False)
+    assert tasks.presence(gone, 1.0) == [Look(("t1",))]
+    assert tasks.tick(1.0 + SETTLED_SECONDS) == [Look(("t1",))]
+    back = tasks.workforce.present("pools/worker", [present("w.1")], [], whole=False)
+    assert tasks.presence(back, 4.0) == [Look(("t1",))]
+
+
+def test_of_what_nobody_waits_for_the_worker_is_told_to_send_no_more() -> None:
+    tasks = engine("w.1")
+    assert tasks.receive("w.1", TaskResult("old", Raw(b"2"), 1), 1.0) == []
+    assert tasks.receive("w.1", CompletionChunk("old/1", 7, Raw(b'"x"')), 1.0) == [Send("w.1", TaskCancel("old"))]
+    assert tasks.receive("w.1", CompletionChunk("old/1", 8, Raw(b'"x"')), 1.0) == [], "once is enough"
 
 
 def test_a_cancelled_task_s_worker_hears_of_it() -> None:
@@ -270,9 +297,9 @@ def test_whatever_is_heard_each_task_ends_once_and_as_the_store_says(steps: list
             case "error" if number != 1:
                 take(tasks.receive(peer, TaskError(task_id, Failure("E", "no"), 1), now))
             case "join":
-                tasks.presence(tasks.workforce.present("pools/worker", [present(peer)], [], whole=False))
+                take(tasks.presence(tasks.workforce.present("pools/worker", [present(peer)], [], whole=False), now))
             case "leave":
-                tasks.presence(tasks.workforce.present("pools/worker", [], [present(peer)], whole=False))
+                take(tasks.presence(tasks.workforce.present("pools/worker", [], [present(peer)], whole=False), now))
             case "cut":
                 tasks.disconnected()
             case "back":

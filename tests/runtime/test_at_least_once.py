@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from orchestrator import Handle
-from orchestrator.errors import HandlerError, StoreUnavailable, StreamBroken, TaskCancelled, TaskFailed, TaskTimeout
+from orchestrator.errors import (
+    HandlerError,
+    NoWorkerAvailable,
+    StoreUnavailable,
+    StreamBroken,
+    TaskCancelled,
+    TaskFailed,
+    TaskTimeout,
+)
 from orchestrator.runtime.leasing import LEASE_SECONDS
 from orchestrator.store.errors import UnknownTask
 from orchestrator.testing import FakeClock, TestHub
@@ -25,6 +35,17 @@ def boss_of(world: TestHub) -> Boss:
 async def begun(world: TestHub, count: int = 1) -> None:
     while len(Effects.begun) < count:
         await world.advance(0.01)
+
+
+async def stored(boss: Boss, lines: Lines) -> Handle[object]:
+    """Put a stream task into the store, and read none of it."""
+    chunks = boss.workers.stream(lines, idempotency_key="unread")
+    reading = asyncio.create_task(collected(chunks, []))
+    await asyncio.sleep(1)  # of virtual time: it streams by now
+    (task_id,) = boss.workers._kept._desk._waiters  # type: ignore[attr-defined]
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    return boss.workers.attach(task_id)
 
 
 async def collected(chunks: AsyncIterator[str], into: list[str]) -> None:
@@ -390,6 +411,145 @@ def test_a_thousand_tasks_survive_whoever_dies() -> None:
                 await world.start(victim)
             assert sorted([await handle.result() for handle in handles]) == [2 * number for number in range(1_000)]
             assert Effects.had == dict.fromkeys(range(1_000), 1)
+
+    FakeClock.run(play())
+
+
+def test_a_long_stream_that_somebody_attaches_to_goes_on_to_its_end() -> None:
+    async def play() -> None:
+        async with hub(attempts=1) as world:
+            boss = boss_of(world)
+            unread = await stored(boss, Lines(count=2_000, seconds=0.01))
+            handle: Handle[list[str]] = boss.workers.attach(unread.id, Lines)
+            whole = await handle.result()
+            assert [len(whole), whole[-1]] == [2_000, "1/1999"]
+
+    FakeClock.run(play())
+
+
+def test_each_reader_of_one_stream_gets_all_of_it() -> None:
+    async def play() -> None:
+        async with hub() as world:
+            workers, first, second = boss_of(world).workers, list[str](), list[str]()
+            reading = asyncio.create_task(collected(workers.stream(Lines(count=20), idempotency_key="k"), first))
+            while len(first) < 5:
+                await world.advance(0.05)
+            await asyncio.gather(reading, collected(workers.stream(Lines(count=20), idempotency_key="k"), second))
+            assert first == second == [f"1/{number}" for number in range(20)]
+
+    FakeClock.run(play())
+
+
+def test_a_reader_that_leaves_holds_up_no_other() -> None:
+    async def play() -> None:
+        async with hub(attempts=1) as world:
+            workers, second = boss_of(world).workers, list[str]()
+            lines = Lines(count=1_500, seconds=0.01)
+            async with aclosing(workers.stream(lines, idempotency_key="k")) as first:  # type: ignore[type-var]
+                await anext(first)
+                reading = asyncio.create_task(collected(workers.stream(lines, idempotency_key="k"), second))
+                await world.advance(0.5)
+            await reading
+            assert len(second) == 1_500
+
+    FakeClock.run(play())
+
+
+def test_each_caller_of_one_task_is_as_patient_as_it_says() -> None:
+    async def play() -> None:
+        async with hub() as world:
+            boss = boss_of(world)
+            patient = await boss.put(Work(number=1, seconds=20), idempotency_key="k")
+            at = world.now
+            with pytest.raises(TaskTimeout):
+                await boss.workers.run(Work(number=1), idempotency_key="k", timeout=5)
+            assert 5 <= world.now - at < 5.1
+            assert await patient.result() == 2
+
+    FakeClock.run(play())
+
+
+def test_a_stream_task_is_streamed() -> None:
+    async def play() -> None:
+        async with hub() as world:
+            with pytest.raises(TypeError, match="Lines is a stream task: its chunks come from stream"):
+                boss_of(world).workers.submit(Lines(count=1))  # type: ignore[arg-type]
+
+    FakeClock.run(play())
+
+
+def test_what_nobody_is_able_to_do_is_said_at_once() -> None:
+    async def play() -> None:
+        async with hub() as world:
+            with pytest.raises(NoWorkerAvailable, match="no worker with 'gpu' is online for Work"):
+                await boss_of(world).put(Work(number=1), requires=["gpu"])
+            assert not world._store.tasks._kept  # type: ignore[union-attr]
+
+    FakeClock.run(play())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"priority": 1.5}, "priority is a whole number, not 1.5"),
+        ({"priority": "high"}, "priority is a whole number, not 'high'"),
+        ({"requires": [7]}, "requires is a list of capabilities, which are texts, unlike 7"),
+        ({"idempotency_key": "\ud800"}, "half a surrogate pair"),
+        ({"idempotency_key": 7}, "idempotency_key is a text, not 7"),
+        ({"delay": -1}, "delay is a number of seconds of at least 0, not -1"),
+        ({"delay": 1e18}, "delay is a number of seconds from 0"),
+        ({"key": "x"}, "key chooses one worker"),
+        ({"wait": 3}, "wait is not needed"),
+        ({"retries": 3}, "'retries' is no option of a task"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused_before_anything_is_stored(
+    options: dict[str, Any], said: str
+) -> None:
+    async def play() -> None:
+        async with hub() as world:
+            with pytest.raises((TypeError, ValueError), match=said):
+                boss_of(world).workers.submit(Work(number=1), **options)
+
+    FakeClock.run(play())
+
+
+def test_what_is_submitted_and_not_awaited_is_stored_before_a_drained_agent_ends() -> None:
+    async def play() -> None:
+        async with hub(replicas=1, concurrency=1) as world:
+            boss, life = boss_of(world), world._lives["boss"]
+            assert isinstance(life, AgentLife)
+            for number in range(3_000):
+                boss.workers.submit(Work(number=number, seconds=1_000))
+            assert await life.replica.drain(30)
+            assert len(world._store.tasks._kept) == 3_000  # type: ignore[union-attr]
+
+    FakeClock.run(play())
+
+
+def test_what_was_not_stored_when_its_agent_ended_is_in_the_log() -> None:
+    async def play() -> None:
+        async with hub() as world:
+            boss, life = boss_of(world), world._lives["boss"]
+            assert isinstance(life, AgentLife)
+            world.partition("boss", "store")
+            handle = boss.workers.submit(Work(number=1))
+            await life.replica.close()
+            with pytest.raises(StoreUnavailable):
+                await handle
+            assert any(record["event"] == "a task is not in the store" for record in world.log)
+
+    FakeClock.run(play())
+
+
+@pytest.mark.parametrize("task_id", ["", "nothing-like-it", "x" * 10_000])
+def test_any_id_is_unknown_or_refused(task_id: str) -> None:
+    async def play() -> None:
+        async with hub() as world:
+            with pytest.raises(UnknownTask):
+                await boss_of(world).workers.attach(task_id).result()
+            with pytest.raises(TypeError, match="the id of a task is a text, not None"):
+                boss_of(world).workers.attach(None)  # type: ignore[arg-type]
 
     FakeClock.run(play())
 
