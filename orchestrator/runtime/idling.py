@@ -38,12 +38,12 @@ class NothingKept(OrchestratorError):
 class TasksDied(OrchestratorError):
     """Some tasks failed as often as they may, or expired, while they were waited for."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        super().__init__(count)
+    def __init__(self, count: int, topology: str) -> None:
+        self.count, self.topology = count, topology
+        super().__init__(count, topology)
 
     def __str__(self) -> str:
-        return f"{counted(self.count, 'task')} died: `orchestrator tasks --state dead` says of what"
+        return f"{counted(self.count, 'task')} died: `orchestrator tasks {self.topology} --state dead` says of what"
 
 
 def check_until_idle(plan: Plan) -> None:
@@ -55,8 +55,9 @@ def check_until_idle(plan: Plan) -> None:
 class Idling:
     """Counts what ends in the store of a run from its start on, as long as it is entered."""
 
-    def __init__(self, seat: StoreSeat, output: Output) -> None:
-        self._seat, self._output = seat, output
+    def __init__(self, seat: StoreSeat, output: Output, topology: str) -> None:
+        """`topology` is the path of its file, as whoever reads what is said would write it."""
+        self._seat, self._output, self._topology = seat, output, topology
         self._before: Counter[str] = Counter()
         self._store = RemoteStore(seat.path, self._secret)
 
@@ -92,7 +93,7 @@ class Idling:
                 break
         self._output.say("info", f"nothing is left to do in the store · {_shown(ended)}")
         if ended["dead"]:
-            raise TasksDied(ended["dead"])
+            raise TasksDied(ended["dead"], self._topology)
 
     async def _ended(self) -> Counter[str]:
         """Return how many tasks of all queues are in each final state."""

@@ -110,10 +110,12 @@ class Leasing:
         held.ending = True
         return await self._told_store(held, lambda: self._tasks.complete(held.leased.hold, result)) is not None
 
-    async def fail(self, held: Held, failure: Failure, *, retry: bool) -> State | None:
+    async def fail(self, held: Held, failure: Failure, *, retry: bool, counts: bool = True) -> State | None:
         """Have the store keep the failure, and return what became of the task; `None` = it was lost."""
         held.ending = True
-        told = await self._told_store(held, lambda: self._tasks.fail(held.leased.hold, failure, retry=retry))
+        told = await self._told_store(
+            held, lambda: self._tasks.fail(held.leased.hold, failure, retry=retry, counts=counts)
+        )
         if told is None:
             return None
         verdict = told[0]

@@ -352,7 +352,7 @@ class _Run:
             return
         from orchestrator.runtime.idling import Idling  # a run without it loads no way to the store into its parent
 
-        async with Idling(self._seat.store[0], self._output) as idling:
+        async with Idling(self._seat.store[0], self._output, str(self._plan.source)) as idling:
             yield idling
 
     def _exit_code(self) -> int:

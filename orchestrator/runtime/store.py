@@ -104,12 +104,33 @@ async def _serve(
     _watch(end, server, stop)
     gc.freeze()  # what is there now stays, and need not be looked through again and again
     channel.send(Ready(time.monotonic() - began))
-    obeying = asyncio.create_task(_obey(channel, server, stop), name="control")
+    beside = [
+        asyncio.create_task(_obey(channel, server, stop), name="control"),
+        asyncio.create_task(_tell_abandoned(store, spec), name="queues"),
+    ]
     try:
         await server.serve(listening, stop)
     finally:
-        obeying.cancel()
-        await asyncio.gather(obeying, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def _tell_abandoned(store: Store, spec: StoreSpec) -> None:
+    """Say of which tasks nobody is going to take any: their worker has another name by now, or another delivery."""
+    taken = {access.agent for access in spec.access.values() if access.claims}
+    try:
+        queues = await store.tasks.stats()
+    except StoreUnavailable:
+        return  # which is said anyway
+    for queue in queues:
+        if queue.open and queue.queue not in taken:
+            _log.warning(
+                "%d task(s) wait for %r, which is no at-least-once worker of this topology: give it back its name, "
+                "or end them with 'orchestrator tasks cancel'",
+                queue.open,
+                queue.queue,
+            )
 
 
 class Admission:

@@ -468,7 +468,8 @@ class Workload:
         elif end.error is STOPPED and held.stopped:
             end.error = Failure("TaskTimeout", f"it did not end within {held.leased.timeout:g} s")
         failure = KeptFailure(end.error.type, end.error.message, end.frames)
-        state = await self.leasing.fail(held, failure, retry=end.retry)
+        stopped = end.error is STOPPED  # by the end of this agent, which is no fault of the task's
+        state = await self.leasing.fail(held, failure, retry=end.retry, counts=not stopped)
         return state if state in FINAL else None
 
     def _context(self, run: Run, log: Any, held: Held | None) -> MessageContext:

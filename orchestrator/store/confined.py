@@ -117,9 +117,9 @@ class ConfinedTasks:
         self._check_hold(hold)
         await self._tasks.complete(hold, result)
 
-    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True) -> Verdict:
+    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True, counts: bool = True) -> Verdict:
         self._check_hold(hold)
-        return await self._tasks.fail(hold, failure, retry=retry)
+        return await self._tasks.fail(hold, failure, retry=retry, counts=counts)
 
     async def release(self, hold: Hold) -> None:
         self._check_hold(hold)

@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from orchestrator.store.attempting import expired, lapsed, lost_because, pause_after, worker_lost
 from orchestrator.store.errors import LeaseLost, TaskExists, UnknownTask
 from orchestrator.store.port import Capabilities
@@ -192,13 +194,17 @@ class MemoryTasks:
         kept.result, kept.failure = result, None
         self._end(kept, State.DONE, now)
 
-    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True) -> Verdict:
+    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True, counts: bool = True) -> Verdict:
         now = self._clock()
         if self._ended_by(hold) is Ending.FAILED:
             kept = self._kept[hold.id]
             return Verdict(kept.state, max(kept.since - now, 0.0) if kept.state is State.READY else None)
         kept = self._held(hold, now)
         self._close(kept, now, Ending.FAILED, failure)
+        if not counts:
+            kept.new = replace(kept.new, max_attempts=kept.new.max_attempts + 1)
+            self._ready(kept, now, now)
+            return Verdict(State.READY, 0.0)
         if not retry or kept.attempt >= kept.new.max_attempts:
             self._die(kept, failure, now)
             return Verdict(State.DEAD, None)

@@ -61,8 +61,8 @@ class RemoteTasks:
     async def complete(self, hold: Hold, result: bytes) -> None:
         await self._ask(requests.Complete(self._number(), hold, result))
 
-    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True) -> Verdict:
-        answer: Verdict = await self._ask(requests.Fail(self._number(), hold, failure, retry))
+    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True, counts: bool = True) -> Verdict:
+        answer: Verdict = await self._ask(requests.Fail(self._number(), hold, failure, retry, counts))
         return answer
 
     async def release(self, hold: Hold) -> None:

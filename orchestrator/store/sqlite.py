@@ -123,7 +123,7 @@ class SqliteStore:
     # -- for the two halves
 
     def now(self) -> float:
-        return max(self._clock(), self._writer.at)
+        return max(self._clock() + self._writer.ahead, self._writer.at)
 
     async def ask(self, handler: Callable[[Any, list[Any]], Sequence[Any]], asked: Any) -> Any:
         return await self._writer.ask(handler, asked)
@@ -184,8 +184,8 @@ class SqliteTasks:
     async def complete(self, hold: Hold, result: bytes) -> None:
         await self._store.ask(sqlite_attempts.complete, (hold, result))
 
-    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True) -> Verdict:
-        verdict: Verdict = await self._store.ask(sqlite_attempts.fail, (hold, failure, retry))
+    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True, counts: bool = True) -> Verdict:
+        verdict: Verdict = await self._store.ask(sqlite_attempts.fail, (hold, failure, retry, counts))
         return verdict
 
     async def release(self, hold: Hold) -> None:

@@ -293,10 +293,11 @@ class Tasks(Protocol):
         """End a task well. Repeating it changes nothing. Raises `LeaseLost`."""
         ...
 
-    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True) -> Verdict:
+    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True, counts: bool = True) -> Verdict:
         """End an attempt. The task is due again after a random part of its backoff, or is dead.
 
-        `retry` = whether another attempt may do better. Repeating it changes nothing. Raises `LeaseLost`.
+        `retry` = whether another attempt may do better. `counts` = whether it is one of those that the task has; one that
+        was cut off for no fault of the task's is made up for, and the task due again at once. Repeating it changes nothing. Raises `LeaseLost`.
         """
         ...
 

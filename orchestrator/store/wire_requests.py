@@ -95,10 +95,11 @@ class Fail(Request, frozen=True, tag=14):
     hold: Hold
     failure: Failure
     retry: bool
+    counts: bool
     answer = answers.Judged
 
     def to(self, store: Store) -> Coroutine[Any, Any, Any]:
-        return store.tasks.fail(self.hold, self.failure, retry=self.retry)
+        return store.tasks.fail(self.hold, self.failure, retry=self.retry, counts=self.counts)
 
 
 class Release(Request, frozen=True, tag=15):

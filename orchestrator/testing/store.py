@@ -111,8 +111,8 @@ class TasksAway:
     async def complete(self, hold: Hold, result: bytes) -> None:
         await self._way.over(self._tasks.complete(hold, result))
 
-    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True) -> Verdict:
-        return await self._way.over(self._tasks.fail(hold, failure, retry=retry))
+    async def fail(self, hold: Hold, failure: Failure, *, retry: bool = True, counts: bool = True) -> Verdict:
+        return await self._way.over(self._tasks.fail(hold, failure, retry=retry, counts=counts))
 
     async def release(self, hold: Hold) -> None:
         await self._way.over(self._tasks.release(hold))

@@ -584,3 +584,21 @@ workers: {worker: {handler: "kept:Worker"}}
                 boss_of(world).workers.attach("x")
 
     FakeClock.run(play())
+
+
+def test_a_stop_in_the_middle_of_a_task_is_no_failure_of_the_task() -> None:
+    async def play() -> None:
+        async with hub(replicas=1, attempts=1) as world:
+            handle = await boss_of(world).put(Work(number=1, seconds=60))
+            for turn in range(3):
+                await begun(world, turn + 1)
+                life = world._lives["worker.1"]
+                assert isinstance(life, AgentLife)
+                assert not await life.replica.drain(1), "it cannot be done within the grace"
+                await life.close()
+                del world._lives["worker.1"]
+                await world.start("worker.1")
+            assert await handle.result() == 2
+            assert [attempt for _, _, attempt in Effects.begun] == [1, 2, 3, 4]
+
+    FakeClock.run(play())

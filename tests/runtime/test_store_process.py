@@ -216,3 +216,14 @@ async def test_no_secret_is_in_what_it_writes_or_shows(parent: Parent) -> None:
     child.control.send(Drain(5.0))
     await child.wait()
     assert not any(OPERATOR.encode() in line or KEY.secret.encode() in line for line in parent.lines)
+
+
+async def test_tasks_that_nobody_takes_any_more_are_told_at_the_start(parent: Parent) -> None:
+    async with SqliteStore(parent.folder / "s.db") as store:
+        await store.tasks.enqueue([new("t1", queue="renamed"), new("t2", queue="helper")])
+    await parent.started()
+    told = b"1 task(s) wait for 'renamed', which is no at-least-once worker of this topology"
+    while not any(told in line for line in parent.lines):
+        parent.heard.clear()
+        await parent.heard.wait()
+    assert not any(b"'helper'" in line for line in parent.lines)

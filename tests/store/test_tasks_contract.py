@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.store.errors import LeaseLost
-from orchestrator.store.tasks import Backoff, Ending, Failure, Hold, Outcome, State
+from orchestrator.store.tasks import Backoff, Ending, Failure, Hold, Outcome, State, Verdict
 from tests.store.task_stores import WORDS, Setting, new, say
 
 BOOM = Failure("ValueError", "boom", ("agents/newsroom.py:41 in research",))
@@ -287,6 +287,23 @@ async def test_a_task_that_failed_as_often_as_it_may_is_dead_with_every_attempt(
     assert outcome.failure is not None
     assert "helper.3" in outcome.failure.message
     assert [info.id for info in await store.tasks.dead()] == ["t1"]
+
+
+async def test_an_attempt_that_does_not_count_is_made_up_for_and_kept_in_the_history(store: Setting) -> None:
+    cut = Failure("TaskCancelled", "the agent stopped before the task had ended")
+    hold = await store.held(max_attempts=2, backoff=Backoff(4, 60))
+    for number in (1, 2, 3):
+        assert await store.tasks.fail(hold, cut, counts=False) == Verdict(State.READY, 0.0)
+        leased = await store.leased()
+        assert (leased.attempt, leased.max_attempts) == (number + 1, number + 2)
+        hold = leased.hold
+    history = await store.tasks.get("t1")
+    assert [(each.number, each.ending, each.failure) for each in history.attempts[:3]] == [
+        (number, Ending.FAILED, cut) for number in (1, 2, 3)
+    ]
+    await store.tasks.fail(hold, BOOM)
+    store.clock.now += 60
+    assert (await store.tasks.fail((await store.leased()).hold, BOOM)).state is State.DEAD
 
 
 async def test_a_failure_that_cannot_do_better_is_final(store: Setting) -> None:
