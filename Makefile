@@ -37,13 +37,14 @@ fuzz: $(FUZZ) ## look for bytes that frames, tokens and patterns do not stand; F
 	  $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
-bench: $(RUN) ## what client, dispatch and streams stand and how fast they are, with short settings; bench/README.md has the long ones
+bench: $(RUN) ## what client, dispatch, streams and store stand and how fast they are, with short settings; bench/README.md has the long ones
 	@$(BIN)/python -m bench.reconnect_storm --clients 300 --age 0
 	@$(BIN)/python -m bench.flapping --seconds 10
 	@$(BIN)/python -m bench.client_throughput --rounds 2 --messages 50000 --publishes 10000
 	@$(BIN)/python -m bench.renewal --seconds 15
 	@$(BIN)/python -m bench.round_trip --rounds 2 --tasks 500 --many 1920 --streams 2
 	@$(BIN)/python -m bench.idle_hub --runs 2
+	@$(BIN)/python -m bench.task_store --tasks 40000 --queued 1000 20000 --rounds 400
 
 check: $(DEV) ## formatting, lint, strict types, import floors
 	@$(BIN)/ruff format --check .

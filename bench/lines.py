@@ -33,6 +33,9 @@ class Child:
             raise RuntimeError(f"the program ended with {await self._process.wait()} before it had said everything")
         return dict(json.loads(line))
 
+    def tell(self, line: dict[str, Any]) -> None:
+        self._stdin.write(json.dumps(line).encode() + b"\n")
+
     async def ended(self) -> None:
         """End its input, and wait until it has ended."""
         self.finish()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.measuring import cpu_seconds
 from orchestrator.hub import key_file
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
 
@@ -36,11 +36,7 @@ class RealHub:
 
     def cpu_seconds(self) -> float | None:
         """Return the processor time that the hub has taken; `None` where the system does not say."""
-        try:
-            fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        except OSError:
-            return None
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     def kill(self) -> None:
         if self.process.returncode is None:

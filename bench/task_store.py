@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import random
 import sqlite3
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -144,7 +143,6 @@ def main() -> None:
         medians = [cost["median_us"] for cost in costs.values()]
         bars.append(Bar("claim_dearest_to_cheapest_queue", max(medians) / min(medians), "<=", 1.2))
     tell("task_store", bars, {**found, "claim": costs, "sqlite": sqlite3.sqlite_version})
-    sys.exit(0 if all(bar.met for bar in bars) else 1)
 
 
 if __name__ == "__main__":

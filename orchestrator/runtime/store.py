@@ -41,6 +41,9 @@ _LOCK_PAUSE: Final = 0.1
 _SWITCH_SECONDS: Final = 0.00005
 """After how long the writer's thread and the event loop leave the interpreter to each other. Either needs it for a moment
 only, and Python's 5 ms would have the other wait for most of a transaction."""
+_COLLECTED: Final = (50_000, 50, 100)
+"""How much garbage there may be before it is looked for: requests make none that reference counts do not find, and looking
+for it took a sixth of the event loop's time."""
 _log: Final = logging.getLogger("orchestrator.store")
 
 
@@ -103,6 +106,7 @@ async def _serve(
     server = StoreServer(store, Admission(spec), _log, grace=spec.grace / 2)
     _watch(end, server, stop)
     gc.freeze()  # what is there now stays, and need not be looked through again and again
+    gc.set_threshold(*_COLLECTED)
     channel.send(Ready(time.monotonic() - began))
     beside = [
         asyncio.create_task(_obey(channel, server, stop), name="control"),

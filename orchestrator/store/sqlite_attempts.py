@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.store.attempting import lost_because, pause_after
 from orchestrator.store.errors import LeaseLost, UnknownTask
-from orchestrator.store.sqlite_ledger import outcome_crc
+from orchestrator.store.sqlite_ledger import Rows, outcome_crc
 from orchestrator.store.sqlite_reading import STATES
 from orchestrator.store.sqlite_schema import CANCELLED, DEAD, DONE, LATER, LEASED, READY
 from orchestrator.store.sqlite_upkeep import close_attempt, die, settle_task
@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 _ROW: Final = "SELECT seq, state, due, fence, attempt, worker, began FROM tasks WHERE id = ?"
 _DONE: Final = "UPDATE tasks SET state = 3, due = ? WHERE seq = ?"
-_RESULT: Final = "INSERT OR REPLACE INTO outcomes (seq, result, failure, crc) VALUES (?, ?, NULL, ?)"
+_DONE_IF_HELD: Final = Rows(
+    """WITH held (seq, id, fence, worker) AS (VALUES {rows})
+    UPDATE tasks SET state = 3, due = ? FROM held
+    WHERE tasks.seq = held.seq AND tasks.id = held.id AND tasks.fence = held.fence AND tasks.worker = held.worker
+        AND tasks.state = 2 AND tasks.due > ?
+    RETURNING tasks.fence""",
+    "(?, ?, ?, ?)",
+)
+_RESULTS: Final = Rows("INSERT OR REPLACE INTO outcomes (seq, result, failure, crc) VALUES {rows}", "(?, ?, NULL, ?)")
 _LIMITS: Final = "SELECT max_attempts, delay, max_delay FROM bodies WHERE seq = ?"
 _LANE_QUEUE: Final = "SELECT l.queue FROM tasks t JOIN lanes l ON l.lane = t.lane WHERE t.seq = ?"
 _EFFECT: Final = "SELECT t.id, e.fence FROM effects e JOIN tasks t ON t.seq = e.seq WHERE e.queue = ? AND e.key = ?"
@@ -74,28 +82,38 @@ def extend(ledger: Ledger, asked: list[tuple[Hold, float]]) -> list[LeaseLost | 
 
 
 def complete(ledger: Ledger, asked: list[tuple[Hold, bytes]]) -> list[LeaseLost | None]:
-    answers: list[LeaseLost | None] = []
-    results: dict[int, tuple[_Row, bytes]] = {}
-    for hold, result in asked:
-        row = _found(ledger, hold.id)
-        if row is not None and _is_held(ledger, row, hold):
-            results.setdefault(row.seq, (row, result))
-            answers.append(None)
-        elif row is not None and row.state == DONE and _is_latest(row, hold):
-            answers.append(None)
-        else:
-            answers.append(_lost(row, hold))
-    ledger.executemany(_DONE, [(ledger.now, seq) for seq in results])
-    outcomes = [(row.seq, result, outcome_crc(result, None, *row.last())) for row, result in results.values()]
-    ledger.executemany(_RESULT, outcomes)
-    return answers
+    """Whatever was given out lately is found without being looked for; the others are looked at one by one."""
+    given = {
+        hold.fence: (known, hold, result) for hold, result in asked if (known := ledger.given.pop(hold.fence, None))
+    }
+    rows = [(known.seq, hold.id, hold.fence, hold.worker) for known, hold, _ in given.values()]
+    done = {fence for cursor in ledger.in_rows(_DONE_IF_HELD, rows, ledger.now, ledger.now) for (fence,) in cursor}
+    outcomes = []
+    for fence in done:
+        known, hold, result = given[fence]
+        crc = outcome_crc(result, None, known.attempt, hold.worker, known.began)
+        outcomes.append((known.seq, result, crc))
+    ledger.run_in_rows(_RESULTS, outcomes)
+    return [
+        None if hold.fence in done and given[hold.fence][1] is hold else _complete(ledger, hold, result)
+        for hold, result in asked
+    ]
 
 
-def fail(ledger: Ledger, asked: list[tuple[Hold, Failure, bool]]) -> list[Verdict | LeaseLost]:
+def _complete(ledger: Ledger, hold: Hold, result: bytes) -> LeaseLost | None:
+    row = _found(ledger, hold.id)
+    if row is not None and _is_held(ledger, row, hold):
+        ledger.execute(_DONE, (ledger.now, row.seq))
+        ledger.run_in_rows(_RESULTS, [(row.seq, result, outcome_crc(result, None, *row.last()))])
+        return None
+    return None if row is not None and row.state == DONE and _is_latest(row, hold) else _lost(row, hold)
+
+
+def fail(ledger: Ledger, asked: list[tuple[Hold, Failure, bool, bool]]) -> list[Verdict | LeaseLost]:
     return [_fail(ledger, *each) for each in asked]
 
 
-def _fail(ledger: Ledger, hold: Hold, failure: Failure, retry: bool) -> Verdict | LeaseLost:
+def _fail(ledger: Ledger, hold: Hold, failure: Failure, retry: bool, counts: bool) -> Verdict | LeaseLost:
     row = _found(ledger, hold.id)
     if row is None or not _is_held(ledger, row, hold):
         if row is None or not _is_latest(row, hold) or _ending(ledger, row) != Ending.FAILED:
@@ -103,6 +121,10 @@ def _fail(ledger: Ledger, hold: Hold, failure: Failure, retry: bool) -> Verdict 
         again = max(row.due - ledger.now, 0.0) if row.state in (READY, LATER) else None
         return Verdict(STATES[row.state], again)
     close_attempt(ledger, row.attempted(), Ending.FAILED, failure)
+    if not counts:
+        ledger.execute("UPDATE bodies SET max_attempts = max_attempts + 1 WHERE seq = ?", (row.seq,))
+        ledger.execute("UPDATE tasks SET state = ?, due = ? WHERE seq = ?", (READY, ledger.now, row.seq))
+        return Verdict(State.READY, 0.0)
     max_attempts, delay, max_delay = ledger.execute(_LIMITS, (row.seq,)).fetchone()
     if not retry or row.attempt >= max_attempts:
         die(ledger, row.seq, row.last(), failure)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.store.attempting import expired, lost_body
-from orchestrator.store.sqlite_ledger import body_crc
+from orchestrator.store.sqlite_ledger import Given, Rows, body_crc
 from orchestrator.store.sqlite_upkeep import NEXT_DUE, die, settle_lanes
 from orchestrator.store.tasks import CLAIM_BYTES, Claimed, Hold, Leased
 
@@ -21,7 +21,12 @@ PICK: Final = """SELECT t.seq, t.id, t.priority, t.expires, t.attempt, t.worker,
     FROM tasks t JOIN bodies b ON b.seq = t.seq
     WHERE t.lane = ? AND t.state = 0 ORDER BY t.priority DESC, t.seq LIMIT ?"""
 ANY_READY: Final = "SELECT 1 FROM tasks WHERE lane = ? AND state = 0 LIMIT 1"
-_LEASE: Final = "UPDATE tasks SET state = 2, due = ?, fence = ?, attempt = ?, worker = ?, began = ? WHERE seq = ?"
+_LEASE: Final = Rows(
+    """WITH given (seq, fence, due, worker) AS (VALUES {rows})
+    UPDATE tasks SET state = 2, due = given.due, fence = given.fence, attempt = attempt + 1, worker = given.worker, began = ?
+    FROM given WHERE tasks.seq = given.seq""",
+    "(?, ?, ?, ?)",
+)
 _ROUNDS: Final = 4
 """How often one claim looks again after all that it found had expired."""
 _LOOKED_AT: Final = 256
@@ -66,7 +71,7 @@ def claim(ledger: Ledger, asked: list[ClaimAsked], file: str) -> list[Claimed]:
         found = iter(_pick(ledger, lanes, sum(asked[number].limit for number in numbers), file))
         rows: list[tuple[Any, ...]] = []
         taken = {number: tuple(_lease(ledger, asked[number], found, rows)) for number in numbers}
-        ledger.executemany(_LEASE, rows)
+        ledger.run_in_rows(_LEASE, rows, ledger.now)
         next_due = _next_due(ledger, lanes)
         for number, tasks in taken.items():
             answers[number] = Claimed(tasks, next_due)
@@ -105,11 +110,12 @@ def _first(ledger: Ledger, lane: int, wanted: int) -> Iterator[_Found]:
 
 def _lease(ledger: Ledger, asked: ClaimAsked, found: Iterator[_Found], rows: list[tuple[Any, ...]]) -> Iterator[Leased]:
     """Give what was found to whoever asked, as far as it goes; `rows` is what is to be written of it."""
-    now, worker = ledger.now, asked.worker
+    worker, due = asked.worker, ledger.now + asked.lease
     for row in islice(found, asked.limit):
         hold = Hold(row.id, ledger.next_fence(), worker)
         attempt = row.attempt + 1
-        rows.append((now + asked.lease, hold.fence, attempt, worker, now, row.seq))
+        rows.append((row.seq, hold.fence, due, worker))
+        ledger.give(hold.fence, Given(row.seq, attempt, ledger.now))
         yield Leased(
             hold,
             attempt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.store.errors import TaskExists
-from orchestrator.store.sqlite_ledger import body_crc
+from orchestrator.store.sqlite_ledger import Rows, body_crc
 from orchestrator.store.sqlite_reading import outcome_of
 from orchestrator.store.sqlite_schema import LATER, READY
 from orchestrator.store.sqlite_upkeep import settle_task
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
     from orchestrator.store.sqlite_ledger import Ledger
 
-_TASK: Final = """INSERT INTO tasks (seq, id, lane, state, priority, due, expires, fence, attempt)
-    VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0) ON CONFLICT (id) DO NOTHING"""
-_BODY: Final = """INSERT INTO bodies
+_TASKS: Final = Rows(
+    """INSERT INTO tasks (seq, id, lane, state, priority, due, expires, fence, attempt)
+    VALUES {rows} ON CONFLICT (id) DO NOTHING""",
+    "(?, ?, ?, ?, ?, ?, ?, 0, 0)",
+)
+_BODIES: Final = Rows(
+    """INSERT INTO bodies
     (seq, lane, type, caller, key, origin, traceparent, payload, stored, timeout, max_attempts, delay, max_delay, crc)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    VALUES {rows}""",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+)
 _CALLER_OF: Final = "SELECT b.caller FROM tasks t JOIN bodies b ON b.seq = t.seq WHERE t.id = ?"
 _UNDER_KEY: Final = """SELECT t.id FROM bodies b JOIN tasks t ON t.seq = b.seq
     WHERE b.caller = ? AND b.lane IN (SELECT lane FROM lanes WHERE queue = ?) AND b.type = ? AND b.key = ?"""
@@ -37,11 +43,11 @@ def _all_fresh(ledger: Ledger, tasks: list[NewTask]) -> bool:
     """Store tasks if none of their ids is known, else none of them."""
     before = ledger.seq
     rows = [_rows(ledger, task) for task in tasks]
-    if ledger.executemany(_TASK, (row for row, _ in rows)).rowcount != len(tasks):
+    if sum(cursor.rowcount for cursor in ledger.in_rows(_TASKS, [row for row, _ in rows])) != len(tasks):
         ledger.execute("DELETE FROM tasks WHERE seq > ?", (before,))
         ledger.seq = before
         return False
-    ledger.executemany(_BODY, (row for _, row in rows))
+    ledger.run_in_rows(_BODIES, [body for _, body in rows])
     return True
 
 
@@ -63,8 +69,8 @@ def _one(ledger: Ledger, task: NewTask) -> Enqueued:
         state, outcome = outcome_of(ledger.connection, first[0], None)
         return Enqueued(first[0], False, state, outcome)
     row, body = _rows(ledger, task)
-    ledger.execute(_TASK, row)
-    ledger.execute(_BODY, body)
+    ledger.run_in_rows(_TASKS, [row])
+    ledger.run_in_rows(_BODIES, [body])
     return Enqueued(task.id, True, State.READY)
 
 

@@ -5,14 +5,37 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.store.tasks import Failure
 
 if TYPE_CHECKING:
     import random
     import sqlite3
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
+
+_AT_ONCE: Final = (64, 8, 1)
+"""How many rows one statement is given, as long as there are as many."""
+_MOST_GIVEN: Final = 16_384
+
+
+class Rows(NamedTuple):
+    """A statement about many rows: one for each costs about twice as much as one for 64 of them."""
+
+    statement: str
+    """With `{rows}` where they belong."""
+    row: str
+    """The placeholders of one."""
+
+
+class Given(NamedTuple):
+    """What a task became when it was given to a worker."""
+
+    seq: int
+    attempt: int
+    began: float
 
 
 class Ledger:
@@ -29,6 +52,8 @@ class Ledger:
         (self.seq,) = self.execute("SELECT coalesce(max(seq), 0) FROM tasks").fetchone()
         self.now = 0.0
         """The store's time in this transaction, in seconds."""
+        self.given: dict[int, Given] = {}
+        """By fence, of what was given to workers last: where to look for it, and not whether it is still so."""
         self._lanes: dict[tuple[str, frozenset[str]], int] = {}
         self._queues: defaultdict[str, list[tuple[frozenset[str], int]]] = defaultdict(list)
         for lane, queue, requires in self.execute("SELECT lane, queue, requires FROM lanes"):
@@ -37,7 +62,7 @@ class Ledger:
     # -- one transaction
 
     def begin(self, now: float) -> None:
-        self.now = max(now, self.at)
+        self.now = float(max(now, self.at))
         self.execute("BEGIN IMMEDIATE")
         self._changes = self.connection.total_changes
 
@@ -52,7 +77,27 @@ class Ledger:
         self.at = self.now
         return True
 
+    # -- many rows
+
+    def in_rows(self, rows: Rows, values: Sequence[Sequence[Any]], *after: Any) -> Iterator[sqlite3.Cursor]:
+        """Run a statement with the values of each row, and with those `after` them, and yield each of its results."""
+        start = 0
+        for size in _AT_ONCE:
+            while len(values) - start >= size:
+                end = start + size
+                yield self.execute(_for_rows(rows, size), (*chain.from_iterable(values[start:end]), *after))
+                start = end
+
+    def run_in_rows(self, rows: Rows, values: Sequence[Sequence[Any]], *after: Any) -> None:
+        for _ in self.in_rows(rows, values, *after):
+            pass
+
     # -- what it hands out
+
+    def give(self, fence: int, given: Given) -> None:
+        if len(self.given) >= _MOST_GIVEN:
+            self.given.clear()
+        self.given[fence] = given
 
     def next_seq(self) -> int:
         self.seq += 1
@@ -88,6 +133,11 @@ class Ledger:
     def _know(self, lane: int, queue: str, requires: frozenset[str]) -> None:
         self._lanes[(queue, requires)] = lane
         self._queues[queue].append((requires, lane))
+
+
+@cache
+def _for_rows(rows: Rows, count: int) -> str:
+    return rows.statement.format(rows=", ".join([rows.row] * count))
 
 
 def body_crc(task_id: str, kind: str, caller: str, origin: str, key: str | None, payload: bytes) -> int:

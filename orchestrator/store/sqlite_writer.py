@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 GATHER_SECONDS: Final = 0.002
 GATHER_REQUESTS: Final = 256
-"""How long requests are gathered at most for one transaction, and how many."""
+"""How long more requests are waited for at most before a transaction, and until there are how many."""
+QUIET_SECONDS: Final = 0.0003
+"""After how long without another one nobody is waited for any more."""
+TOGETHER: Final = 2_048
+"""Requests in one transaction at most: those that were there anyway."""
 WAITING: Final = 8_192
 """Requests that wait for the writer at once; whoever comes after them waits for room."""
 
@@ -72,6 +76,8 @@ class Writer:
         self._for_room: deque[asyncio.Future[None]] = deque()
         self._expected = 1
         self.closed = False
+        self.ahead = 0.0
+        """Seconds by which the store's time is before the clock's: the clock was once that far ahead, and was put right."""
         self.at = 0.0
         """The store's time in the last transaction: no later one is before it."""
 
@@ -149,7 +155,7 @@ class Writer:
         """
         batch: list[_Request] = []
         until = 0.0
-        while (room := GATHER_REQUESTS - len(batch)) > 0:
+        while (room := TOGETHER - len(batch)) > 0:
             if not self._left:
                 try:
                     given = self._next(len(batch), until)
@@ -169,8 +175,8 @@ class Writer:
         """Return what was asked for together, `None` = that was all. Raises `Empty` when it is not to be waited for."""
         if not gathered:
             return self._queue.get()
-        if gathered < self._expected:
-            return self._queue.get(timeout=max(until - time.monotonic(), 0.0))
+        if gathered < min(self._expected, GATHER_REQUESTS):
+            return self._queue.get(timeout=min(max(until - time.monotonic(), 0.0), QUIET_SECONDS))
         return self._queue.get_nowait()
 
     def _fates(self, batch: list[_Request]) -> list[tuple[_Request, Any]]:
@@ -215,7 +221,7 @@ class Writer:
             self._let_go()
             raise _NotNow(error) from error
         try:
-            ledger.begin(self._clock())
+            ledger.begin(self._clock() + self.ahead)
             answers: list[tuple[_Request, Any]] = []
             by_kind: defaultdict[int, list[_Request]] = defaultdict(list)
             for request in batch:
@@ -244,6 +250,7 @@ class Writer:
         if self._ledger is None or self._ledger.connection is not connection:
             try:
                 self._ledger = Ledger(connection, self._rng)
+                self.ahead = max(self._ledger.at - self._clock(), 0.0)
             except sqlite3.Error as error:
                 raise said_by_sqlite(error, self._file.path) from error
         return self._ledger
