@@ -143,6 +143,7 @@ def test_several_runs_are_told_with_their_processes(file: Path, capsys: pytest.C
         run(capsys, file, code=ExitCode.USAGE, said=said)
 
 
+@pytest.mark.bars
 def test_a_run_is_watched_until_it_ends(file: Path) -> None:
     with served(file) as store:
         command = [sys.executable, "-m", "orchestrator", "tasks", str(file), "--watch", "--json"]
@@ -186,6 +187,7 @@ def test_watching_a_store_in_memory_ends_with_its_run(file: Path) -> None:
     assert said.startswith(f"orchestrator: {file}: its store is 'memory:', which lives only while")
 
 
+@pytest.mark.bars
 def test_tasks_that_are_no_longer_listed_are_told_when_they_end(file: Path) -> None:
     with served(file) as store:
         command = [sys.executable, "-m", "orchestrator", "tasks", str(file), "--watch", "--json", "--limit", "1"]

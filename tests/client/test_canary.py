@@ -45,7 +45,7 @@ SAID: Final = ("DEBUG asyncio", "asyncio DEBUG", "token not renewed", "disconnec
 """Some of what has to be there, for the program was as talkative as it can be."""
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", ["asyncio", pytest.param("uvloop", marks=pytest.mark.bars)])
 async def test_hazard_45_a_client_at_its_most_talkative_shows_no_credential_through_any_failure(
     tmp_path: Path, loop: str
 ) -> None:

@@ -61,7 +61,7 @@ def read(run: Running) -> list[tuple[list[float], Counter[int], list[str]]]:
 @pytest.mark.parametrize(
     ("sips", "poisons"),
     [
-        pytest.param(120, 1, id="1 poison", marks=pytest.mark.journey),
+        pytest.param(120, 1, id="1 poison", marks=pytest.mark.bars),
         pytest.param(1_500, 5, id="5 poisons", marks=pytest.mark.bars),
     ],
 )

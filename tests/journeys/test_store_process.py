@@ -186,6 +186,7 @@ async def test_who_asks_while_the_store_is_away_waits_for_it(topology: Path, pla
         assert await user.ask("member.1", "crate") == "fence 1 and given back"
 
 
+@pytest.mark.bars
 async def test_fences_grow_from_run_to_run(topology: Path, place: Path) -> None:
     for fence in (1, 2):
         async with crew(topology, place) as (_, user):
@@ -237,6 +238,7 @@ async def test_a_run_without_need_has_none(storeless: Path, place: Path) -> None
         assert left_in(place) == []
 
 
+@pytest.mark.bars
 async def test_a_second_run_on_the_same_file_is_refused_with_whose_it_is(topology: Path, place: Path) -> None:
     async with started(topology, place) as first:
         await first.ready()
@@ -285,6 +287,7 @@ async def test_a_run_until_idle_ends_at_once_when_there_is_nothing_to_do(topolog
     assert said_at_the_end(run) == ["nothing is left to do in the store · 0 tasks done"]
 
 
+@pytest.mark.bars
 async def test_questions_go_first(topology: Path, place: Path) -> None:
     async with started(topology, place, "--until-idle", "--ask", "member.1", "crate") as run:
         assert await run.ended() == ExitCode.DONE
@@ -316,6 +319,7 @@ async def test_tasks_that_die_meanwhile_make_it_fail(topology: Path, place: Path
     assert told == f"1 task died: `orchestrator tasks {topology.name} --state dead` says of what"
 
 
+@pytest.mark.bars
 async def test_what_died_before_is_not_held_against_it(topology: Path, place: Path) -> None:
     await stored(topology, expires=0.0)
     async with started(topology, place) as run:
@@ -335,6 +339,7 @@ async def test_a_signal_ends_the_wait(topology: Path, place: Path) -> None:
         assert await run.ended() == ExitCode.INTERRUPTED
 
 
+@pytest.mark.bars
 async def test_the_wait_has_a_limit_if_it_is_given_one(topology: Path, place: Path) -> None:
     await stored(topology)
     async with started(topology, place, "--until-idle", "--timeout", "4") as run:
@@ -407,6 +412,7 @@ def strict(farm: Path) -> Path:
     return farm
 
 
+@pytest.mark.bars
 async def test_what_fails_is_told_beside_what_is_done(strict: Path, place: Path) -> None:
     async with started(strict, place, "--ask", "boss", "20", "--until-idle") as run:
         assert await run.ended() == ExitCode.FAILED
