@@ -195,6 +195,7 @@ async def test_a_killed_program_is_started_again(tmp_path: Path, private: Path) 
         assert len(kept(private)) == 1
 
 
+@pytest.mark.bars
 async def test_a_program_ends_with_the_process_that_stands_for_it(tmp_path: Path, private: Path) -> None:
     async with shouting(topology(tmp_path), private) as run:
         await run.ready()
@@ -216,6 +217,7 @@ async def test_a_killed_run_leaves_neither_a_program_nor_its_token(tmp_path: Pat
     assert kept(private) == []
 
 
+@pytest.mark.bars
 async def test_a_program_that_ignores_sigterm_is_killed_when_its_grace_is_over(tmp_path: Path, private: Path) -> None:
     file = topology(tmp_path, "command: [sh, stubborn.sh]")
     (tmp_path / "stubborn.sh").write_text("trap '' TERM\necho deaf\nsleep 600 & wait\nsleep 600\n", encoding="utf-8")
@@ -241,6 +243,7 @@ async def test_a_program_that_is_killed_by_a_second_signal_leaves_no_token(tmp_p
     assert kept(private) == []
 
 
+@pytest.mark.bars
 async def test_a_program_that_is_not_there_is_said_and_never_tried_again(tmp_path: Path, private: Path) -> None:
     file = topology(tmp_path, "command: [./missing, x]")
     async with shouting(file, private, "--ask", "speaker", "hello") as run:
