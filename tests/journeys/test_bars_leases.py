@@ -1,4 +1,6 @@
-"""Workers that are stopped or killed while they hold leases: who is late is refused, and others go on in time."""
+"""Workers that are stopped or killed while they hold leases: who is late is refused, and others go on in time
+(hazard 60).
+"""
 
 from __future__ import annotations
 

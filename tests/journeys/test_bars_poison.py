@@ -1,4 +1,6 @@
-"""Tasks that kill whoever begins with them are given up, with all that happened, and others hardly wait for that."""
+"""Tasks that kill whoever begins with them are given up, with all that happened, and others hardly wait for that
+(hazard 61).
+"""
 
 from __future__ import annotations
 

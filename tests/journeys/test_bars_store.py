@@ -1,4 +1,6 @@
-"""Tasks that were acknowledged, while everybody who has to do with them is killed, again and again: each ends, once."""
+"""Tasks that were acknowledged, while everybody who has to do with them is killed, again and again: each ends, once
+(hazards 51 and 61).
+"""
 
 from __future__ import annotations
 

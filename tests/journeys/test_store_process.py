@@ -180,6 +180,7 @@ async def test_a_claim_outlives_the_store_that_granted_it(topology: Path, place:
         assert await user.ask("member.2", "crate") == "fence 2 and given back"
 
 
+@pytest.mark.bars
 async def test_who_asks_while_the_store_is_away_waits_for_it(topology: Path, place: Path) -> None:
     async with crew(topology, place) as (run, user):
         os.kill(run.pids()["store"], signal.SIGKILL)
@@ -295,6 +296,7 @@ async def test_questions_go_first(topology: Path, place: Path) -> None:
     assert said_at_the_end(run) == ["nothing is left to do in the store · 0 tasks done"]
 
 
+@pytest.mark.bars
 async def test_it_waits_for_tasks_that_may_still_be_done_over_the_death_of_the_store(
     topology: Path, place: Path
 ) -> None:

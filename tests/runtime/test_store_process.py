@@ -164,6 +164,40 @@ async def test_a_drain_ends_it_well_with_everything_in_one_file(parent: Parent) 
     assert sorted(path.name for path in parent.folder.iterdir()) == ["s.db", "s.db.lock"]
 
 
+@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.bars)])
+async def test_hazard_55_while_it_is_drained_and_started_again_nothing_that_was_acknowledged_is_lost(
+    parent: Parent, times: int
+) -> None:
+    acknowledged: list[str] = []
+
+    async def put(boss: RemoteStore) -> None:
+        while True:
+            name = f"t{len(acknowledged):06}"
+            await boss.tasks.enqueue([new(name)])
+            acknowledged.append(name)
+
+    child = await parent.started()
+    async with parent.talking(signed("boss")) as boss:
+        putting = asyncio.create_task(put(boss))
+        for _ in range(times):
+            before, began = len(acknowledged), time.monotonic()
+            child.control.send(Drain(5.0))
+            assert await child.wait() == 0
+            assert time.monotonic() - began < 15
+            child = await parent.started()
+            while len(acknowledged) == before:
+                await asyncio.sleep(0)
+                if putting.done():
+                    putting.result()
+        putting.cancel()
+        await asyncio.gather(putting, return_exceptions=True)
+    async with parent.talking(OPERATOR) as operator:
+        outcomes = [
+            await operator.tasks.outcomes(acknowledged[at : at + 1_000]) for at in range(0, len(acknowledged), 1_000)
+        ]
+    assert sum(map(len, outcomes)) == len(acknowledged)
+
+
 async def test_a_parent_that_is_gone_ends_it(parent: Parent) -> None:
     child = await parent.started()
     async with parent.talking(signed("boss")) as boss:

@@ -1,4 +1,6 @@
-"""After a loss of power everything that was acknowledged is there; of any other damage the store says so."""
+"""After a loss of power everything that was acknowledged is there; of any other damage the store says so (hazard
+62).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that refuses to write: the store says so, loses nothing and goes on when it can."""
+"""A disk that refuses to write: the store says so, loses nothing and goes on when it can (hazard 62)."""
 
 from __future__ import annotations
 

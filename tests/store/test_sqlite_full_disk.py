@@ -1,4 +1,6 @@
-"""A file system of 4 MB that fills up: new tasks are refused, nothing that was acknowledged is lost, and then it goes on."""
+"""A file system of 4 MB that fills up: new tasks are refused, nothing that was acknowledged is lost, and then it
+goes on (hazard 62).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store whose process is killed at any time has all that it acknowledged."""
+"""A store whose process is killed at any time has all that it acknowledged (hazard 62)."""
 
 from __future__ import annotations
 
