@@ -38,8 +38,6 @@ BATCH: Final = 256
 """Tasks that are put into the store with one request at most."""
 BATCH_BYTES: Final = 4 * 1_048_576
 """Bytes of payload after which such a request takes no further task."""
-FLUSH_SECONDS: Final = 60.0
-"""How long is waited at a time for what is on its way to the store."""
 CANCEL_TRIES: Final = 5
 """How often the store is asked to cancel a task, each time for as long as it may take to answer."""
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -102,7 +100,9 @@ class KeptDesk:
         self._tasks, self._courier, self._log, self._changed = tasks, courier, log, changed
         self._waiters: dict[str, list[Waiter]] = {}
         self._outbox: deque[_Put] = deque()
-        self._putting = False
+        """As long as callers make it that give away more without awaiting what they gave before."""
+        self._flushed = asyncio.Event()
+        self._flushed.set()
         self._owned = Owned()
 
     @property
@@ -116,8 +116,8 @@ class KeptDesk:
         if waiter.patience is not None:
             waiter.timer = asyncio.get_running_loop().call_later(waiter.patience, self._overdue, waiter)
         self._outbox.append(_Put(new, waiter))
-        if not self._putting:
-            self._putting = True
+        if self._flushed.is_set():
+            self._flushed.clear()
             self._owned.start(self._put(), "tasks for the store")
 
     def attach(self, waiter: Waiter) -> None:
@@ -170,8 +170,7 @@ class KeptDesk:
 
     async def flushed(self) -> None:
         """Wait until all that was given to it is in the store, or refused."""
-        while self._outbox or self._putting:
-            await self._owned.settled(FLUSH_SECONDS)
+        await self._flushed.wait()
 
     def fail(self, error: OrchestratorError) -> None:
         """End every wait: the connection is gone for good. The tasks go on."""
@@ -262,7 +261,7 @@ class KeptDesk:
                     size += batch[-1].size
                 await self._put_batch(batch)
         finally:
-            self._putting = False
+            self._flushed.set()
 
     async def _put_batch(self, batch: list[_Put]) -> None:
         try:
