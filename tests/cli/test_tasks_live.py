@@ -210,6 +210,7 @@ def test_tasks_that_are_no_longer_listed_are_told_when_they_end(file: Path) -> N
 
 
 @pytest.mark.journey
+@pytest.mark.bars
 def test_a_run_is_asked_while_it_has_the_file(tmp_path: Path, place: None, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "news.yaml"
     file.write_text(TOPOLOGY)

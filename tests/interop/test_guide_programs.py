@@ -294,6 +294,7 @@ async def test_a_task_of_a_program_that_is_killed_ends_by_its_deadline_and_the_n
     assert len(await asked(reader, "editor", "Draft 10 one\ntwo\nthree\nfour")) == 4
 
 
+@pytest.mark.bars
 async def test_a_task_of_a_program_that_is_gone_for_good_is_lost_before_its_deadline(
     lost: asyncio.Task[list[str]], reader: User
 ) -> None:

@@ -312,8 +312,9 @@ async def test_it_waits_for_tasks_that_may_still_be_done_over_the_death_of_the_s
     assert said_at_the_end(run) == ["nothing is left to do in the store · 3 tasks cancelled"]
 
 
+@pytest.mark.bars
 async def test_tasks_that_die_meanwhile_make_it_fail(topology: Path, place: Path) -> None:
-    await stored(topology, expires=2.5)
+    await stored(topology, expires=5.0)
     async with started(topology, place, "--until-idle") as run:
         assert await run.ended() == ExitCode.FAILED
     assert said_at_the_end(run) == ["nothing is left to do in the store · 1 task dead"]
