@@ -5,6 +5,7 @@ A task is given to somebody else only when it cannot have been taken, or when do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -30,7 +31,7 @@ from orchestrator.patterns.jobs import ASKED, Chunked, Effect, Finished, Job, Or
 from orchestrator.patterns.roster import Change, Joined
 from orchestrator.patterns.stream import Ended, Piece, Reader, Reading
 from orchestrator.patterns.waiting import Waiting
-from orchestrator.patterns.workforce import FULL_PAUSE, RETURN_SECONDS, Seat, Workforce
+from orchestrator.patterns.workforce import FULL_PAUSE, RETURN_SECONDS, Pool, Seat, Workforce
 from orchestrator.protocol.names import inbox
 from orchestrator.protocol.payloads import (
     UNKNOWN_TASK,
@@ -137,6 +138,14 @@ class Dispatcher:
         """End every task with `error`, those to come as well: nothing can be heard any more."""
         self._over = error
         return [effect for job in list(self._jobs.values()) for effect in self._end(job, error=error)]
+
+    def revise(self, pools: Sequence[Pool], now: float) -> list[Effect]:
+        """Have the same pools with other peers: see `Workforce.revise`."""
+        self.workforce.revise(pools, now)
+        if self.workforce.settles_at() > now:
+            self._alarms.set(self.workforce.settles_at())
+        self._waiting.rearrange()
+        return self._assign(now)
 
     # -- what the connection reports
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchestrator.patterns.roster import Change
-    from orchestrator.patterns.workforce import Seat, Workforce
+    from orchestrator.patterns.workforce import Pool, Seat, Workforce
 
 LOOK_SECONDS: Final = 10.0
 """Seconds without a word of a task after which the store is asked about it."""
@@ -104,7 +104,8 @@ class KeptTasks:
     def __init__(self, workforce: Workforce) -> None:
         """`workforce`: the agents whose tasks are stored, and nobody else."""
         self.workforce = workforce
-        self._peers = {pool.agent: frozenset(pool.peers) for pool in workforce.pools}
+        self._peers = {pool.agent: set(pool.peers) for pool in workforce.pools}
+        """Who may speak of the tasks of an agent: whoever is in its pool, and whoever was."""
         self._jobs: dict[str, _Job] = {}
         self._untaken: dict[str, dict[str, None]] = {}
         """Ids of tasks that nobody is known to have taken, by queue."""
@@ -130,7 +131,7 @@ class KeptTasks:
         agents = self.workforce.agents_for(task)
         free = dict.fromkeys(agents, 0)
         for seat in self.workforce.seats.values():
-            if seat.pool.agent in free and seat.present:
+            if seat.pool.agent in free and seat.takes_more:
                 free[seat.pool.agent] += max(seat.capacity - len(seat.outstanding) - seat.foreign, 0)
         return max(agents, key=free.__getitem__, default=None)
 
@@ -214,6 +215,12 @@ class KeptTasks:
         """The caller has taken one chunk: the worker is told now and then, and goes on producing."""
         job = self._jobs.get(task_id)
         return [] if job is None or job.reader is None else self._read(job, job.reader.consumed())
+
+    def revise(self, pools: Sequence[Pool], now: float) -> None:
+        """Have the same pools with other peers: see `Workforce.revise`. Those that come ask the store by themselves."""
+        self.workforce.revise(pools, now)
+        for pool in pools:
+            self._peers[pool.agent].update(pool.peers)
 
     # -- what the connection reports
 
@@ -449,7 +456,7 @@ class KeptTasks:
         return [_wake(seat.peer) for seat in self._present(queue) if seat.peer not in woken]
 
     def _present(self, queue: str) -> list[Seat]:
-        return [seat for seat in self.workforce.seats.values() if seat.present and seat.pool.agent == queue]
+        return [seat for seat in self.workforce.seats.values() if seat.takes_more and seat.pool.agent == queue]
 
 
 _chunks: Final = msgspec.json.Decoder(list[Raw])

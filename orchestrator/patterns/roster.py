@@ -108,6 +108,8 @@ class Roster:
         """
         self._kind, self._agents, self._grace, self._wall_offset = kind, agents, grace, wall_offset
         self._peers: dict[str, Peer] = {}
+        self._passed_over: dict[str, Peer] = {}
+        """Those who are there and of other agents than are kept."""
         self._missing: dict[str, _Missing] = {}
         self.known = False
 
@@ -131,6 +133,15 @@ class Roster:
         found = [peer for peer in there if peer.agent == agent and peer.id not in self._missing]
         return sorted(found, key=lambda peer: peer.replica or 0)
 
+    def keep(self, agents: Collection[str]) -> list[Change]:
+        """Keep peers of these agents from now on, and return the joins of those who are there already.
+
+        Those of other agents stay until they leave.
+        """
+        self._agents = agents
+        found = [peer_id for peer_id, peer in self._passed_over.items() if peer.agent in agents]
+        return [change for peer_id in found for change in self._here(peer_id, self._passed_over.pop(peer_id))]
+
     def disconnected(self) -> None:
         """Keep what was known, but draw no conclusion from it until a whole roster arrives."""
         self.known = False
@@ -143,6 +154,8 @@ class Roster:
         `now` is in seconds of the clock by which `tick` is called; it matters to `Peer.since` and to a grace only.
         """
         changes: list[Change] = []
+        if whole:
+            self._passed_over.clear()
         arrived = {entry.peer_id: peer for entry in joined if (peer := self._admit(entry, now)) is not None}
         if whole:
             if not self.known:  # the graces of those who were missing before begin anew
@@ -153,6 +166,7 @@ class Roster:
                 if peer_id not in arrived and peer_id not in self._missing:
                     changes += self._gone(peer_id, "lost", now)
         for entry in left:
+            self._passed_over.pop(entry.peer_id, None)
             if entry.peer_id in self._peers:
                 changes += self._gone(entry.peer_id, entry.reason or "left", now)
         for peer_id, peer in arrived.items():
@@ -172,8 +186,13 @@ class Roster:
 
     def _admit(self, entry: Present, now: float) -> Peer | None:
         peer = Peer(entry.peer_id, {} if entry.metadata is UNSET else entry.metadata, now + self._wall_offset)
-        fits = self._kind is None or peer.kind == self._kind
-        return peer if fits and (self._agents is None or peer.agent in self._agents) else None
+        if self._kind is not None and peer.kind != self._kind:
+            return None
+        if self._agents is None or peer.agent in self._agents:
+            self._passed_over.pop(peer.id, None)
+            return peer
+        self._passed_over[peer.id] = peer
+        return None
 
     def _here(self, peer_id: str, peer: Peer) -> list[Change]:
         before, missing = self._peers.get(peer_id), self._missing.get(peer_id)

@@ -68,6 +68,12 @@ class Seat:
     missing: int = 0
     """How often in a row it was not found; meanwhile one task at a time looks for it."""
     last_chosen: int = 0
+    retired: bool = False
+    """It is about to end: it keeps what it has, and gets nothing more."""
+
+    @property
+    def takes_more(self) -> bool:
+        return self.present and not self.retired
 
     def missed(self, now: float) -> None:
         """Note that it was not found, though it may come: the longer it is away, the less often it is looked for."""
@@ -83,7 +89,7 @@ class Seat:
 
     def is_free(self, now: float) -> bool:
         room = 1 if self.missing else self.capacity
-        return self.present and len(self.outstanding) < room and self.pause_until <= now
+        return self.takes_more and len(self.outstanding) < room and self.pause_until <= now
 
 
 class Workforce:
@@ -95,10 +101,38 @@ class Workforce:
         self.seats: dict[str, Seat] = {}
         self._settled_at = float("-inf")
         self._turn = 0
+        self._retired: set[str] = set()
+        """Peers that the pools had, and have no more; they may still be there."""
         for pool in self.pools:
             if pool.channel is None:
                 for peer in pool.peers:
-                    self.seats[peer] = Seat(peer, pool, pool.capabilities, capacity=pool.concurrency)
+                    self._seat(peer, pool)
+
+    def _seat(self, peer: str, pool: Pool) -> None:
+        self.seats[peer] = Seat(peer, pool, pool.capabilities, capacity=pool.concurrency)
+
+    def revise(self, pools: Sequence[Pool], now: float) -> None:
+        """Have the same pools with other `peers`.
+
+        Those that are new are to be had at once where there is no roster of them, and may be on their way. Those that are
+        gone get nothing more, and keep their seats for as long as they hold something.
+        """
+        for old, new in zip(self.pools, pools, strict=True):
+            self._retired |= set(old.peers) - set(new.peers)
+            self._retired -= set(new.peers)
+            for seat in [seat for seat in self.seats.values() if seat.pool is old]:
+                seat.pool, seat.retired = new, seat.peer in self._retired
+                if new.channel is None and seat.retired:
+                    seat.present = False
+                    self.vacated(seat.peer)
+            if new.channel is None and (fresh := set(new.peers) - set(old.peers)):
+                self._settled_at = max(self._settled_at, now + RETURN_SECONDS)
+                for peer in (peer for peer in new.peers if peer in fresh):
+                    if peer in self.seats:
+                        self.seats[peer].present = True
+                    else:
+                        self._seat(peer, new)
+        self.pools = tuple(pools)
 
     def agents_for(self, task: str) -> list[str]:
         return [pool.agent for pool in self.pools if pool.takes(task)]
@@ -116,7 +150,8 @@ class Workforce:
         for change in changes:
             seat = self.seats.get(change.peer.id)
             if isinstance(change, Joined):
-                seat = seat or Seat(change.peer.id, pool, capacity=pool.concurrency)
+                retired = change.peer.id in self._retired
+                seat = seat or Seat(change.peer.id, pool, capacity=pool.concurrency, retired=retired)
                 seat.present, seat.foreign, seat.pause_until = True, 0, float("-inf")
                 seat.capabilities = frozenset(change.peer.capabilities)
                 self.seats[seat.peer] = seat
@@ -126,13 +161,15 @@ class Workforce:
 
     def appetite(self) -> int:
         """Return how many tasks are worth having under way: what the workers take at once, and as many behind those."""
-        capacity = sum(seat.capacity for seat in self.seats.values() if seat.present)
+        capacity = sum(seat.capacity for seat in self.seats.values() if seat.takes_more)
         return min(max(2 * capacity, LEAST_APPETITE), MOST_APPETITE)
 
     def vacated(self, peer: str) -> None:
         """Forget a worker that is gone and holds nothing of ours any more."""
         seat = self.seats.get(peer)
-        if seat is not None and not seat.present and not seat.outstanding and seat.pool.channel is not None:
+        if seat is None or seat.present or seat.outstanding:
+            return
+        if seat.pool.channel is not None or seat.retired:
             del self.seats[peer]
 
     def disconnected(self) -> None:
@@ -142,7 +179,7 @@ class Workforce:
     def connected(self, now: float) -> None:
         self._settled_at = now + RETURN_SECONDS
         for seat in self.seats.values():
-            if seat.pool.channel is None:
+            if seat.pool.channel is None and not seat.retired:
                 seat.present, seat.missing = True, 0
 
     def settles_at(self) -> float:
@@ -170,12 +207,12 @@ class Workforce:
         The one with the highest hash of key and peer id: who joins takes over its share of all keys, and who leaves
         gives up its own, while the others keep theirs.
         """
-        there = [seat for seat in self._able(task, requires) if seat.present and seat.peer not in avoid]
+        there = [seat for seat in self._able(task, requires) if seat.takes_more and seat.peer not in avoid]
         return max(there, key=lambda seat: _rank(key, seat.peer), default=None)
 
     def somebody_may_come(self, task: str, requires: frozenset[str], now: float, avoid: frozenset[str]) -> bool:
         """Tell whether waiting makes sense: somebody able is there and busy, or it is not yet known who is there."""
-        there = [seat for seat in self._able(task, requires) if seat.present and seat.peer not in avoid]
+        there = [seat for seat in self._able(task, requires) if seat.takes_more and seat.peer not in avoid]
         if any(not seat.missing or (seat.pool.channel is None and now < self._settled_at) for seat in there):
             return True
         rosters = [self._rosters[pool.channel] for pool in self.pools if pool.takes(task) and pool.channel]

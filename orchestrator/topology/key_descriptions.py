@@ -46,6 +46,8 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "Defaults": {
         "restart": "When an agent that ended is started again.",
         "reconnect": "How long an agent tries to reach its hub.",
+        "start_method": "fork, or spawn for handlers whose libraries dislike fork: each then starts a fresh interpreter.",
+        "watchdog": "How long a handler may block its event loop before it is reported and started again, or 'unlimited'.",
     },
     "Scopes": {
         "subscribe": "Channels that may be subscribed to besides those that follow from the file.",
@@ -76,6 +78,8 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "capabilities": "Words that a task can require of the worker that takes it.",
         "restart": "When it is started again after it ended; keys that are left out come from the defaults.",
         "reconnect": "How long it tries to reach its hub; keys that are left out come from the defaults.",
+        "start_method": "fork, or spawn for a handler whose libraries dislike fork; without it, that of the defaults.",
+        "watchdog": "How long its handler may block the event loop, or 'unlimited'; without it, that of the defaults.",
         "environment": "Variables added to what its process inherits.",
         "inherit_environment": "false: its process inherits a short list of harmless variables alone.",
         "tasks": "How the tasks that are handed to it are delivered.",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.topology.yaml_nodes import Steps
 
 KINDS: Final = ("handler", "command", "external")
+_OF_HANDLERS: Final = ("start_method", "watchdog")
 
 
 def check_kinds(data: Mapping[str, Any], origin: Origin) -> Iterator[Problem]:
@@ -54,9 +55,14 @@ def _check(
     if isinstance(words, list) and words[:1] in ([], [""]):
         yield origin.at_value((*steps, "command"), "a command has at least one word, the program")
     if "external" in given:
-        for key in ("environment", "inherit_environment", "restart", "reconnect"):
+        for key in ("environment", "inherit_environment", "restart", "reconnect", *_OF_HANDLERS):
             if key in entry:
                 sentence = f"{key!r} is for what is started here, and an external agent is not"
+                yield origin.at_key((*steps, key), sentence)
+    elif "command" in given and "handler" not in given:
+        for key in _OF_HANDLERS:
+            if key in entry:
+                sentence = f"{key!r} is for the process of a handler, and a command is a program of its own"
                 yield origin.at_key((*steps, key), sentence)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
-from typing import ClassVar, Final, NamedTuple, TypeVar
+from typing import ClassVar, Final, Literal, NamedTuple, TypeVar
 
 from orchestrator.errors import Problem
 from orchestrator.topology import values as v
@@ -102,6 +102,9 @@ class Reconnect(Section):
 class Defaults(Section):
     restart: Restart = Restart()
     reconnect: Reconnect = Reconnect()
+    start_method: v.StartMethod = "fork"
+    watchdog: v.Watchdog = 20.0
+    """Seconds for which a handler may block its event loop; `None` = without limit."""
 
 
 class Scopes(Section):
@@ -153,6 +156,10 @@ class Agent(Section, hidden=("environment",)):
     restart: Restart | None = None
     """Keys that are not given here come from `defaults`."""
     reconnect: Reconnect | None = None
+    start_method: v.StartMethod | None = None
+    """How the process of a handler is started; `None` = as `defaults` says."""
+    watchdog: v.Watchdog = None
+    """As in `defaults`, and from there where it is not given."""
     environment: Mapping[v.VariableName, v.VariableValue] = EMPTY
     """Added to what the process inherits; kept out of every `repr`, for it may hold secrets."""
     inherit_environment: v.Flag = True
@@ -222,6 +229,13 @@ class Topology(Section, beside=("origin",)):
 
     def reconnect_of(self, agent: Agent) -> Reconnect:
         return _filled(agent.reconnect, self.defaults.reconnect)
+
+    def start_method_of(self, agent: Agent) -> Literal["fork", "spawn"]:
+        return agent.start_method or self.defaults.start_method
+
+    def watchdog_of(self, agent: Agent) -> float | None:
+        """Return seconds; `None` = without limit."""
+        return agent.watchdog if "watchdog" in agent.given else self.defaults.watchdog
 
 
 AGENT_SECTIONS: Final = ("coordinators", "workers", "agents")

@@ -127,6 +127,15 @@ class Plan:
     store: str | None = None
     """Address of the store; `None` where no replica needs one, whether or not the file declares it. The path of a file
     in it starts from `directory`."""
+    elsewhere: frozenset[str] = frozenset()
+    """Peer ids of replicas that another run of the same topology starts; those that are external are not among them."""
+
+    @property
+    def here(self) -> tuple[Replica, ...]:
+        """The replicas that this run starts."""
+        return tuple(
+            replica for replica in self.replicas if not replica.external and replica.peer_id not in self.elsewhere
+        )
 
     def replicas_of(self, agent: str) -> tuple[Replica, ...]:
         return tuple(replica for replica in self.replicas if replica.agent == agent)
@@ -200,6 +209,7 @@ class _Resolving:
         pools, teams, lobbies = self.pools(name), self.teams(name), self.lobbies(name)
         restart, reconnect = topology.restart_of(entry), topology.reconnect_of(entry)
         delivery, access = durable_delivery(entry), access_to_store(self.relations, name)
+        started = self.started(entry)
         replicas = []
         for number, peer in enumerate(peers, start=1):
             replica = None if entry.replicas is None else number
@@ -237,12 +247,22 @@ class _Resolving:
                     external=entry.external,
                     delivery=delivery,
                     store=access,
+                    **started,
                 )
             )
         longest = replicas[-1]  # the id of the last one has the most digits
         if not is_short(longest):
             self.note_size(longest.claims(exp=SOME_TIME, instance=LONGEST), (section, name))
         return tuple(replicas)
+
+    def started(self, entry: Agent) -> dict[str, Any]:
+        """Return how the process of an agent is started and watched: for a handler that runs here as the file says."""
+        if entry.handler is None or entry.external:
+            return {}
+        return {
+            "start_method": self.topology.start_method_of(entry),
+            "watchdog": self.topology.watchdog_of(entry),
+        }
 
     def concurrency(self, name: str) -> int:
         entry = self.relations.agents[name]

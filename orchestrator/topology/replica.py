@@ -137,6 +137,10 @@ class Replica:
     """Of the tasks that coordinators hand to it; `None` = they are messages, and nothing keeps them."""
     store: Access | None = None
     """What it may do with the store; `None` = it needs none."""
+    start_method: Literal["fork", "spawn"] = "fork"
+    """`spawn` = its process begins with a fresh interpreter; only a handler's ever does."""
+    watchdog: float | None = 20.0
+    """Seconds for which its handler may block the event loop before it is started again; `None` = without limit."""
 
     def claims(self, *, exp: int, instance: str) -> Claims:
         """Return its token's claims; `exp` in Unix seconds, `instance` fresh for each start of its process."""

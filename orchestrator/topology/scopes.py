@@ -204,12 +204,15 @@ def _team(relations: Relations, team: str, name: str) -> Need:
     """A member hears and tells all of them, sees who is there, and hands newcomers what they missed of the state."""
     channel = (team_channel(relations.topology, team),)
     members = relations.topology.teams[team].members
-    others = tuple(relations.pattern(member) for member in members if member != name or _is_several(relations, name))
+    others = tuple(
+        relations.pattern(member) for member in members if member != name or _may_be_several(relations, name)
+    )
     return Need("team", (team,), Grants(subscribe=channel, publish=channel, presence=channel, send=others))
 
 
-def _is_several(relations: Relations, name: str) -> bool:
-    return len(peers_of(name, relations.agents[name])) > 1
+def _may_be_several(relations: Relations, name: str) -> bool:
+    """Tell whether an agent has siblings, or gets some while it runs: nobody is started anew for that."""
+    return relations.agents[name].replicas is not None
 
 
 def _lobbies(relations: Relations, name: str) -> Iterator[Need]:

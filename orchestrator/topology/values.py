@@ -142,6 +142,22 @@ def read_positive_duration(value: Any) -> float:
     return seconds
 
 
+def read_watchdog(value: Any) -> float | None:
+    """Return seconds; `None` for nothing that is watched."""
+    if isinstance(value, str) and value == "unlimited":
+        return None
+    if _seconds(value) is None:
+        raise Wanted("a duration such as 20s or 1m, a number of seconds, or 'unlimited'")
+    seconds = read_duration(value)
+    if seconds < MIN_WATCHDOG:
+        raise Refused(f"a handler may block its event loop for {MIN_WATCHDOG:g}s at least, or 'unlimited'")
+    return seconds
+
+
+MIN_WATCHDOG: Final = 1.0
+"""Seconds; below it, a machine that is busy for a moment would look like a handler that is stuck."""
+
+
 def read_token_ttl(value: Any) -> float:
     seconds = read_duration(value)
     if not MIN_TOKEN_LIFE <= seconds <= limits.MAX_TOKEN_LIFE:
@@ -282,6 +298,12 @@ def read_condition(value: Any) -> str:
     return str.__str__(value)
 
 
+def read_start_method(value: Any) -> str:
+    if value not in ("fork", "spawn"):
+        raise Wanted("'fork' or 'spawn'")
+    return str.__str__(value)
+
+
 class Address(NamedTuple):
     host: str
     port: int
@@ -363,6 +385,7 @@ Attempts: TypeAlias = Annotated[int | None, read_attempts]
 Flag: TypeAlias = Annotated[bool, read_boolean]
 Duration: TypeAlias = Annotated[float, read_duration]
 PositiveDuration: TypeAlias = Annotated[float, read_positive_duration]
+Watchdog: TypeAlias = Annotated[float | None, read_watchdog]
 TokenLife: TypeAlias = Annotated[float, read_token_ttl]
 Argument: TypeAlias = Annotated[str, read_argument]
 MessageName: TypeAlias = Annotated[str, read_message_name]
@@ -379,6 +402,7 @@ Capability: TypeAlias = Annotated[str, read_capability]
 VariableName: TypeAlias = Annotated[str, read_variable_name]
 VariableValue: TypeAlias = Annotated[str, read_variable_value]
 Condition: TypeAlias = Annotated[Literal["on-failure", "always", "never"], read_condition]
+StartMethod: TypeAlias = Annotated[Literal["fork", "spawn"], read_start_method]
 Listen: TypeAlias = Annotated[Address, read_listen]
 HubUrl: TypeAlias = Annotated[str | None, read_hub_url]
 HubKey: TypeAlias = Annotated[SecretKey | None, read_key]

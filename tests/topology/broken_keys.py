@@ -110,7 +110,7 @@ FILES: Final = (
     Broken(
         "a key of another section",
         "version: 1\nworkers:\n  w:\n    handler: app:W\n    workers: [x]\n",
-        "5:5: workers.w.workers: unknown key 'workers'; the keys here are 'handler', 'command', 'external', 'handles', 'enabled', 'name', 'replicas', 'concurrency', 'capabilities', 'restart', 'reconnect', 'environment', 'inherit_environment', 'tasks' and 'scopes'",
+        "5:5: workers.w.workers: unknown key 'workers'; the keys here are 'handler', 'command', 'external', 'handles', 'enabled', 'name', 'replicas', 'concurrency', 'capabilities', 'restart', 'reconnect', 'start_method', 'watchdog', 'environment', 'inherit_environment', 'tasks' and 'scopes'",
     ),
     Broken(
         "a profile without its plural",

@@ -62,6 +62,18 @@ FILES: Final = (
         "3:60: workers.w.restart: 'restart' is for what is started here, and an external agent is not",
     ),
     Broken(
+        "a start and a watchdog for a handler that runs elsewhere",
+        W + "{external: true, handler: app:W, start_method: spawn, watchdog: 1m}\n",
+        "3:39: workers.w.start_method: 'start_method' is for what is started here, and an external agent is not",
+        "3:60: workers.w.watchdog: 'watchdog' is for what is started here, and an external agent is not",
+    ),
+    Broken(
+        "a start and a watchdog for a command",
+        W + "{command: [node, w.js], handles: [Add], start_method: fork, watchdog: unlimited}\n",
+        "3:46: workers.w.start_method: 'start_method' is for the process of a handler, and a command is a program of its own",
+        "3:66: workers.w.watchdog: 'watchdog' is for the process of a handler, and a command is a program of its own",
+    ),
+    Broken(
         "a misspelt command",
         W + "{comand: [node], handles: [Add]}\n",
         "3:7: workers.w.comand: unknown key 'comand' (did you mean 'command'?)",

@@ -68,6 +68,33 @@ FILES: Final = (
         "3:44: workers.w.inherit_environment: expected true or false, found 'no'",
     ),
     Broken(
+        "a watchdog that is off",
+        "version: 1\nworkers:\n  w: {handler: app:W, watchdog: off}\n",
+        "3:33: workers.w.watchdog: expected a duration such as 20s or 1m, a number of seconds, or 'unlimited', found 'off'",
+    ),
+    Broken(
+        "a watchdog that would bite at once",
+        "version: 1\ndefaults: {watchdog: 500ms}\nworkers:\n  w: {handler: app:W, watchdog: 0}\n",
+        "2:22: defaults.watchdog: a handler may block its event loop for 1s at least, or 'unlimited'",
+        "4:33: workers.w.watchdog: a handler may block its event loop for 1s at least, or 'unlimited'",
+    ),
+    Broken(
+        "a watchdog that sleeps for years",
+        "version: 1\ndefaults: {watchdog: 10000h}\nworkers:\n  w: {handler: app:W}\n",
+        "2:22: defaults.watchdog: this duration is longer than a year",
+    ),
+    Broken(
+        "a start like no other",
+        "version: 1\nworkers:\n  w: {handler: app:W, start_method: forkserver}\n",
+        "3:37: workers.w.start_method: expected 'fork' or 'spawn', found 'forkserver'",
+    ),
+    Broken(
+        "misspelt keys of the start",
+        "version: 1\ndefaults: {watch_dog: 9s}\nworkers:\n  w: {handler: app:W, startmethod: fork}\n",
+        "2:12: defaults.watch_dog: unknown key 'watch_dog' (did you mean 'watchdog'?)",
+        "4:23: workers.w.startmethod: unknown key 'startmethod' (did you mean 'start_method'?)",
+    ),
+    Broken(
         "a name with capitals",
         "version: 1\nworkers:\n  Writer: {handler: app:W}\n",
         "3:3: workers.Writer: a name begins with a small letter and holds only small letters, digits, '-' and '_' (did you mean 'writer'?)",

@@ -49,7 +49,13 @@ def random_tree(rng: random.Random) -> dict[str, Any]:
         tree["store"] = rng.choice(["memory", "sqlite:///farm.db"])
     if rng.random() < 0.5:
         tree["defaults"] = some(
-            rng, {"restart": restart(rng), "reconnect": {"max_attempts": "unlimited", "max_delay": "9s"}}
+            rng,
+            {
+                "restart": restart(rng),
+                "reconnect": {"max_attempts": "unlimited", "max_delay": "9s"},
+                "start_method": "spawn",
+                "watchdog": "unlimited",
+            },
         )
     tree["workers"] = {name: agent(rng) for name in workers}
     if agents:
@@ -75,10 +81,10 @@ def agent(rng: random.Random) -> dict[str, Any]:
         "command": {"command": ["node", "one.js"], "handles": ["Add"]},
         "external": {"external": True, "handles": ["Add"]},
     }
-    return {**ways[how], **({} if how == "external" else extras(rng))}
+    return {**ways[how], **({} if how == "external" else extras(rng, how))}
 
 
-def extras(rng: random.Random) -> dict[str, Any]:
+def extras(rng: random.Random, how: str = "handler") -> dict[str, Any]:
     tasks = {"timeout": rng.choice(DURATIONS), "delivery": "at-most-once"}
     return some(
         rng,
@@ -90,6 +96,7 @@ def extras(rng: random.Random) -> dict[str, Any]:
             "restart": restart(rng),
             "environment": {"MODEL": "small", "DEPTH": "3"},
             "inherit_environment": rng.random() < 0.5,
+            **({"start_method": "spawn", "watchdog": rng.choice(["1m", "unlimited"])} if how == "handler" else {}),
             "tasks": tasks,
             "enabled": True,
             "scopes": {"publish": ["audit/drafts"], "send": ["somebody"]},

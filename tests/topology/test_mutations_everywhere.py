@@ -36,6 +36,8 @@ defaults:
   reconnect:
     max_attempts: unlimited
     max_delay: 9s
+  start_method: spawn
+  watchdog: 9s
 coordinators:
   boss:
     handler: app:Boss
@@ -53,6 +55,8 @@ workers:
     environment:
       A: small
     inherit_environment: false
+    start_method: fork
+    watchdog: unlimited
     restart:
       condition: never
     reconnect:

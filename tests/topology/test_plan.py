@@ -74,6 +74,31 @@ def test_what_the_file_says_of_an_agent_reaches_its_replicas() -> None:
     assert worker.peer_metadata["capabilities"] == ["pdf"]
 
 
+@pytest.mark.parametrize(
+    ("defaults", "own", "meant"),
+    [
+        ("", "", ("fork", 20.0)),
+        ("start_method: spawn, watchdog: 5s", "", ("spawn", 5.0)),
+        ("start_method: spawn, watchdog: 5s", ", start_method: fork, watchdog: 1m", ("fork", 60.0)),
+        ("watchdog: 5s", ", watchdog: unlimited", ("fork", None)),
+        ("watchdog: unlimited", "", ("fork", None)),
+        ("watchdog: unlimited", ", watchdog: 1.5", ("fork", 1.5)),
+    ],
+)
+def test_how_a_handler_is_started_and_watched(defaults: str, own: str, meant: tuple[str, float | None]) -> None:
+    plan = make_plan(read(f"version: 1\ndefaults: {{{defaults}}}\nagents:\n  a: {{handler: app:A{own}}}\n"), None)
+    assert (plan.replicas[0].start_method, plan.replicas[0].watchdog) == meant
+
+
+def test_what_is_no_handler_of_this_run_is_started_and_watched_in_one_way() -> None:
+    text = (
+        "version: 1\ndefaults: {start_method: spawn, watchdog: unlimited}\nagents:\n"
+        "  a: {command: [node]}\n  b: {external: true}\n  c: {external: true, handler: app:C}\n"
+    )
+    for replica in make_plan(read(text), None).replicas:
+        assert (replica.start_method, replica.watchdog) == ("fork", 20.0)
+
+
 def test_replicas_and_users_survive_the_way_to_another_process() -> None:
     plan = make_plan(read(f"{DESK}users: {{reader: {{asks: [lead]}}}}\n"), DESK_REPORTS)
     for replica in plan.replicas:
