@@ -27,6 +27,9 @@ class Host(Control, Protocol):
     @property
     def draining(self) -> bool: ...
 
+    @property
+    def unready(self) -> str: ...
+
     def accept(self, transport: asyncio.Transport, upgrade: Upgrade) -> None: ...
 
 
@@ -39,6 +42,8 @@ def make_app(host: Host) -> web.Application:
     async def readyz(_request: web.Request) -> web.Response:
         if host.draining:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text="draining\n")
+        if host.unready:
+            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"{host.unready}\n")
         return web.Response(text="ready\n")
 
     async def v1(request: web.Request) -> web.StreamResponse:

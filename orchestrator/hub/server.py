@@ -53,6 +53,9 @@ class Server:
         self.url = ""
         """Where WebSocket clients connect, without a path; set by `start`."""
         self.http_url = ""
+        self.unready = ""
+        """Why those whom this hub serves are not ready as a whole: a sentence for anybody who asks; empty when they are,
+        and when nobody is expected."""
         self._control_plane = ControlPlane(self.hub)
         self._gate = ConnectGate(settings.connects_per_minute, settings.limit_loopback)
         self._waiting = Waiting(settings.max_waiting)

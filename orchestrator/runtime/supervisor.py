@@ -1,270 +1,289 @@
 """Decides what happens to processes: facts in, actions out. No process, no clock and no randomness in here.
 
 Children are started at once and in order, restarted when they fail, given up when they keep failing, and stopped
-rank by rank: all of rank 0, then all of rank 1, so that agents can say goodbye to a hub that still listens.
+rank by rank: all of rank 0, then all of rank 1, so that agents can say goodbye to a hub that still listens. While they
+run, others may come, some may go, and any may be restarted on request; a stop wins over all of it.
 """
 
 from __future__ import annotations
 
-import signal
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections import Counter
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ExitCode
-from orchestrator.protocol.codes import CloseCode, closing
+from orchestrator.runtime.causes import HOPELESS_CLOSES, in_peace, restart_delay, why_hopeless
+from orchestrator.runtime.rolling import Rolls
+from orchestrator.runtime.supervision import (
+    Action,
+    AllStopped,
+    Child,
+    Dismissed,
+    Drain,
+    Due,
+    Ended,
+    Enlisted,
+    Exited,
+    Fact,
+    Finished,
+    GiveUp,
+    GraceOver,
+    Kill,
+    Proven,
+    Replaced,
+    Repolicied,
+    RestartAsked,
+    Retire,
+    RetireOver,
+    Rolled,
+    RollStopped,
+    Spawn,
+    SpawnAfter,
+    State,
+    StopAsked,
+    signal_name,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from orchestrator.topology.replica import RestartPolicy
-
-HOPELESS_CLOSES: Final = frozenset({CloseCode.ACCOUNT_SUSPENDED, CloseCode.ADMIN_DISCONNECT})
-"""Closings after which a fresh token changes nothing: the app is disabled, or another process holds the peer id."""
-
-
-# -- facts
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a process ended: by `code`, by `signal`, or, with neither, without ever having been started."""
-
-    code: int | None = None
-    signal: int | None = None
-    sentence: str = ""
-    """What it said itself, or, of a process that could not be started, why."""
-    close_code: int | None = None
-
-    @classmethod
-    def of(cls, returncode: int, sentence: str = "", close_code: int | None = None) -> Ended:
-        """Read a return code as `subprocess` gives it: negative for a signal."""
-        if returncode < 0:
-            return cls(signal=-returncode, sentence=sentence, close_code=close_code)
-        return cls(code=returncode, sentence=sentence, close_code=close_code)
-
-    def __str__(self) -> str:
-        if self.signal is not None:
-            how = f"killed by {signal_name(self.signal)}"
-        elif self.code is not None:
-            how = f"exit {self.code}"
-        else:
-            how = "not started"
-        return f"{how}: {self.sentence}" if self.sentence else how
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    name: str
-    ended: Ended
-    at: float
-    """Seconds on any clock that only grows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proven:
-    """A child has done what it is for: whatever ends it after this may pass."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """The delay of a `SpawnAfter` is over."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """End everything in peace. Asked again, it kills."""
-
-
-@dataclass(frozen=True, slots=True)
-class GraceOver:
-    """The time that a `Drain` of this rank gave is over."""
-
-    rank: int
-
-
-Fact: TypeAlias = Exited | Proven | Due | StopAsked | GraceOver
-
-# -- actions
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnAfter:
-    name: str
-    delay: float
-    attempt: int
-    """Which restart within the policy's window this is, from 1."""
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Tell these processes to end, and report `GraceOver(rank)` when they have had their time."""
-
-    names: tuple[str, ...]
-    rank: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """This child has failed for good."""
-
-    name: str
-    because: str
-    exit_code: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """This child ended of its own accord, in peace, and its policy leaves it at that."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class AllStopped:
-    """Nothing runs, and nothing will."""
-
-
-Action: TypeAlias = Spawn | SpawnAfter | Drain | Kill | GiveUp | Finished | AllStopped
-
-
-class State(Enum):
-    RUNNING = "running"
-    WAITING = "waiting"
-    """Its restart has a date."""
-    OVER = "over"
-
-
-@dataclass(slots=True)
-class Child:
-    """What the supervisor knows of one process."""
-
-    name: str
-    policy: RestartPolicy
-    rank: int = 0
-    essential: bool = False
-    """Nothing can go on without it: when it is given up, everything is stopped."""
-    proven: bool = False
-    state: State = State.WAITING
-    restarts: list[float] = field(default_factory=list)
-    """When it was restarted, within the policy's window."""
+__all__ = [
+    "HOPELESS_CLOSES",
+    "Action",
+    "AllStopped",
+    "Child",
+    "Dismissed",
+    "Drain",
+    "Due",
+    "Ended",
+    "Enlisted",
+    "Exited",
+    "Fact",
+    "Finished",
+    "GiveUp",
+    "GraceOver",
+    "Kill",
+    "Proven",
+    "Replaced",
+    "Repolicied",
+    "RestartAsked",
+    "Retire",
+    "RetireOver",
+    "RollStopped",
+    "Rolled",
+    "Spawn",
+    "SpawnAfter",
+    "State",
+    "StopAsked",
+    "Supervisor",
+    "signal_name",
+]
 
 
 class Supervisor:
     """The children of one run. `jitter` returns a factor for each delay: random, around 1."""
 
-    def __init__(self, children: Sequence[Child], jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, children: Sequence[Child], jitter: Callable[[], float], *, abort_on_failure: bool = False
+    ) -> None:
         self._children = {child.name: child for child in children}
         self._jitter = jitter
+        self._abort_on_failure = abort_on_failure
+        """The first that fails for good ends everything."""
         self._rank: int | None = None  # the rank that is being stopped; None = nobody asked
+        self._lives: Counter[str] = Counter()  # by name, also of those that are forgotten: a name may come back
+        self._rolls = Rolls()
         self.restarts = 0
+        """Those that nobody asked for."""
         self.failed: dict[str, GiveUp] = {}
         self.unclean: dict[str, Ended] = {}
-        """Children that were asked to end, and did so in another way than in peace."""
+        """Children that were to end for good, and did so in another way than in peace."""
 
     @property
     def stopping(self) -> bool:
         return self._rank is not None
 
+    def has(self, name: str) -> bool:
+        """Tell whether this is one of the children, running or not."""
+        return name in self._children
+
     def start(self) -> list[Action]:
-        for child in self._children.values():
-            child.state = State.RUNNING
-        return [Spawn(name) for name in self._children]
+        return [self._spawn(child) for child in self._children.values()]
 
     def handle(self, fact: Fact) -> list[Action]:
+        return [*self._decide(fact), *self._go_on_rolling()]
+
+    def _decide(self, fact: Fact) -> list[Action]:
         match fact:
             case Exited():
                 return self._exited(self._children[fact.name], fact.ended, fact.at)
-            case Proven():
-                self._children[fact.name].proven = True
-                return []
-            case Due():
-                return self._due(self._children[fact.name])
             case StopAsked():
-                return self._kill(self._alive()) if self.stopping else self._stop()
+                return [Kill(child.name) for child in self._alive()] if self.stopping else self._stop()
             case GraceOver():
-                return self._kill([child for child in self._alive() if child.rank == fact.rank == self._rank])
+                return [Kill(child.name) for child in self._alive() if child.rank == fact.rank == self._rank]
+            case RetireOver():
+                return self._retire_over(fact)
+            case Proven():
+                self._proven(fact.name)
+                return []
+            case _ if self.stopping:
+                return []  # nothing new begins
+            case Due():
+                return self._due(fact)
+            case Enlisted():
+                return [action for child in fact.children for action in self._enlisted(child)]
+            case Dismissed():
+                return self._dismissed(fact.names)
+            case RestartAsked():
+                return self._restart_asked(fact.names)
+            case Replaced():
+                for child in fact.children:
+                    self._repolicied(child)
+                return self._restart_asked(tuple(child.name for child in fact.children))
+            case Repolicied():
+                self._repolicied(fact.child)
+                return []
+
+    # -- lives
 
     def _alive(self) -> list[Child]:
         return [child for child in self._children.values() if child.state is State.RUNNING]
 
-    def _due(self, child: Child) -> list[Action]:
-        if child.state is not State.WAITING or self.stopping:
+    def _spawn(self, child: Child) -> Spawn:
+        child.state, child.retiring = State.RUNNING, False
+        self._lives[child.name] += 1
+        self._rolls.started(child.name)
+        return Spawn(child.name)
+
+    def _spawn_anew(self, child: Child) -> Spawn:
+        """Start it because somebody asked for that: whatever it did before is forgiven."""
+        child.restarts.clear()
+        self.failed.pop(child.name, None)
+        return self._spawn(child)
+
+    def _due(self, due: Due) -> list[Action]:
+        child = self._children.get(due.name)
+        if child is None or child.state is not State.WAITING or due.number not in (None, self._lives[due.name]):
             return []
-        child.state = State.RUNNING
-        return [Spawn(child.name)]
+        return [self._spawn(child)]
+
+    def _proven(self, name: str) -> None:
+        child = self._children.get(name)
+        if child is not None and child.state is State.RUNNING and not child.retiring:
+            child.proven = True
+            self._rolls.settled(name)
 
     def _exited(self, child: Child, ended: Ended, at: float) -> list[Action]:
         child.state = State.OVER
+        if (self.stopping or child.leaving) and ended.code != ExitCode.DONE:
+            self.unclean[child.name] = ended
         if self.stopping:
-            if ended.code != ExitCode.DONE:
-                self.unclean[child.name] = ended
             return self._next_rank()
-        if ended.code == ExitCode.DONE and child.policy.condition != "always":
+        if child.leaving:
+            del self._children[child.name]
+            return self._after_loss(child)
+        if child.retiring:
+            return [self._spawn_anew(child)]
+        if in_peace(ended, child.policy):
+            self._rolls.settled(child.name)
             return [Finished(child.name), *self._after_loss(child)]
-        hopeless = self._why_hopeless(child, ended, at)
+        child.restarts = [then for then in child.restarts if at - then < child.policy.window]
+        hopeless = why_hopeless(child, ended, child.restarts)
         if hopeless:
-            gone = GiveUp(child.name, hopeless, ended.code or ExitCode.FAILED)
-            self.failed[child.name] = gone
-            return [gone, *self._after_loss(child)]
+            return self._give_up(child, hopeless, ended.code or ExitCode.FAILED)
         child.state = State.WAITING
-        delay = self._delay(child.policy, len(child.restarts))
+        delay = restart_delay(child.policy, len(child.restarts), self._jitter())
         child.restarts.append(at)
         self.restarts += 1
-        return [SpawnAfter(child.name, delay, len(child.restarts), str(ended))]
+        return [SpawnAfter(child.name, delay, len(child.restarts), str(ended), self._lives[child.name])]
 
-    def _why_hopeless(self, child: Child, ended: Ended, at: float) -> str:
-        """Return why there is no point in another start; an empty string when there is one."""
-        policy = child.policy
-        if ended.code == ExitCode.INVALID:
-            return ended.sentence or f"{ended}: its handler does not fit the topology"
-        if ended.code == ExitCode.TERMINAL and ended.close_code in HOPELESS_CLOSES:
-            return f"{ended.close_code} {closing(ended.close_code).meaning}: {closing(ended.close_code).advice}"
-        if child.essential and not child.proven and ended.code is not None and ended.sentence:
-            return ended.sentence  # what it could not do at its first start, it will not be able to do at the next
-        if policy.condition == "never":
-            return f"{ended}; its policy is never to restart"
-        child.restarts = [then for then in child.restarts if at - then < policy.window]
-        if policy.max_attempts is not None and len(child.restarts) >= policy.max_attempts:
-            times = "once" if policy.max_attempts == 1 else f"{policy.max_attempts} times"
-            return f"{ended}; it was restarted {times} within {policy.window:g} s"
-        return ""
+    def _give_up(self, child: Child, because: str, exit_code: int) -> list[Action]:
+        gone = GiveUp(child.name, because, exit_code)
+        self.failed[child.name] = gone
+        stopped = self._rolls.failed(child.name, because)
+        return [gone, *stopped, *(self._stop() if self._abort_on_failure else self._after_loss(child))]
 
-    def _delay(self, policy: RestartPolicy, before: int) -> float:
-        factor = 0.25 if before == 0 else 2.0 ** min(before - 1, 63)
-        return min(policy.max_delay, policy.delay * factor * self._jitter())
+    # -- children that come, go and change
+
+    def _enlisted(self, child: Child) -> list[Action]:
+        known = self._children.get(child.name)
+        if known is None:
+            known = Child(child.name, child.policy, child.rank, child.essential)
+            self._children[child.name] = known
+            return [self._spawn(known)]
+        if known.leaving:  # its process has been told to end: the next is started when it has done so
+            known.leaving, known.proven = False, False
+        self._repolicied(child)
+        return []
+
+    def _dismissed(self, names: Iterable[str]) -> list[Action]:
+        actions: list[Action] = []
+        gone: Child | None = None
+        for name in names:
+            child = self._children.get(name)
+            if child is None or child.leaving:
+                continue
+            self._rolls.forget(name)
+            self.failed.pop(name, None)
+            child.leaving = True
+            if child.state is State.RUNNING:
+                actions += self._retire(child)
+            else:
+                gone = self._children.pop(name)
+        return actions if gone is None else [*actions, *self._after_loss(gone)]
+
+    def _repolicied(self, child: Child) -> None:
+        known = self._children.get(child.name)
+        if known is not None and not known.leaving:
+            known.policy, known.rank, known.essential = child.policy, child.rank, child.essential
+
+    def _retire(self, child: Child) -> list[Action]:
+        """Tell it to end, unless it has been told already."""
+        if child.retiring:
+            return []
+        child.retiring = True
+        return [Retire(child.name, self._lives[child.name])]
+
+    def _retire_over(self, over: RetireOver) -> list[Action]:
+        child = self._children.get(over.name)
+        if child is None or child.state is not State.RUNNING or not child.retiring:
+            return []
+        return [Kill(over.name)] if self._lives[over.name] == over.number else []
+
+    # -- restarts that are asked for
+
+    def _restart_asked(self, names: tuple[str, ...]) -> list[Action]:
+        known = [name for name in names if name in self._children and not self._children[name].leaving]
+        self._rolls.ask(names, known)
+        return [
+            self._spawn_anew(self._children[name])
+            for name in dict.fromkeys(known)
+            if self._rolls.has_turn(name) and self._children[name].state is State.WAITING
+        ]
+
+    def _go_on_rolling(self) -> list[Action]:
+        """Say which restarts are complete, and begin with the next one when its turn has come."""
+        actions: list[Action] = [*self._rolls.complete()]
+        name = self._rolls.next_turn()
+        if name is None:
+            return actions
+        child = self._children[name]
+        if child.state is not State.RUNNING:
+            return [*actions, self._spawn_anew(child)]
+        return actions if self._rolls.is_fresh(name) else [*actions, *self._retire(child)]
+
+    # -- the end
 
     def _after_loss(self, child: Child) -> list[Action]:
         """Stop everything when an essential child is gone, or when only what serves the others is left."""
         working = any(other.state is not State.OVER for other in self._children.values() if not other.essential)
-        return self._stop() if child.essential or not working else []
+        lost = child.essential and not child.leaving
+        return self._stop() if lost or not working else []
 
     def _stop(self) -> list[Action]:
         for child in self._children.values():
             if child.state is State.WAITING:
                 child.state = State.OVER
+        self._rolls.clear()
         self._rank = -1
         return self._next_rank()
 
@@ -278,6 +297,3 @@ class Supervisor:
             return []
         self._rank = lowest
         return [Drain(tuple(child.name for child in alive if child.rank == lowest), lowest)]
-
-    def _kill(self, children: Sequence[Child]) -> list[Action]:
-        return [Kill(child.name) for child in children]

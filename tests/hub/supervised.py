@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
-from orchestrator.runtime.control import HubSpec, Ready
+from orchestrator.runtime.control import HubSpec, Ready, Standing
+from orchestrator.runtime.guardian_wire import LENT
 from orchestrator.runtime.process import ChildProcess
-from tests.runtime.processes import ENVIRONMENT
+from tests.runtime.processes import ENVIRONMENT, spawn
 
 if TYPE_CHECKING:
     import socket
@@ -28,11 +29,11 @@ def url(listening: socket.socket) -> str:
     return f"{origin(listening)}/v1?token={token('a')}"
 
 
-async def start(listening: socket.socket) -> ChildProcess:
+async def start(listening: socket.socket, standing: Standing | None = None) -> ChildProcess:
     """Start a hub on our socket, and wait until it says that it is ready."""
     number = listening.fileno()
-    child = await ChildProcess.spawn("orchestrator.runtime.hub", lambda *_: None, ENVIRONMENT, [number])
-    child.control.send(HubSpec(number, (KEY,)))
+    child = await spawn("orchestrator.runtime.hub", lambda *_: None, ENVIRONMENT, [number])
+    child.control.send(HubSpec(LENT, (KEY,), standing=standing))
     async for message in child.control:
         assert isinstance(message, Ready)
         return child

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 async def test_hazard_8_heads_and_urls_of_any_size_get_their_status_and_no_url_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    logging.getLogger().setLevel(logging.DEBUG)
     caplog.set_level(logging.DEBUG)
     rng = random.Random(8)
     canary = "canary-in-the-url"

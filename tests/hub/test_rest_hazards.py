@@ -214,7 +214,6 @@ async def test_hazard_18_a_compressed_body_is_not_taken() -> None:
 
 
 async def test_hazard_45_no_answer_and_no_log_line_holds_a_key_or_a_token(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger().setLevel(logging.DEBUG)
     caplog.set_level(logging.DEBUG)
     secret = KEY.secret
     pair = f"{KEY.id}:{secret}"

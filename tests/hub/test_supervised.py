@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from orchestrator.hub.listening import listen, parse_address
 from orchestrator.runtime.control import Drain
-from tests.hub.supervised import start, url
+from tests.hub.supervised import start, token, url
 from tests.runtime.processes import ENVIRONMENT, gone
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ async def test_it_drains_when_it_is_told_to_and_exits_0() -> None:
 
 async def test_it_drains_on_a_signal_and_exits_0() -> None:
     async with hub() as (child, listening), connect(url(listening)) as client:
-        child._popen.send_signal(signal.SIGTERM)
+        os.kill(child.pid, signal.SIGTERM)
         assert '"going_away"' in str(await frames(client))
         assert await child.wait() == 0
 
@@ -58,7 +59,7 @@ async def test_a_signal_does_not_cut_short_a_drain_that_was_asked_for_otherwise(
     async with hub() as (child, listening), connect(url(listening)) as client:
         child.control.send(Drain(4.0))
         assert '"going_away"' in str(await client.recv()) + str(await client.recv())
-        child._popen.send_signal(signal.SIGTERM)
+        os.kill(child.pid, signal.SIGTERM)
         await client.wait_closed()
         assert client.close_code == 1001
         assert await child.wait() == 0
@@ -82,11 +83,11 @@ async def test_it_is_gone_soon_after_its_parent_with_a_word_to_its_connections()
     program = (
         "import asyncio, os\n"
         "from orchestrator.hub.listening import listen, parse_address\n"
-        "from tests.hub.supervised import start, url\n"
+        "from tests.hub.supervised import start\n"
         "async def main():\n"
         "    listening = listen(parse_address('127.0.0.1:0'))\n"
         "    child = await start(listening)\n"
-        "    print(child.pid, url(listening), flush=True)\n"
+        "    print(child.pid, listening.getsockname()[1], flush=True)\n"
         "    await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"
     )
@@ -95,8 +96,8 @@ async def test_it_is_gone_soon_after_its_parent_with_a_word_to_its_connections()
             sys.executable, "-c", program, env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE
         )
         assert parent.stdout is not None
-        pid, address = (await parent.stdout.readline()).decode().split()
-        async with connect(address) as client:
+        pid, port = (await parent.stdout.readline()).decode().split()
+        async with connect(f"ws://127.0.0.1:{port}/v1?token={token('a')}") as client:
             parent.kill()
             await parent.wait()
             clock = asyncio.get_running_loop().time

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.errors import ExitCode
 from orchestrator.runtime.supervisor import (
     AllStopped,
     Child,
@@ -32,6 +29,11 @@ if TYPE_CHECKING:
 
 CRASH = Ended(code=1)
 USUAL = RestartPolicy()
+Condition: TypeAlias = Literal["on-failure", "always", "never"]
+
+
+def exact() -> float:
+    return 1.0
 
 
 def alone(policy: RestartPolicy = USUAL, jitter: float = 1.0) -> Supervisor:
@@ -56,7 +58,7 @@ def test_all_are_started_at_once_in_their_order() -> None:
 def test_a_crash_is_followed_by_a_restart_when_its_delay_is_over() -> None:
     supervisor = alone()
     assert supervisor.handle(Exited("writer", Ended(signal=9), 10.0)) == [
-        SpawnAfter("writer", 0.25, 1, "killed by SIGKILL")
+        SpawnAfter("writer", 0.25, 1, "killed by SIGKILL", 1)
     ]
     assert supervisor.handle(Due("writer")) == [Spawn("writer")]
     assert supervisor.handle(Due("writer")) == []
@@ -79,8 +81,8 @@ def test_delays_double_up_to_the_largest_and_then_it_is_given_up() -> None:
 
 def test_restarts_outside_the_window_are_forgotten() -> None:
     supervisor = alone(RestartPolicy(max_attempts=1, window=60.0))
-    for at in (0.0, 61.0, 122.0):
-        assert supervisor.handle(Exited("writer", CRASH, at)) == [SpawnAfter("writer", 0.25, 1, "exit 1")]
+    for life, at in enumerate((0.0, 61.0, 122.0), start=1):
+        assert supervisor.handle(Exited("writer", CRASH, at)) == [SpawnAfter("writer", 0.25, 1, "exit 1", life)]
         supervisor.handle(Due("writer"))
     [action] = supervisor.handle(Exited("writer", CRASH, 123.0))
     assert action == GiveUp("writer", "exit 1; it was restarted once within 60 s", 1)
@@ -95,6 +97,36 @@ def test_no_limit_of_attempts_means_that_it_is_never_given_up() -> None:
         supervisor.handle(Due("writer"))
 
 
+def test_a_policy_without_attempts_allows_no_restart() -> None:
+    [action] = alone(RestartPolicy(max_attempts=0)).handle(Exited("writer", CRASH, 0.0))
+    assert action == GiveUp("writer", "exit 1; its policy allows no restart", 1)
+
+
+def test_a_date_that_belongs_to_an_earlier_life_starts_nothing() -> None:
+    supervisor = alone()
+    supervisor.handle(Exited("writer", CRASH, 0.0))
+    supervisor.handle(Due("writer", 1))
+    supervisor.handle(Exited("writer", CRASH, 1.0))
+    assert supervisor.handle(Due("writer", 1)) == []
+    assert supervisor.handle(Due("writer", 2)) == [Spawn("writer")]
+
+
+def test_with_abort_on_failure_the_first_that_fails_for_good_ends_everything() -> None:
+    children = [Child(name, USUAL) for name in ("a", "b")]
+    supervisor = Supervisor(children, exact, abort_on_failure=True)
+    supervisor.start()
+    gone = GiveUp("a", "no such method", 3)
+    assert supervisor.handle(Exited("a", Ended(code=3, sentence="no such method"), 0.0)) == [gone, Drain(("b",), 0)]
+
+
+def test_with_abort_on_failure_an_end_in_peace_and_a_crash_end_nothing() -> None:
+    children = [Child(name, USUAL) for name in ("a", "b", "c")]
+    supervisor = Supervisor(children, exact, abort_on_failure=True)
+    supervisor.start()
+    assert supervisor.handle(Exited("a", Ended(code=0), 0.0)) == [Finished("a")]
+    assert supervisor.handle(Exited("b", CRASH, 0.0)) == [SpawnAfter("b", 0.25, 1, "exit 1", 1)]
+
+
 def test_jitter_scales_the_delay_but_not_beyond_the_largest() -> None:
     [action] = alone(jitter=0.5).handle(Exited("writer", CRASH, 0.0))
     assert isinstance(action, SpawnAfter)
@@ -104,33 +136,67 @@ def test_jitter_scales_the_delay_but_not_beyond_the_largest() -> None:
     assert action.delay == 10.0
 
 
+BACKS_OFF = [
+    *(Ended(code=code, sentence=sentence) for code in (1, 2, 5, 6, 7, 124, 130, 143) for sentence in ("", "gone")),
+    *(Ended(code=4, close_code=code) for code in (None, 4001, 4003, 1008)),
+    *(Ended(signal=number) for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGABRT)),
+    Ended(sentence="no memory"),
+]
+"""Ends after which another start may go well."""
+
+
+@pytest.mark.parametrize("condition", ["always", "on-failure"])
+@pytest.mark.parametrize("ended", BACKS_OFF, ids=str)
+@pytest.mark.parametrize("essential", [False, True])
+def test_after_an_end_that_may_pass_it_is_started_again(condition: Condition, ended: Ended, essential: bool) -> None:
+    supervisor = Supervisor([Child("it", RestartPolicy(condition), essential=essential), Child("other", USUAL)], exact)
+    supervisor.start()
+    supervisor.handle(Proven("it"))
+    assert supervisor.handle(Exited("it", ended, 0.0)) == [SpawnAfter("it", 0.25, 1, str(ended), 1)]
+
+
+@pytest.mark.parametrize("ended", BACKS_OFF, ids=str)
+def test_a_policy_of_never_gives_up_after_any_failure(ended: Ended) -> None:
+    [action] = alone(RestartPolicy("never")).handle(Exited("writer", ended, 0.0))
+    assert action == GiveUp("writer", f"{ended}; its policy is never to restart", ended.code or 1)
+
+
+@pytest.mark.parametrize("condition", ["always", "on-failure", "never"])
+@pytest.mark.parametrize("essential", [False, True])
 @pytest.mark.parametrize(
-    ("condition", "ended", "expected"),
+    ("ended", "because"),
     [
-        ("on-failure", Ended(code=0), Finished("writer")),
-        ("never", Ended(code=0), Finished("writer")),
-        ("always", Ended(code=0), SpawnAfter("writer", 0.25, 1, "exit 0")),
-        ("never", CRASH, GiveUp("writer", "exit 1; its policy is never to restart", 1)),
-        ("on-failure", Ended(code=3, sentence="no such method"), GiveUp("writer", "no such method", 3)),
-        ("always", Ended(code=3), GiveUp("writer", "exit 3: its handler does not fit the topology", 3)),
-        ("on-failure", Ended(code=4, close_code=4001), SpawnAfter("writer", 0.25, 1, "exit 4")),
-        ("on-failure", Ended(code=4, close_code=4003), SpawnAfter("writer", 0.25, 1, "exit 4")),
-        ("on-failure", Ended(code=4), SpawnAfter("writer", 0.25, 1, "exit 4")),
-        ("on-failure", Ended(code=5, sentence="gone"), SpawnAfter("writer", 0.25, 1, "exit 5: gone")),
-        ("on-failure", Ended(sentence="no memory"), SpawnAfter("writer", 0.25, 1, "not started: no memory")),
+        (Ended(code=3, sentence="no such method"), "no such method"),
+        (Ended(code=3), "exit 3: its handler does not fit the topology"),
+        (Ended(code=4, close_code=4012), "4012 "),
+        (Ended(code=4, close_code=4020, sentence="replaced"), "4020 "),
     ],
 )
-def test_what_follows_an_end_depends_on_its_cause(condition: str, ended: Ended, expected: Action) -> None:
-    supervisor = alone(RestartPolicy(condition))  # type: ignore[arg-type]
-    assert supervisor.handle(Exited("writer", ended, 0.0)) == [expected]
+def test_after_a_hopeless_end_no_policy_starts_it_again(
+    condition: Condition, essential: bool, ended: Ended, because: str
+) -> None:
+    supervisor = Supervisor([Child("it", RestartPolicy(condition), essential=essential), Child("other", USUAL)], exact)
+    supervisor.start()
+    supervisor.handle(Proven("it"))
+    gone, *rest = supervisor.handle(Exited("it", ended, 0.0))
+    assert isinstance(gone, GiveUp)
+    assert gone.because.startswith(because)
+    assert gone.exit_code == ended.code
+    assert rest == ([Drain(("other",), 0)] if essential else [])
 
 
-@pytest.mark.parametrize("close_code", [4012, 4020])
-def test_a_replica_that_was_suspended_or_replaced_is_not_started_again(close_code: int) -> None:
-    [action] = alone(RestartPolicy("always")).handle(Exited("writer", Ended(code=4, close_code=close_code), 0.0))
-    assert isinstance(action, GiveUp)
-    assert action.because.startswith(str(close_code))
-    assert action.exit_code == ExitCode.TERMINAL
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("on-failure", Finished("writer")),
+        ("never", Finished("writer")),
+        ("always", SpawnAfter("writer", 0.25, 1, "exit 0", 1)),
+    ],
+)
+def test_an_end_in_peace_is_followed_by_a_start_where_the_policy_is_always(
+    condition: Condition, expected: Action
+) -> None:
+    assert alone(RestartPolicy(condition)).handle(Exited("writer", Ended(code=0), 0.0)) == [expected]
 
 
 def test_agents_are_drained_before_the_hub() -> None:
@@ -170,7 +236,7 @@ def test_the_hub_is_started_again_at_once_and_its_loss_for_good_ends_everything(
     hub = Child("(hub)", RestartPolicy("always", delay=0.0, max_attempts=1), rank=1, essential=True)
     supervisor = Supervisor([hub, Child("boss", RestartPolicy())], lambda: 1.0)
     supervisor.start()
-    assert supervisor.handle(Exited("(hub)", Ended(code=0), 0.0)) == [SpawnAfter("(hub)", 0.0, 1, "exit 0")]
+    assert supervisor.handle(Exited("(hub)", Ended(code=0), 0.0)) == [SpawnAfter("(hub)", 0.0, 1, "exit 0", 1)]
     supervisor.handle(Due("(hub)"))
     [gone, drain] = supervisor.handle(Exited("(hub)", CRASH, 1.0))
     assert isinstance(gone, GiveUp)
@@ -199,12 +265,12 @@ def test_a_store_that_says_at_its_start_why_it_cannot_begin_is_not_started_again
 def test_a_store_that_has_been_ready_is_started_again_whatever_it_says() -> None:
     supervisor = with_store()
     assert supervisor.handle(Proven("(store)")) == []
-    assert supervisor.handle(Exited("(store)", REFUSED, 0.0)) == [SpawnAfter("(store)", 0.25, 1, str(REFUSED))]
+    assert supervisor.handle(Exited("(store)", REFUSED, 0.0)) == [SpawnAfter("(store)", 0.25, 1, str(REFUSED), 1)]
 
 
 @pytest.mark.parametrize("ended", [CRASH, Ended(signal=signal.SIGKILL)])
 def test_a_store_that_crashes_at_its_start_is_started_again(ended: Ended) -> None:
-    assert with_store().handle(Exited("(store)", ended, 0.0)) == [SpawnAfter("(store)", 0.25, 1, str(ended))]
+    assert with_store().handle(Exited("(store)", ended, 0.0)) == [SpawnAfter("(store)", 0.25, 1, str(ended), 1)]
 
 
 def test_an_agent_that_says_why_it_ends_is_started_again() -> None:
@@ -229,107 +295,3 @@ def test_a_return_code_is_said_in_words(returncode: int, shown: str) -> None:
 
 def test_a_signal_is_no_exit_code() -> None:
     assert Ended.of(-signal.SIGTERM) == Ended(signal=signal.SIGTERM)
-
-
-class AnyHistory(RuleBasedStateMachine):
-    """Whatever happens in whatever order, processes are neither doubled nor forgotten, and the end comes once."""
-
-    @initialize(
-        policies=st.lists(
-            st.builds(
-                RestartPolicy,
-                condition=st.sampled_from(["always", "on-failure", "never"]),
-                delay=st.floats(0, 100),
-                max_delay=st.floats(0, 100),
-                max_attempts=st.none() | st.integers(0, 3),
-                window=st.floats(1, 100),
-            ),
-            min_size=1,
-            max_size=4,
-        ),
-        hub=st.booleans(),
-    )
-    def begin(self, policies: list[RestartPolicy], hub: bool) -> None:
-        children = [Child(f"a{number}", policy) for number, policy in enumerate(policies)]
-        if hub:
-            children.insert(0, Child("(hub)", RestartPolicy("always"), rank=1, essential=True))
-        self.policies = {child.name: child.policy for child in children}
-        self.supervisor = Supervisor(children, lambda: 1.0)
-        self.alive: set[str] = set()
-        self.waiting: set[str] = set()
-        self.over: set[str] = set()
-        self.asked = False
-        self.ended = 0
-        self.now = 0.0
-        self.take(self.supervisor.start())
-
-    def take(self, actions: list[Action]) -> None:
-        for action in actions:
-            match action:
-                case Spawn(name):
-                    assert name not in self.alive
-                    assert not self.asked
-                    self.waiting.discard(name)
-                    self.alive.add(name)
-                case SpawnAfter(name, delay, attempt):
-                    policy = self.policies[name]
-                    assert 0 <= delay <= policy.max_delay
-                    assert policy.max_attempts is None or attempt <= policy.max_attempts
-                    self.waiting.add(name)
-                case Drain(names):
-                    assert set(names) <= self.alive
-                    assert "(hub)" not in names or self.alive == {"(hub)"}
-                    self.asked = True
-                    self.waiting.clear()
-                case Kill(name):
-                    assert name in self.alive
-                case GiveUp(name) | Finished(name):
-                    self.over.add(name)
-                case AllStopped():
-                    self.asked = True
-                    self.ended += 1
-
-    @precondition(lambda self: self.alive)
-    @rule(
-        data=st.data(),
-        ended=st.sampled_from(
-            [Ended(code=code) for code in (0, 1, 3, 5)]
-            + [Ended(code=4, close_code=code) for code in (4001, 4012, 4020)]
-            + [Ended(signal=9), Ended(sentence="no memory")]
-        ),
-        passed=st.floats(0, 50),
-    )
-    def exits(self, data: st.DataObject, ended: Ended, passed: float) -> None:
-        name = data.draw(st.sampled_from(sorted(self.alive)))
-        self.alive.discard(name)
-        self.now += passed
-        self.take(self.supervisor.handle(Exited(name, ended, self.now)))
-
-    @precondition(lambda self: self.alive | self.waiting)
-    @rule(data=st.data())
-    def due(self, data: st.DataObject) -> None:
-        self.take(self.supervisor.handle(Due(data.draw(st.sampled_from(sorted(self.alive | self.waiting))))))
-
-    @precondition(lambda self: not self.ended)
-    @rule()
-    def stop(self) -> None:
-        self.asked = True
-        self.take(self.supervisor.handle(StopAsked()))
-
-    @rule(rank=st.integers(0, 1))
-    def grace_over(self, rank: int) -> None:
-        self.take(self.supervisor.handle(GraceOver(rank)))
-
-    @invariant()
-    def each_child_is_somewhere_or_the_run_ends(self) -> None:
-        if hasattr(self, "supervisor") and not self.asked:
-            assert self.alive | self.waiting | self.over == set(self.policies)
-
-    @invariant()
-    def the_end_comes_once_and_last(self) -> None:
-        if hasattr(self, "supervisor"):
-            assert self.ended <= 1
-            assert bool(self.ended) == (self.asked and not self.alive)
-
-
-TestAnyHistory = AnyHistory.TestCase
