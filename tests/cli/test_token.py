@@ -22,6 +22,7 @@ from orchestrator.protocol.tokens import Claims, Grants, SecretKey, mint, verify
 
 KEY = SecretKey("sk_id_a", f"sk_secret_{'b' * 40}")
 PAIR = f"{KEY.id}:{KEY.secret}"
+PRINTS = pytest.mark.shows_secrets("a token is what the command is asked for")
 TOPOLOGY = """\
 version: 1
 hub: {key: "${HUB_KEY}", token_ttl: 90s}
@@ -69,6 +70,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
 # -- making one
 
 
+@PRINTS
 def test_a_users_token_is_alone_on_stdout_and_says_what_the_plan_says(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,12 +82,14 @@ def test_a_users_token_is_alone_on_stdout_and_says_what_the_plan_says(
     assert 3590 < claims.exp - time.time() <= 3600
 
 
+@PRINTS
 def test_a_shorter_life_can_be_asked_for(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text, seconds in (("90s", 90), ("2m", 120), ("60", 60)):
         claims = made(capsys, file, "reader", "--sub", "alice", "--ttl", text)
         assert seconds - 10 < claims.exp - time.time() <= seconds
 
 
+@PRINTS
 def test_an_external_agent_gets_its_peer_id_and_an_instance(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bell = made(capsys, file, "bell")
     assert (bell.sub, bell.rate) == ("bell", "unlimited")
@@ -96,10 +100,12 @@ def test_an_external_agent_gets_its_peer_id_and_an_instance(file: Path, capsys: 
     assert bot.exp - time.time() > 86_390
 
 
+@PRINTS
 def test_the_built_in_user_can_be_had_too(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert made(capsys, file, "cli", "--sub", "me").sub == "cli/me"
 
 
+@PRINTS
 def test_programs_get_the_token_with_its_times(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", str(file), "reader", "--sub", "alice", "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
@@ -201,6 +207,7 @@ def test_a_token_is_read_from_a_file_and_from_the_command_line(
 ) -> None:
     text = token(-3600, metadata={"filler": "x" * 8000})
     path = tmp_path / "token"
+    path.touch(0o600)
     path.write_text(text + "\n")
     for word in (text, str(path)):
         assert main(["token", "inspect", word]) == ExitCode.DONE
@@ -218,6 +225,7 @@ def test_a_token_is_verified_with_the_key_of_the_environment(
     assert found["claims"]["sub"] == "reader/alice"
 
 
+@pytest.mark.shows_secrets("`hub keys new` prints the key that it makes")
 def test_a_key_file_is_that_of_a_hub_or_holds_a_pair_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

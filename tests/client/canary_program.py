@@ -484,4 +484,6 @@ if __name__ == "__main__":
     with asyncio.Runner(debug=True, loop_factory=uvloop.new_event_loop if sys.argv[2] == "uvloop" else None) as runner:
         runner.run(main())
     gc.collect()
-    Path(sys.argv[1]).write_text("\n".join(_used))
+    kept = Path(sys.argv[1])
+    kept.touch(0o600)
+    kept.write_text("\n".join(_used))

@@ -33,6 +33,9 @@ SOME_LARGE = (
 ASYNCIO, UVLOOP = None, uvloop.new_event_loop
 
 
+pytestmark = pytest.mark.shows_secrets("the suite of Autobahn writes the address that it is given into its reports")
+
+
 def strict(cases: Iterable[str], folder: Path, loop: Callable[[], Any] | None) -> list[str]:
     """Return the numbers of the cases that were tried; each of them was answered as strictly as can be."""
     client = autobahn.command()

@@ -145,10 +145,11 @@ async def token_file(topology: Path, name: str, *options: str) -> Path:
     """Keep what `orchestrator token` prints, as whoever starts a program elsewhere does."""
     arguments = ("-m", "orchestrator", "token", str(topology), name, *options)
     environ = {**os.environ, **ENVIRON, "PYTHONPATH": str(ROOT)}
-    code, said, errors = await ended(await started(sys.executable, *arguments, environ=environ))
-    assert code == 0, errors
     file = topology.with_name(f"{name}-{secrets.token_hex(4)}.token")
-    file.write_text(said, encoding="ascii")
+    file.touch(0o600)
+    with file.open("wb") as kept:
+        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environ, stdout=kept)
+        assert await process.wait() == 0
     return file
 
 
