@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from orchestrator.cli.graph import FORMS as DRAWINGS
 from orchestrator.cli.init import TEMPLATES
-from orchestrator.cli.main import main
+from orchestrator.cli.main import VERBS, main
 from orchestrator.cli.problems import FORMS
+from orchestrator.cli.ps import table
 from orchestrator.errors import ExitCode
+from orchestrator.runtime.operator_wire import State
+from tests.runtime.operated import BEGAN, TableRun
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
@@ -67,3 +73,26 @@ def test_every_template_and_form_is_described() -> None:
         assert f"| `{name}` |" in DOCUMENT
     for form in (*FORMS, *DRAWINGS):
         assert f"`--format {form}`" in DOCUMENT
+
+
+async def test_a_run_is_shown_as_shown() -> None:
+    _, printed = shown("ps")
+    assert table(TableRun({"editor": 1, "researcher": 2}).view(), BEGAN + 200) == printed.splitlines()
+
+
+@pytest.mark.parametrize("verb", ["ps", "logs", "scale", "restart", "reload", "stop"])
+def test_every_option_of_what_asks_a_run_is_described(verb: str) -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    importlib.import_module(f"orchestrator.cli.{VERBS[verb].module}").arguments(verb, parser)
+    _, _, section = DOCUMENT.partition("## While it runs")
+    section = section.partition("\n## ")[0]
+    assert f"| `orchestrator {verb} FILE" in section
+    for action in parser._actions:
+        for option in action.option_strings:
+            assert f"`{verb} {option}" in section or f"`{option}`" in section, f"{verb} {option} is described nowhere"
+
+
+def test_every_state_of_a_replica_is_described() -> None:
+    _, _, section = DOCUMENT.partition("| state | |")
+    for state in get_args(State):
+        assert f"`{state}`" in section.partition("\n\n")[0]

@@ -17,8 +17,10 @@ from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Final, NoReturn
+
+    from orchestrator.cli.problems import Form
 
 
 class Verb:
@@ -29,6 +31,14 @@ class Verb:
 
 VERBS: Final[dict[str, Verb]] = {
     "run": Verb("run", "start everything that a topology names, and keep it running", lasts=True),
+    "ps": Verb(
+        "ps", "show what a run has running: every replica, its state, since when, and how often it was restarted"
+    ),
+    "logs": Verb("logs", "show what a run, or some of its agents, have said last, and go on with it", lasts=True),
+    "scale": Verb("scale", "have more or fewer replicas of an agent in a run"),
+    "restart": Verb("restart", "restart agents or replicas of a run, one after the other"),
+    "reload": Verb("restart", "have a run read its topology again, and apply what is different"),
+    "stop": Verb("stop", "end a run in peace, and wait until it has ended"),
     "validate": Verb("topology", "check a topology and its handlers; say every mistake at once"),
     "plan": Verb("topology", "show what would run: replicas, peer ids, channels, scopes"),
     "lint": Verb("lint", "say what a topology and its handlers had better not do, with a code for each kind"),
@@ -58,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see `ExitCode`)."""
     words = list(sys.argv[1:] if argv is None else argv)
     collects = gc.isenabled()
-    if not (words and words[0] in VERBS and VERBS[words[0]].lasts):
+    if words and words[0] in VERBS and VERBS[words[0]].lasts:
+        _leave_no_core()
+    else:
         gc.disable()  # nearly all that a short command makes are modules: looking for garbage among them takes a tenth
     try:
         return _run(words)
@@ -98,6 +110,9 @@ def _run(words: Sequence[str]) -> int:
         if words and words[0] == name:
             importlib.import_module(f"orchestrator.cli.{verb.module}").arguments(name, sub)
     args, unknown = parser.parse_known_args(words)
+    if isinstance(getattr(args, "words", None), list):  # a verb that takes words on both sides of an option
+        args.words += [word for word in unknown if not word.startswith("-")]
+        unknown = [word for word in unknown if word.startswith("-")]
     if unknown:
         _refuse(unknown, parser if args.verb is None else verbs.choices[args.verb])
     if args.version:
@@ -110,21 +125,21 @@ def _run(words: Sequence[str]) -> int:
 
         parser.print_help()
         return ExitCode.USAGE
-    return _executed(args)
+    return reported(lambda: int(args.execute(args)), getattr(args, "form", "text"))
 
 
-def _executed(args: argparse.Namespace) -> int:
+def reported(execute: Callable[[], int], form: Form = "text") -> int:
     """Do what a verb is for, and say what went wrong with it; return the exit code."""
     from orchestrator.errors import ExitCode, OrchestratorError, TopologyError
 
     try:
-        code = int(args.execute(args))
+        code = execute()
         sys.stdout.flush()
         return code
     except TopologyError as error:
         from orchestrator.cli.problems import report
 
-        report(error, getattr(args, "form", "text"))
+        report(error, form)
         return error.exit_code
     except OrchestratorError as error:
         print(f"orchestrator: {error}" if error.exit_code is not ExitCode.INVALID else str(error), file=sys.stderr)
@@ -134,6 +149,18 @@ def _executed(args: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough; what is still buffered goes nowhere
         _drop_output()
         return ExitCode.FAILED
+
+
+def _leave_no_core() -> None:
+    """Have this process, and those that it starts, leave no file with their memory when they crash: keys are in it.
+
+    A program among them that has none may raise the limit again.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _columns() -> int:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.reading import environment, read_plan, read_topology, topology_arguments, unhandled
+from orchestrator.cli.reading import environment, paths, read_plan, read_topology, topology_arguments, unhandled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from orchestrator.errors import Problem
+    from orchestrator.cli.detach import Detached
     from orchestrator.runtime.asking import Question
+    from orchestrator.runtime.guardian_process import Guardian
+    from orchestrator.runtime.plan_source import PlanSource, Reports
+    from orchestrator.runtime.run_seat import OwnSeat
+    from orchestrator.topology.model import Topology
     from orchestrator.topology.plan import Plan
 
 
@@ -49,6 +55,41 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         help="how long agents may take to end what they do before they are killed (default: 10)",
     )
     parser.add_argument(
+        "--abort-on-failure",
+        action="store_true",
+        help="end everything as soon as one replica has failed for good (default: the others go on)",
+    )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="when the topology or a handler's file changes, apply the difference, as SIGHUP does (needs the extra 'watch')",
+    )
+    parser.add_argument(
+        "-d",
+        "--detach",
+        action="store_true",
+        help="end this command when all replicas are ready, and leave the run going by itself",
+    )
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument(
+        "--only",
+        type=_names,
+        action="extend",
+        default=[],
+        metavar="AGENTS",
+        help="start these agents here, and expect the others to be run elsewhere; names with commas between them",
+    )
+    part.add_argument(
+        "--except",
+        dest="but",
+        type=_names,
+        action="extend",
+        default=[],
+        metavar="AGENTS",
+        help="start all agents here but these",
+    )
+    parser.add_argument("--hub", metavar="URL", help="use the hub at this URL, whatever the topology says")
+    parser.add_argument(
         "--log",
         choices=("console", "json"),
         help="how the log on standard error looks (default: console on a terminal, JSON lines elsewhere)",
@@ -56,7 +97,18 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: info)"
     )
+    parser.add_argument(
+        "--log-dir",
+        type=Path,
+        metavar="DIR",
+        help="write the log into this directory as well: a file of JSON lines for each replica, rotated at 10 MiB "
+        "(default: nowhere; with --detach .orchestrator/logs beside the topology)",
+    )
     parser.set_defaults(execute=execute)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _seconds(text: str) -> float:
@@ -71,45 +123,110 @@ def _seconds(text: str) -> float:
 
 def execute(args: argparse.Namespace) -> int:
     """Load, inspect, plan, run. Before anything is started it raises `TopologyError`, `UnknownAgent`, `TakesNoQuestions`,
-    `NothingKept`, `CannotListen` or `NoPlace`."""
+    `NothingKept`, `NoSuchPart`, `AlreadyRunning`, `CannotListen`, `NoPlace`, `NoLogFolder` or `NoWatch`."""
+    if args.watch:
+        from orchestrator.runtime.watching import check_watch
+
+        check_watch()
+    if not args.detach:
+        return _execute(args, None)
+    if args.ask or args.until_idle:
+        args.usage_error("--detach leaves nobody to answer to: it goes neither with --ask nor with --until-idle")
+    from orchestrator.cli.detach import detached, log_folder
+
+    file = paths(args)[0]
+    args.log_dir = args.log_dir or log_folder(file)
+    return detached(lambda detached: _execute(args, detached), file, args.log_dir)
+
+
+def _execute(args: argparse.Namespace, detached: Detached | None) -> int:
+    from orchestrator.runtime.guardian_process import Guardian
+
+    with Guardian(environment(args)) as guardian:  # it warms up while the topology is read
+        return _planned(args, guardian, detached)
+
+
+def _planned(args: argparse.Namespace, guardian: Guardian, detached: Detached | None) -> int:
     from orchestrator.runtime.asking import questions
+    from orchestrator.runtime.plan_source import PlanSource
+    from orchestrator.runtime.run_seat import registered
+
+    source = PlanSource(partial(_read, args), partial(_plan, args))
+    reading = source.read()
+    source.adopt(reading)
+    plan = reading.plan
+    if args.until_idle:
+        from orchestrator.runtime.idling import check_until_idle
+
+        check_until_idle(plan)
+    asked = questions(plan, args.ask, reading.reports)
+    agents = {replica.agent for replica in plan.here}
+    with registered(paths(args)[0], agents, reading.environ) as seat:
+        return _run(args, source, asked, guardian, detached, seat)
+
+
+def _read(args: argparse.Namespace) -> tuple[Topology, Reports, dict[str, str]]:
     from orchestrator.runtime.inspect import inspect_topology
     from orchestrator.runtime.support import check_support
 
     environ = environment(args)
     topology = read_topology(args, environ)
     check_support(topology)
-    reports = inspect_topology(topology, environ, app_dir=args.app_dir)
-    plan = replace(read_plan(topology, reports), app_dir=args.app_dir)
-    if args.until_idle:
-        from orchestrator.runtime.idling import check_until_idle
+    return topology, inspect_topology(topology, environ, app_dir=args.app_dir), environ
 
-        check_until_idle(plan)
-    warnings = [*plan.warnings, *unhandled(args, topology, reports)]
-    return _run(plan, questions(plan, args.ask, reports), warnings, environ, args)
+
+def _plan(args: argparse.Namespace, topology: Topology, reports: Reports) -> Plan:
+    plan = replace(read_plan(topology, reports), app_dir=args.app_dir)
+    if not (args.only or args.but or args.hub):
+        return plan
+    from orchestrator.topology.part import part_of
+
+    return part_of(plan, only=args.only, but=args.but, hub=args.hub)
 
 
 def _run(
-    plan: Plan,
-    asked: Sequence[Question],
-    warnings: Sequence[Problem],
-    environ: Mapping[str, str],
     args: argparse.Namespace,
+    source: PlanSource,
+    asked: Sequence[Question],
+    guardian: Guardian,
+    detached: Detached | None,
+    seat: OwnSeat,
 ) -> int:
     import asyncio
 
+    from orchestrator.runtime.log_files import LogFiles
     from orchestrator.runtime.output import Output, abandon, rendering
     from orchestrator.runtime.own_logs import routed
-    from orchestrator.runtime.runner import Options, run
+    from orchestrator.runtime.recent import Recent
+    from orchestrator.runtime.runner import Options, Reach, run
 
+    reading, recent = source.current, Recent()
+    plan = reading.plan
     names = ["run", "hub", *(["store"] if plan.store else []), *(replica.peer_id for replica in plan.replicas)]
-    output = Output(rendering(args.log, sys.stderr, environ, names), args.log_level, log=sys.stderr, answers=sys.stdout)
+    output = Output(
+        rendering(args.log, sys.stderr, reading.environ, names),
+        args.log_level,
+        log=sys.stderr,
+        answers=sys.stdout,
+        files=None if args.log_dir is None else LogFiles(args.log_dir),
+        recent=recent,
+    )
+    reach = Reach(source=source, seat=seat, recent=recent)
+    if detached is not None:
+        reach = replace(reach, on_ready=partial(detached.ready, output))
     try:
-        for problem in warnings:
+        for problem in [*plan.warnings, *unhandled(args, reading.topology, reading.reports)]:
             output.say("warning", str(problem))
-        options = Options(log_level=args.log_level, grace=args.grace, timeout=args.timeout, until_idle=args.until_idle)
+        options = Options(
+            log_level=args.log_level,
+            grace=args.grace,
+            timeout=args.timeout,
+            until_idle=args.until_idle,
+            abort_on_failure=args.abort_on_failure,
+            watch=args.watch,
+        )
         with routed(output):
-            return asyncio.run(run(plan, output, options, environ, asked))
+            return asyncio.run(run(plan, output, options, reading.environ, asked, guardian=guardian, reach=reach))
     finally:
         output.close()
         if output.unread:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import PresenceTimeout
@@ -31,6 +31,10 @@ class Attendance:
 
     def present(self, joined: Sequence[Present], left: Sequence[Present], *, whole: bool) -> None:
         self._tell(self.roster.update(joined, left, whole=whole, now=asyncio.get_running_loop().time()))
+
+    def keep(self, agents: Collection[str]) -> None:
+        """Have peers of these agents on the roster from now on: see `Roster.keep`."""
+        self._tell(self.roster.keep(agents))
 
     def disconnected(self) -> None:
         self.roster.disconnected()

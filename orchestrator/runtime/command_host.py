@@ -26,9 +26,9 @@ from orchestrator.errors import ExitCode
 from orchestrator.protocol.tokens import read_claims
 from orchestrator.runtime.control import ControlChannel, Drain, Ending, Ready, Spec, ToChild, TokenGranted, TokenWanted
 from orchestrator.runtime.logs import configure_child
-from orchestrator.runtime.parent import die_with_parent, kill_own_group, watch_parent
-from orchestrator.runtime.readiness import seen_on
+from orchestrator.runtime.parent import kill_own_group, watch_parent
 from orchestrator.runtime.supervisor import signal_name
+from orchestrator.topology.part import presence_channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,7 +108,7 @@ class CommandHost:
             self._end(why_not_started(command, directory, error))
             return ExitCode.INVALID if error.errno in NO_PROGRAM else ExitCode.FAILED
         self._log.debug("the program has started", pid=program.pid, program=command[0])
-        if seen_on(self._spec.replica) is None:
+        if presence_channel(self._spec.replica) is None:
             self._channel.send(Ready(time.monotonic() - self._began))
         ended = asyncio.create_task(program.wait(), name="program")
         await _first(ended, self._draining)
@@ -273,7 +273,6 @@ def _quietly(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
 
 def main() -> int:
     end = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent(end)
     return asyncio.run(serve(end))
 
 

@@ -6,6 +6,7 @@ The end of the stream is a message too: to the child it says that its parent is 
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from orchestrator.topology.store_access import Access
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 MAX_LINE: Final = 4_194_304
 """Bytes of one message: the spec of a coordinator names every worker of its pools."""
@@ -56,6 +57,17 @@ class Spec(Control, frozen=True, tag="spec"):
     """Where handlers are looked for instead of there and in the project around it; empty = as usual."""
     store: str = ""
     """Absolute path of the store's socket; empty where it needs no store."""
+    waits: bool = False
+    """Once it is connected it says `AwaitingTurn`, and begins when it hears `Begin`."""
+
+
+class Standing(Control, frozen=True, tag="standing"):
+    """How many replicas of a run are ready, which its hub tells whoever asks it."""
+
+    ready: int
+    planned: int
+    lacking: tuple[str, ...] = ()
+    """Peer ids of those that are not ready; of many, the first 20."""
 
 
 class HubSpec(Control, frozen=True, tag="hub"):
@@ -66,6 +78,8 @@ class HubSpec(Control, frozen=True, tag="hub"):
     keys: tuple[SecretKey, ...]
     log_level: str = "info"
     grace: float = 10.0
+    standing: Standing | None = None
+    """How the run stands until its hub is told otherwise; `None` = the hub is ready when it listens."""
 
 
 class StoreSpec(Control, frozen=True, tag="store"):
@@ -105,6 +119,22 @@ class Drain(Control, frozen=True, tag="drain"):
     """Seconds in which to be gone; a little later the parent kills."""
 
 
+class Begin(Control, frozen=True, tag="begin"):
+    """Whoever this replica needs is there, or will not come: set up, and join."""
+
+
+class Revised(Control, frozen=True, tag="revised"):
+    """Who else is there has changed, and nothing that the replica itself is."""
+
+    replica: Replica
+
+
+class AccessChanged(Control, frozen=True, tag="access"):
+    """Who may do what with the store from now on, instead of what its spec said."""
+
+    access: dict[str, Access]
+
+
 # -- from the child
 
 
@@ -117,6 +147,20 @@ class Ready(Control, frozen=True, tag="ready"):
 
     seconds: float
     """Since the child's own start."""
+
+
+class Loaded(Control, frozen=True, tag="loaded"):
+    """Which files of the handler's project its process has imported, with their times of change in nanoseconds."""
+
+    files: dict[str, int]
+
+
+class AwaitingTurn(Control, frozen=True, tag="awaiting-turn"):
+    """It could begin."""
+
+
+class Beat(Control, frozen=True, tag="beat"):
+    """The event loop goes round; first said when it begins to serve."""
 
 
 class Online(Control, frozen=True, tag="online"):
@@ -140,8 +184,8 @@ class Tally(Control, frozen=True, tag="tally"):
     counts: dict[str, int]
 
 
-ToChild: TypeAlias = Spec | HubSpec | StoreSpec | TokenGranted | Drain
-ToParent: TypeAlias = TokenWanted | Ready | Online | Ending | Tally
+ToChild: TypeAlias = Spec | HubSpec | Standing | StoreSpec | TokenGranted | Drain | Begin | Revised | AccessChanged
+ToParent: TypeAlias = TokenWanted | Loaded | AwaitingTurn | Ready | Beat | Online | Ending | Tally
 
 Incoming = TypeVar("Incoming", ToChild, ToParent)
 
@@ -153,12 +197,18 @@ def encode_control(message: ToChild | ToParent) -> bytes:
     return _encode(message) + b"\n"
 
 
+@functools.cache
+def decoder_of(incoming: Any) -> Callable[[bytes], Any]:
+    """Return what reads `ToChild`, or `ToParent`; made once, since that looks into every type that it may find."""
+    return msgspec.json.Decoder(incoming).decode
+
+
 class ControlChannel(Generic[Incoming]):
     """One end of a control socket, for one event loop: iterate over it for what the other side says."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: Any) -> None:
         self._reader, self._writer = reader, writer
-        self._decode = msgspec.json.Decoder(incoming).decode
+        self._decode = decoder_of(incoming)
 
     @classmethod
     async def of_child(cls, end: socket.socket) -> ControlChannel[ToChild]:

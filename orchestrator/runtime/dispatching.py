@@ -17,6 +17,7 @@ from orchestrator.errors import HandlerError, OrchestratorError, StreamBroken
 from orchestrator.patterns.dispatch import Dispatcher
 from orchestrator.patterns.effects import Answer, Note
 from orchestrator.patterns.jobs import Chunked, Effect, Finished, Order, Progressed
+from orchestrator.patterns.workforce import Pool
 from orchestrator.protocol.payloads import AnyPayload
 from orchestrator.runtime.courier import Courier
 from orchestrator.runtime.kept_tray import KeptHandle, KeptTray
@@ -84,6 +85,10 @@ class Desk:
     def fail(self, error: OrchestratorError) -> None:
         """End everything under way: the connection is gone for good."""
         self.apply(self.dispatcher.abandoned(error))
+
+    def revise(self, pools: Sequence[Pool]) -> None:
+        """Have the same pools with other peers: see `Workforce.revise`."""
+        self.apply(self.dispatcher.revise(pools, self.now))
 
     # -- what the connection says
 

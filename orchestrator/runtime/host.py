@@ -14,35 +14,46 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import structlog
 
 from orchestrator.agents.describe import AgentCode, read_agent
-from orchestrator.agents.loading import given, load_handler
+from orchestrator.agents.loading import given, load_handler, search_roots
 from orchestrator.client import events
 from orchestrator.client.connection import Client
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.errors import ExitCode, OrchestratorError, TerminalDisconnect, TokenUnavailable
 from orchestrator.runtime.control import (
+    AwaitingTurn,
+    Beat,
+    Begin,
     ControlChannel,
     Drain,
     Ending,
+    Loaded,
     Online,
     Ready,
+    Revised,
     Spec,
     Tally,
     ToChild,
     TokenGranted,
     TokenWanted,
 )
+from orchestrator.runtime.imported import imported_files
 from orchestrator.runtime.invocation import fault
 from orchestrator.runtime.logs import configure_child
-from orchestrator.runtime.parent import die_with_parent, exit_anyway, watch_parent
+from orchestrator.runtime.parent import exit_anyway, watch_parent
 from orchestrator.runtime.replica import Replica
 
 if TYPE_CHECKING:
     from orchestrator.store.opening import Store
+
+BEATS: Final = 4
+"""Signs of life within the time after which a blocked event loop is not waited for any longer."""
+LONGEST_BEAT: Final = 5.0
 
 
 class Host:
@@ -53,6 +64,8 @@ class Host:
         self._tokens: dict[int, asyncio.Future[str]] = {}
         self._requests = 0
         self._draining: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._turn = asyncio.Event()
+        self._serving: Replica | None = None
         self._began = time.monotonic()
 
     def drain(self, seconds: float) -> None:
@@ -101,17 +114,26 @@ class Host:
             log=self._log,
             store=store,
         )
+        self._serving = replica
         try:
             if not await self._unless(client.connect(), self._draining):
                 return ExitCode.DONE
+            if not await self._unless(self._take_turn(), self._draining):
+                return self._verdict(client)
             following = asyncio.create_task(replica.run(self._announce), name="replica")
             try:
                 if not await self._unless(self._start(replica), self._draining, following):
                     if following.done():
                         await following  # if it failed, so has this process
                     return self._verdict(client)
+                self._report_files()
                 self._channel.send(Ready(time.monotonic() - self._began))
-                await _first(following, self._draining)
+                beating = asyncio.create_task(self._beat(), name="beat")
+                try:
+                    await _first(following, self._draining)
+                finally:
+                    beating.cancel()
+                    await asyncio.gather(beating, return_exceptions=True)
                 clean = await replica.drain(self._draining.result() if self._draining.done() else spec.grace)
                 if not clean:
                     self._log.warning("the time to drain is over, what still runs is cancelled")
@@ -126,6 +148,23 @@ class Host:
             if store is not None:
                 await store.close()
         return self._verdict(client)
+
+    async def _take_turn(self) -> None:
+        """Wait until those whom this replica hands tasks to have come, or will not come."""
+        if self._spec.waits:
+            self._channel.send(AwaitingTurn())
+            await self._turn.wait()
+
+    def _report_files(self) -> None:
+        roots = search_roots(Path(self._spec.directory), given(self._spec.app_dir))
+        self._channel.send(Loaded(imported_files(roots)))
+
+    async def _beat(self) -> None:
+        """Say that the event loop goes round, often enough that one that does not is noticed."""
+        patience = self._spec.replica.watchdog
+        while patience is not None:
+            self._channel.send(Beat())
+            await asyncio.sleep(min(patience / BEATS, LONGEST_BEAT))
 
     def _way_to_store(self) -> Store | None:
         if not self._spec.store:
@@ -190,9 +229,20 @@ class Host:
                     future.set_result(message.token)
             elif isinstance(message, Drain):
                 self.drain(message.grace)
+            elif isinstance(message, Begin):
+                self._turn.set()
+            elif isinstance(message, Revised):
+                self._revise(message)
         for future in self._tokens.values():
             if not future.done():
                 future.set_exception(TokenUnavailable("the parent process is gone"))
+
+    def _revise(self, message: Revised) -> None:
+        """Take up who else is there."""
+        if self._serving is not None:
+            self._serving.revise(message.replica)
+        else:
+            self._spec = msgspec.structs.replace(self._spec, replica=message.replica)
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:
@@ -237,7 +287,6 @@ def _quietly(loop: asyncio.AbstractEventLoop, drain: Callable[[float], None]) ->
 
 def main() -> int:
     end = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent(end)
     return asyncio.run(serve(end))
 
 

@@ -18,9 +18,9 @@ from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.hub.keys import KeyRing
 from orchestrator.hub.serve import run_fast, serve_here
 from orchestrator.hub.settings import Settings
-from orchestrator.runtime.control import ControlChannel, Drain, Ending, HubSpec, Ready, ToChild
+from orchestrator.runtime.control import ControlChannel, Drain, Ending, HubSpec, Ready, Standing, ToChild
 from orchestrator.runtime.logs import configure_child
-from orchestrator.runtime.parent import die_with_parent, watch_parent
+from orchestrator.runtime.parent import watch_parent
 
 if TYPE_CHECKING:
     from orchestrator.hub.server import Server
@@ -38,6 +38,11 @@ async def serve_parent(end: socket.socket) -> int:
         return ExitCode.FAILED
     configure_child({"process": "hub"}, spec.log_level)
 
+    def ready(server: Server) -> None:
+        if spec.standing is not None:
+            server.unready = _unready(spec.standing)
+        channel.send(Ready(time.monotonic() - began))
+
     async def follow(server: Server, stop: asyncio.Event) -> None:
         _watch(end, server, stop)
         await _obey(channel, server, stop)
@@ -49,7 +54,7 @@ async def serve_parent(end: socket.socket) -> int:
             listening,
             KeyRing(spec.keys),
             _within(spec.grace),
-            on_ready=lambda _server: channel.send(Ready(time.monotonic() - began)),
+            on_ready=ready,
             beside=follow,
         )
     except OrchestratorError as error:
@@ -66,11 +71,24 @@ def _within(grace: float) -> Settings:
 
 async def _obey(channel: ControlChannel[ToChild], server: Server, stop: asyncio.Event) -> None:
     async for message in channel:
-        if isinstance(message, Drain):
-            server.hurry(message.grace / 2)
-            stop.set()
+        match message:
+            case Standing():
+                server.unready = _unready(message)
+            case Drain(grace=grace):
+                server.hurry(grace / 2)
+                stop.set()
     server.hurry(_ORPHAN_GRACE / 2)
     stop.set()
+
+
+def _unready(standing: Standing) -> str:
+    """Return which replicas are not ready; an empty string when all are."""
+    missing = standing.planned - standing.ready
+    if missing <= 0:
+        return ""
+    names, more = ", ".join(standing.lacking), missing - len(standing.lacking)
+    awaited = f"{names} and {more} more" if names and more > 0 else names
+    return f"{standing.ready} of {standing.planned} replicas are ready" + (f"; awaited: {awaited}" if awaited else "")
 
 
 def _watch(end: socket.socket, server: Server, stop: asyncio.Event) -> None:
@@ -90,7 +108,6 @@ def _watch(end: socket.socket, server: Server, stop: asyncio.Event) -> None:
 
 def main() -> int:
     end = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent(end)
     return run_fast(serve_parent(end))
 
 

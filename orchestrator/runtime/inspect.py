@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from orchestrator.runtime.environment import child_environment
 from orchestrator.runtime.importing import Began, Faulted, Finding, Reported, Request, is_users, output_mark
-from orchestrator.runtime.process import child_environment
 from orchestrator.topology.handlers import HandlerFault, HandlerReport
 
 if TYPE_CHECKING:

@@ -31,6 +31,7 @@ from orchestrator.store.tasks import State
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
+    from orchestrator.patterns.workforce import Pool
     from orchestrator.protocol.payloads import AnyPayload
     from orchestrator.store.tasks import Enqueued, NewTask, Outcome, Tasks
 
@@ -192,6 +193,11 @@ class KeptDesk:
             self._log.error("a task is not in the store", task_id=puts[0].waiter.id, error=str(error))
         elif puts:
             self._log.error("tasks are not in the store", count=len(puts), error=str(error))
+
+    def revise(self, pools: Sequence[Pool]) -> None:
+        """Have the same pools with other peers: see `Workforce.revise`."""
+        self.engine.revise(pools, self.now)
+        self._changed()
 
     # -- what the connection says
 

@@ -16,32 +16,44 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.protocol.tokens import SecretKey, mint
 from orchestrator.runtime.control import (
+    AccessChanged,
+    AwaitingTurn,
+    Beat,
+    Begin,
     ControlError,
     Drain,
     Ending,
     HubSpec,
+    Loaded,
     Online,
     Ready,
     Spec,
+    Standing,
     StoreSpec,
     Tally,
     TokenGranted,
     TokenWanted,
 )
+from orchestrator.runtime.environment import child_environment, needs_interpreter
+from orchestrator.runtime.guardian_wire import LENT
 from orchestrator.runtime.hearing import Hearing
-from orchestrator.runtime.process import LAST_OUTPUT, ChildProcess, child_environment
+from orchestrator.runtime.nursery import Program
+from orchestrator.runtime.process import LAST_OUTPUT, ChildProcess
 from orchestrator.runtime.records import HUB, STORE, Source
 from orchestrator.runtime.supervisor import Ended, Exited
+from orchestrator.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Container, Coroutine, Mapping
     from socket import socket
 
-    from orchestrator.runtime.control import ToParent
+    from orchestrator.runtime.control import ToChild, ToParent
+    from orchestrator.runtime.nursery import Nursery
     from orchestrator.runtime.output import Output
     from orchestrator.runtime.store_seat import StoreSeat
     from orchestrator.topology.plan import Plan
     from orchestrator.topology.replica import Replica
+    from orchestrator.topology.store_access import Access
 
 HUB_NAME: Final = "(hub)"
 """The hub among the names of children: no peer id, since agents' names hold no parentheses."""
@@ -50,12 +62,14 @@ STORE_NAME: Final = "(store)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """The modules that child processes run, each as ``python -m MODULE FD``."""
+    """The modules that child processes run, each as ``python -m MODULE FD``, or forked and by its `main`."""
 
     agent: str = "orchestrator.runtime.host"
     command: str = "orchestrator.runtime.command_host"
     hub: str = "orchestrator.runtime.hub"
     store: str = "orchestrator.runtime.store"
+    fork: bool = True
+    """Replicas may be forked; the hub and the store never are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,7 @@ class Heard:
     """A child said something about itself, or was seen; `after` is how many seconds its process has lived."""
 
     name: str
-    message: Ready | Online | Tally
+    message: AwaitingTurn | Ready | Online | Tally
     pid: int | None
     """`None` for a replica that runs elsewhere."""
     after: float
@@ -95,6 +109,8 @@ class _Life:
     """Seconds of grace of a wish to end that came before there was a process to tell."""
     private: str = ""
     """Path of the directory that is its alone, if it has one."""
+    watchdog: Watchdog | None = None
+    over: bool = False
 
 
 class Lives:
@@ -111,17 +127,37 @@ class Lives:
         log_level: str,
         grace: float,
         programs: Programs,
+        nursery: Nursery,
+        waiting: Container[str] = (),
     ) -> None:
-        self._plan, self._seat, self._output, self._report, self._environ = plan, seat, output, report, environ
+        """`waiting`: the replicas that begin only when they are told (see `begin`)."""
+        self._seat, self._output, self._report = seat, output, report
         self._log_level, self._grace, self._programs = log_level, grace, programs
-        self._replicas = {replica.peer_id: replica for replica in plan.replicas}
-        self.sources: Final = {
-            HUB_NAME: HUB,
-            STORE_NAME: STORE,
-            **{name: Source(name, replica.agent, replica.replica) for name, replica in self._replicas.items()},
-        }
+        self._nursery = nursery
+        self.sources: Final = {HUB_NAME: HUB, STORE_NAME: STORE}
+        self._access: dict[str, Access] = {}
+        self._standing: Standing | None = None
+        self.files: Final[dict[str, dict[str, int]]] = {}
+        """By replica, the files of the handlers' project that its process has imported, and when they were changed."""
         self._lives: dict[str, _Life] = {}
+        self.plan(plan, environ, waiting)
         self._began = asyncio.get_running_loop().time()
+
+    def plan(self, plan: Plan, environ: Mapping[str, str], waiting: Container[str] = ()) -> None:
+        """Start what is started from now on as `plan` says; those that run are not told."""
+        self._plan, self._environ, self._waiting = plan, environ, waiting
+        self._replicas = {replica.peer_id: replica for replica in plan.replicas}
+        for name, replica in self._replicas.items():
+            self.sources.setdefault(name, Source(name, replica.agent, replica.replica))
+        # Whoever is about to end still needs what it could do until now.
+        fresh = {name: access for name, access in access_of(plan).items() if name not in self._access}
+        self._grant({**self._access, **fresh})
+
+    def _grant(self, access: dict[str, Access]) -> None:
+        """Have the store let each peer do this, and nobody else anything."""
+        if access != self._access:
+            self._access = access
+            self.tell(STORE_NAME, AccessChanged(access))
 
     def live(self, name: str) -> Coroutine[None, None, None]:
         """Start a child's process, answer what it asks, and report its end: a life, to be awaited as a task."""
@@ -140,8 +176,11 @@ class Lives:
         try:
             ended = await self._lived(name, life)
         finally:
+            life.over = True
             if life.private:
                 shutil.rmtree(life.private, ignore_errors=True)
+        others = {peer: access for peer, access in self._access.items() if peer != name}
+        self._grant({**others, **{peer: access for peer, access in access_of(self._plan).items() if peer == name}})
         self._report(Exited(name, ended, asyncio.get_running_loop().time()))
 
     async def _lived(self, name: str, life: _Life) -> Ended:
@@ -160,6 +199,8 @@ class Lives:
             await process.close()
             await listening
         finally:
+            if life.watchdog is not None:
+                life.watchdog.stop()
             listening.cancel()
             process.kill()  # only where a cancellation or a mistake of ours brought us here too early
             hearing.close()
@@ -170,8 +211,37 @@ class Lives:
         """Ask a child to end within `grace` seconds."""
         life = self._lives[name]
         life.draining = grace
+        if life.watchdog is not None:
+            life.watchdog.stop()  # from here on it is the grace that ends it
         if life.process is not None:
             life.process.control.send(Drain(grace))
+
+    def process_of(self, name: str) -> tuple[int | None, float | None]:
+        """Return the pid of a child, and when it was started by the loop's clock; `None` twice where none runs."""
+        life = self._lives.get(name)
+        if life is None or life.process is None or life.over:
+            return None, None
+        return life.process.pid, life.started
+
+    def drains(self, name: str) -> bool:
+        """Tell whether a child has been told to end."""
+        life = self._lives.get(name)
+        return life is not None and life.draining is not None
+
+    def tell(self, name: str, message: ToChild) -> None:
+        """Send a message to a child, if it runs; one that is started later has it in its spec."""
+        life = self._lives.get(name)
+        if life is not None and life.process is not None:
+            life.process.control.send(message)
+
+    def tell_hub(self, standing: Standing) -> None:
+        """Have the hub, this one and those that are started after it, say how the run stands to whoever asks its port."""
+        self._standing = standing
+        self.tell(HUB_NAME, standing)
+
+    def begin(self, name: str) -> None:
+        """Let a replica set up and join that waits for its turn."""
+        self.tell(name, Begin())
 
     def kill(self, name: str) -> None:
         process = self._lives[name].process
@@ -187,10 +257,12 @@ class Lives:
         environment = child_environment(
             self._environ, self._plan.withheld, replica.environment, inherit=replica.inherit_environment
         )
+        environment["ORCHESTRATOR_PEER_ID"] = name
         if replica.command:
             life.private = tempfile.mkdtemp(prefix="orchestrator-", dir=_runtime_directory(self._environ))
-        program = self._programs.command if replica.command else self._programs.agent
-        process = await ChildProcess.spawn(program, hearing, environment)
+        module = self._programs.command if replica.command else self._programs.agent
+        fork = self._programs.fork and replica.start_method == "fork" and not needs_interpreter(replica.environment)
+        process = await self._nursery.start(Program(module, fork, title=name), hearing, environment)
         directory = str(self._plan.directory)
         app_dir = "" if self._plan.app_dir is None else str(self._plan.app_dir)
         store = "" if replica.store is None or self._seat.store is None else self._seat.store[0].path
@@ -204,6 +276,7 @@ class Lives:
             life.private,
             app_dir,
             store,
+            waits=name in self._waiting,
         )
         process.control.send(spec)
         return process
@@ -212,8 +285,8 @@ class Lives:
         assert self._seat.listening is not None, "a hub of ours has a socket of ours"
         environment = child_environment(self._environ, self._plan.withheld, {})
         descriptor = self._seat.listening.fileno()
-        process = await ChildProcess.spawn(self._programs.hub, hearing, environment, [descriptor])
-        process.control.send(HubSpec(descriptor, (self._seat.key,), self._log_level, self._grace))
+        process = await self._nursery.start(Program(self._programs.hub), hearing, environment, [descriptor])
+        process.control.send(HubSpec(LENT, (self._seat.key,), self._log_level, self._grace, self._standing))
         return process
 
     async def _spawn_store(self, hearing: Hearing) -> ChildProcess:
@@ -222,15 +295,15 @@ class Lives:
         assert plan.store is not None, "and an address"
         seat, listening = self._seat.store
         environment = child_environment(self._environ, plan.withheld, {})
-        process = await ChildProcess.spawn(self._programs.store, hearing, environment, [listening.fileno()])
-        access = {replica.peer_id: replica.store for replica in plan.replicas if replica.store is not None}
+        program = Program(self._programs.store)
+        process = await self._nursery.start(program, hearing, environment, [listening.fileno()])
         spec = StoreSpec(
-            listening.fileno(),
+            LENT,
             plan.store,
             str(plan.directory),
             (self._seat.key,),
             seat.operator,
-            access,
+            self._access,
             self._log_level,
             self._grace,
         )
@@ -253,13 +326,37 @@ class Lives:
                     process.control.send(TokenGranted(request, token))
             case Ending():
                 life.last_words = message
-            case Ready() | Online() | Tally():
+            case Beat():
+                self._watch(name, life, process)
+            case Loaded(files=files):
+                self.files[name] = files
+            case Ready() | Online() | Tally() | AwaitingTurn():
                 after = asyncio.get_running_loop().time() - life.started
                 self._report(Heard(name, message, process.pid, after))
+
+    def _watch(self, name: str, life: _Life, process: ChildProcess) -> None:
+        """Note a sign of life; the first is what the next ones are waited for from."""
+        patience = self._replicas[name].watchdog if name in self._replicas else None
+        if patience is None or life.draining is not None:
+            return
+        if life.watchdog is None:
+            life.watchdog = Watchdog(patience, lambda: self._blocked(name, life, process, patience), process.kill)
+        life.watchdog.beat()
+
+    def _blocked(self, name: str, life: _Life, process: ChildProcess, patience: float) -> None:
+        sentence = f"its event loop has been blocked for {patience:g} s, which is as long as its `watchdog` allows"
+        self._output.tell(self.sources[name], "error", f"{sentence}: it says where it stands, and is ended")
+        life.last_words = Ending(sentence)
+        process.abort()
 
     def _token(self, replica: Replica, instance: str) -> str:
         claims = replica.claims(exp=int(time.time() + self._plan.hub.token_ttl), instance=instance)
         return mint(self._seat.key, claims)
+
+
+def access_of(plan: Plan) -> dict[str, Access]:
+    """Return what each peer may do with the store."""
+    return {replica.peer_id: replica.store for replica in plan.replicas if replica.store is not None}
 
 
 def _runtime_directory(environ: Mapping[str, str]) -> str | None:

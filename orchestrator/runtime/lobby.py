@@ -60,6 +60,12 @@ class HubPresence(Presence):
             raise ValueError(f"{agent!r} is no member of the lobby {self.name!r}{guess}")
         return await self._attendance.wait_for(agent, count, timeout)
 
+    def revise(self, seat: LobbySeat) -> None:
+        """Have other members."""
+        if seat.members != self._members:
+            self._members = seat.members
+            self._attendance.keep(seat.members)
+
     # -- what the connection and the clock say
 
     def present(self, joined: Sequence[Present], left: Sequence[Present], *, whole: bool) -> None:

@@ -1,6 +1,7 @@
 """Where a run writes: its log, from a thread that may wait for a slow terminal, and the answers to `--ask`.
 
 The log never holds up the run: what is written faster than the reader reads is dropped, per source, counted, and said.
+What a terminal does not take is in the log files all the same, and among what was said last.
 An answer is never dropped: whoever writes it waits. On a terminal that shows both, log lines wait for the end of
 the answer's line.
 """
@@ -10,12 +11,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeAlias
 
+from orchestrator.runtime.backlog import Backlog
 from orchestrator.runtime.console import Console, render_json
 from orchestrator.runtime.records import LEVELS, RUN, Record, Source
 
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from orchestrator.runtime.console import Rendering
+    from orchestrator.runtime.log_files import LogFiles
+    from orchestrator.runtime.recent import Recent
 
-MAX_WAITING: Final = 10_000
-MAX_WAITING_TEXT: Final = 4_194_304
-"""Records, and characters of their text, of one source that may wait to be written; more of them are dropped."""
 LINE_PATIENCE: Final = 1.0
 """Seconds that a log line waits for an answer to finish its line before it breaks it."""
 
@@ -45,24 +44,26 @@ def rendering(chosen: LogFormat | None, file: TextIO, environ: Mapping[str, str]
     return Console(names, colours=wanted and not environ.get("NO_COLOR"))
 
 
-@dataclass(slots=True)
-class _Backlog:
-    """What of one source waits to be written, and what of it was dropped since that was last said."""
-
-    records: int = 0
-    text: int = 0
-    dropped: int = 0
-
-
 class Output:
     """The log and the answers of one run."""
 
-    def __init__(self, render: Rendering, level: str, *, log: TextIO, answers: TextIO) -> None:
+    def __init__(
+        self,
+        render: Rendering,
+        level: str,
+        *,
+        log: TextIO,
+        answers: TextIO,
+        files: LogFiles | None = None,
+        recent: Recent | None = None,
+    ) -> None:
+        """`files` and `recent` are given each record as well; `files` are begun here, and closed with the rest."""
         self._render, self._threshold = render, LEVELS[level]
         self._log, self._answers = log, answers
         self._shared = log.isatty() and answers.isatty()
-        self._waiting: deque[tuple[Source, Record]] = deque()
-        self._backlogs: dict[Source, _Backlog] = {}
+        self._files, self._recent = files, recent
+        self._waiting = Backlog()
+        self._writing = self._unheard = False
         self._changed = threading.Condition()
         self._closed = False
         self._spoke: float | None = None  # when the answer last grew, while it is in the middle of a line
@@ -72,18 +73,21 @@ class Output:
         self._speaker: threading.Thread | None = None
         self._thread = threading.Thread(target=self._write_log, name="log", daemon=True)
         self._thread.start()
+        if files is not None:
+            files.start(self.say)
 
     # -- the log
 
     def put(self, source: Source, record: Record) -> None:
         """Have `record` written, without waiting for that."""
-        size = len(record.event) + len(record.exception)
         with self._changed:
-            backlog = self._backlogs.setdefault(source, _Backlog())
-            if backlog.records >= MAX_WAITING or backlog.text + size > MAX_WAITING_TEXT:
-                backlog.dropped += 1
-                return
-            self._append(source, record, size)
+            if not self._unheard:
+                self._waiting.add(source, record)
+            if self._recent is not None:
+                self._recent.put(source, record)
+            self._changed.notify_all()
+        if self._files is not None:
+            self._files.put(source, record)
 
     def say(self, level: str, event: str, /, **fields: Any) -> None:
         """Have the run itself say something, if its level is one that is wanted."""
@@ -94,12 +98,10 @@ class Output:
         if LEVELS[level] >= self._threshold:
             self.put(source, Record(time.time(), level, event, fields))
 
-    def _append(self, source: Source, record: Record, size: int) -> None:
-        backlog = self._backlogs[source]
-        backlog.records += 1
-        backlog.text += size
-        self._waiting.append((source, record))
-        self._changed.notify_all()
+    def settle(self, patience: float) -> bool:
+        """Wait until all is written that there is to write, for `patience` seconds at most; return whether it was."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._waiting or self._writing), patience)
 
     def close(self, patience: float = 2.0) -> None:
         """Write what waits, for `patience` seconds at most: a reader that has stopped reading holds up nobody."""
@@ -107,6 +109,8 @@ class Output:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(patience)
+        if self._files is not None:
+            self._files.close(patience)
 
     def _write_log(self) -> None:
         while (item := self._next()) is not None:
@@ -115,6 +119,9 @@ class Output:
                 self._log.write(("\n" if broken else "") + self._render(source, record) + "\n")
                 self._log.flush()
             except (OSError, ValueError):  # nobody reads it any more, and there is nobody else to tell
+                with self._changed:
+                    self._waiting, self._writing, self._unheard = Backlog(), False, True
+                    self._changed.notify_all()
                 return
 
     def _next(self) -> tuple[Source, Record, bool] | None:
@@ -123,19 +130,13 @@ class Output:
         Returns `None` when there will be no more.
         """
         with self._changed:
+            self._writing = False
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting or self._closed)
             broken = self._waited_in_vain()
-            if not self._waiting:
-                return None
-            source, record = self._waiting.popleft()
-            backlog = self._backlogs[source]
-            backlog.records -= 1
-            backlog.text -= len(record.event) + len(record.exception)
-            if backlog.dropped and (self._closed or backlog.records <= MAX_WAITING // 2):
-                lost = Record(record.time, "warning", "log lines were dropped", {"count": backlog.dropped})
-                backlog.dropped = 0
-                self._append(source, lost, len(lost.event))
-            return source, record, broken
+            item = self._waiting.take(last=self._closed)
+            self._writing = item is not None
+            return None if item is None else (*item, broken)
 
     # -- the answers
 

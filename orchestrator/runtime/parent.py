@@ -1,19 +1,16 @@
-"""What a child does about its parent: it dies with it, and it takes along whatever it started itself."""
+"""What a child does about its parent: it ends with it, and it takes along whatever it started itself."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
-import socket
-import struct
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 ORPHAN_GRACE: Final = 0.8
@@ -21,23 +18,6 @@ ORPHAN_GRACE: Final = 0.8
 
 STUCK_GRACE: Final = 1.0
 """Seconds that a process which has ended its work has for what the interpreter and libraries do at exit."""
-_PR_SET_PDEATHSIG: Final = 1
-
-
-def die_with_parent(control: socket.socket) -> None:
-    """Have the kernel send this process a SIGTERM when its parent dies. Does nothing where there is no such service.
-
-    To be called once, first of all: until handlers for SIGTERM are installed, the signal ends the process at once.
-    SIGTERM rather than SIGKILL, because what this process started has to go as well (see `watch_parent`).
-    Exits at once when the parent is gone already, which the kernel would not report any more.
-    """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    maker = struct.unpack("3i", control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[0]
-    if os.getppid() != maker:
-        os._exit(128 + signal.SIGTERM)
 
 
 def watch_parent(control: socket.socket, orphaned: Callable[[], None], grace: float = ORPHAN_GRACE) -> threading.Thread:

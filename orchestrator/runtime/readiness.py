@@ -8,18 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.topology.replica import Replica
-
-
-def seen_on(replica: Replica) -> str | None:
-    """Return the channel on which a program without a handler is seen to be ready, since it does not say so itself.
-
-    `None` for a handler, and for a program that has no channel of its own: that one is ready when it runs.
-    """
-    if replica.handler is not None:
-        return None
-    return replica.inbox or next(iter(replica.subscribe), None)
-
 
 class Standing(Enum):
     STARTING = "starting"
@@ -40,6 +28,13 @@ class Readiness:
 
     def __getitem__(self, name: str) -> Standing:
         return self._standing[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._standing
+
+    def planned(self, names: Iterable[str]) -> None:
+        """These are the replicas from now on; those that stay stand as they did."""
+        self._standing = {name: self._standing.get(name, Standing.GONE) for name in names}
 
     def started(self, name: str) -> None:
         self._become(name, Standing.STARTING)
@@ -65,6 +60,11 @@ class Readiness:
     @property
     def over(self) -> tuple[str, ...]:
         return tuple(name for name, standing in self._standing.items() if standing is Standing.OVER)
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Those that are not ready."""
+        return tuple(name for name, standing in self._standing.items() if standing is not Standing.READY)
 
     @property
     def complete(self) -> bool:

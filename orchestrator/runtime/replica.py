@@ -35,6 +35,7 @@ from orchestrator.runtime.workload import Workload
 from orchestrator.store.opening import Store
 from orchestrator.store.port import Leases
 from orchestrator.topology import replica as topology
+from orchestrator.topology.revision import told_apart
 
 HANDLERS_AT_ONCE: Final = 10_000
 """Handlers of events and presence that run at once; a message beyond them is dropped, and the log says so."""
@@ -170,6 +171,24 @@ class Replica:
             heard(event)
             if not self._closing:
                 self._handle(event)
+
+    def revise(self, planned: topology.Replica) -> None:
+        """Take up who else there is by now: the peers of pools, the members of teams and lobbies.
+
+        It is for the event loop that it runs in, at any time from the constructor to `close`. Raises `ValueError` where
+        anything else differs that a process cannot take up while it runs; then nothing has changed.
+        """
+        if told_apart(self._planned, planned) == "restarted":
+            raise ValueError(f"{self._planned.peer_id} would have to be started again to be what it is told to be now")
+        self._planned = planned
+        for team in planned.teams:
+            self._states[team.channel].revise(team)
+        for lobby in planned.lobbies:
+            self._lobbies[lobby.name].revise(lobby)
+        if self._desk is not None:
+            self._desk.revise([_pool(pool) for pool in planned.pools if pool.delivery is None])
+        if self._kept is not None:
+            self._kept.revise([_pool(pool) for pool in planned.pools if pool.delivery is not None])
 
     async def drain(self, seconds: float) -> bool:
         """Take nothing new, end what was taken, and say goodbye; returns whether all of it ended in time."""

@@ -43,6 +43,10 @@ class HubState(State):
             self._caught_up.clear()
             await self._caught_up.wait()
 
+    def revise(self, seat: TeamSeat) -> None:
+        """Have other planned members."""
+        self._planned = frozenset(seat.members)
+
     # -- what the connection says, and time; all in the event loop
 
     def receive(self, sender: str, told: StateTalk) -> None:

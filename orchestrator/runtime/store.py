@@ -22,9 +22,9 @@ from orchestrator.errors import ExitCode, StoreUnavailable
 from orchestrator.hub.serve import run_fast
 from orchestrator.protocol.codes import CloseCode
 from orchestrator.protocol.tokens import TokenRefused, verify
-from orchestrator.runtime.control import ControlChannel, Drain, Ending, Ready, StoreSpec, ToChild
+from orchestrator.runtime.control import AccessChanged, ControlChannel, Drain, Ending, Ready, StoreSpec, ToChild
 from orchestrator.runtime.logs import configure_child
-from orchestrator.runtime.parent import die_with_parent, watch_parent
+from orchestrator.runtime.parent import watch_parent
 from orchestrator.store.errors import StoreLocked
 from orchestrator.store.opening import store_at
 from orchestrator.store.server import StoreServer
@@ -103,13 +103,14 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     listening = socket.socket(fileno=spec.listening)
     listening.setblocking(False)
-    server = StoreServer(store, Admission(spec), _log, grace=spec.grace / 2)
+    admission = Admission(spec)
+    server = StoreServer(store, admission, _log, grace=spec.grace / 2)
     _watch(end, server, stop)
     gc.freeze()  # what is there now stays, and need not be looked through again and again
     gc.set_threshold(*_COLLECTED)
     channel.send(Ready(time.monotonic() - began))
     beside = [
-        asyncio.create_task(_obey(channel, server, stop), name="control"),
+        asyncio.create_task(_obey(channel, server, admission, stop), name="control"),
         asyncio.create_task(_tell_abandoned(store, spec), name="queues"),
     ]
     try:
@@ -144,7 +145,7 @@ class Admission:
         import jwt  # noqa: F401  # `verify` needs it, and the first who comes would have to wait for it
 
         self._keys = {key.id: key for key in spec.keys}
-        self._operator, self._access = spec.operator.encode(), spec.access
+        self._operator, self.access = spec.operator.encode(), spec.access
 
     def __call__(self, token: str) -> Caller:
         """Raises `TokenUnwelcome`."""
@@ -156,15 +157,24 @@ class Admission:
         except TokenRefused as error:
             over = error.code is CloseCode.TOKEN_EXPIRED
             raise TokenUnwelcome("the token has expired" if over else "the token is not of this run") from None
-        access = self._access.get(claims.sub)
+        access = self.access.get(claims.sub)
         if access is None:
             raise TokenUnwelcome(f"{claims.sub} has no share in the store: nothing in the topology needs it")
         return Caller(claims.sub, access, claims.exp - now)
 
+    def holds(self, caller: Caller) -> bool:
+        """Whether somebody who was admitted may still do the same."""
+        return caller.peer_id is None or self.access.get(caller.peer_id) == caller.access
 
-async def _obey(channel: ControlChannel[ToChild], server: StoreServer, stop: asyncio.Event) -> None:
+
+async def _obey(
+    channel: ControlChannel[ToChild], server: StoreServer, admission: Admission, stop: asyncio.Event
+) -> None:
     async for message in channel:
-        if isinstance(message, Drain):
+        if isinstance(message, AccessChanged):
+            admission.access = message.access
+            server.readmit(admission.holds)
+        elif isinstance(message, Drain):
             server.grace = message.grace / 2
             stop.set()
     server.grace = _ORPHAN_GRACE
@@ -188,7 +198,6 @@ def _watch(end: socket.socket, server: StoreServer, stop: asyncio.Event) -> None
 
 def main() -> int:
     end = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent(end)
     sys.setswitchinterval(_SWITCH_SECONDS)
     return run_fast(serve_parent(end))
 

@@ -106,6 +106,15 @@ class StoreServer:
             return caller, self._store
         return caller, ConfinedStore(self._store, caller.peer_id, caller.access)
 
+    def readmit(self, holds: Callable[[Caller], bool]) -> None:
+        """Have everybody of whom `holds` is false connect again, which shows whether, and to what, they are admitted.
+
+        What they have asked for and is under way is answered first.
+        """
+        for connection in list(self._connections):
+            if connection.caller is not None and not holds(connection.caller):
+                connection.leave()
+
     def done(self, request: AnyRequest, value: Any) -> None:
         kind = type(request)
         if kind is Claim:

@@ -149,6 +149,11 @@ class Connection(asyncio.Protocol):
         return self._caller.peer_id or "the operator"
 
     @property
+    def caller(self) -> Caller | None:
+        """`None` before it is admitted."""
+        return self._caller
+
+    @property
     def is_operator(self) -> bool:
         return self._caller is not None and self._caller.peer_id is None
 

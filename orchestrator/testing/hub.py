@@ -16,7 +16,8 @@ from orchestrator.errors import did_you_mean, listed
 from orchestrator.protocol.globs import compiled
 from orchestrator.protocol.tokens import Rate
 from orchestrator.runtime.questions import ASK_TIMEOUT
-from orchestrator.runtime.runner import fresh_key, stop_ranks
+from orchestrator.runtime.runner import fresh_key
+from orchestrator.runtime.start_order import stop_ranks
 from orchestrator.store.confined import ConfinedStore
 from orchestrator.store.opening import MemoryStore
 from orchestrator.testing.captured import Captured

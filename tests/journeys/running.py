@@ -7,10 +7,13 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.canary import found_in_text, know, overheard
 
 ROOT = Path(__file__).parents[2]
 Record = dict[str, Any]
@@ -19,8 +22,9 @@ Record = dict[str, Any]
 class Running:
     """One run. `records` are its log records so far, in order; `answer` is what it has written to standard output."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, environ: Mapping[str, str]) -> None:
         self.process = process
+        self._places = [Path(environ[name]) for name in ("XDG_RUNTIME_DIR", "TMPDIR") if name in environ]
         self.records: list[Record] = []
         self.answer = ""
         self._more = asyncio.Condition()
@@ -70,11 +74,20 @@ class Running:
         async for line in self.process.stderr:
             text = line.decode()
             record = json.loads(text) if text.startswith("{") else {"event": text.rstrip("\n"), "raw": True}
+            if record["event"] == "ready" and who(record) == "store":
+                self._know_operator()
             async with self._more:
                 self.records.append(record)
                 self._more.notify_all()
         async with self._more:
             self._more.notify_all()
+
+    def _know_operator(self) -> None:
+        """Have the secret looked for that opens the store of this run."""
+        for place in (*self._places, Path(tempfile.gettempdir())):
+            for pattern in ("", "orchestrator-*/"):
+                for file in place.glob(f"{pattern}orchestrator-*-{self.pid}-*/operator"):
+                    know(file.read_text("ascii"), "the secret of the store's operator")
 
     async def _read_answer(self) -> None:
         assert self.process.stdout is not None
@@ -92,6 +105,7 @@ async def running(
     *arguments: str, directory: Path = ROOT, environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[Running]:
     """Start ``orchestrator run …``; whatever is left of it when the block ends is killed."""
+    given = {**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -101,13 +115,13 @@ async def running(
         "--log",
         "json",
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
+        env=given,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=1 << 24,
     )
-    run = Running(process)
+    run = Running(process, given)
     run.follow()
     try:
         yield run
@@ -119,6 +133,7 @@ async def running(
             except TimeoutError:
                 process.kill()
                 await process.wait()
+        overheard.extend(found_in_text(run.said() + run.answer, "what a run said"))
 
 
 def descendants(pid: int) -> list[int]:

@@ -145,9 +145,8 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 def test_no_token_is_in_arguments_or_environments_and_its_file_is_private(seen: Seen) -> None:
     assert seen.modes == (0o700, 0o600)
-    assert (
-        len(seen.shown) == 5
-    )  # the run, its hub, the coordinator, the process that stands for the program, the program
+    # The run, its guardian, its hub, the coordinator, the process that stands for the program, the program.
+    assert len(seen.shown) == 6
     for files in seen.shown.values():
         for text in files.values():
             assert seen.secret not in text
@@ -275,6 +274,7 @@ async def test_an_external_agent_is_awaited_and_takes_tasks(tmp_path: Path, priv
         assert said["event"].startswith("'shouter' is external and still awaited at ws://localhost:")
         assert said["event"].endswith("`orchestrator token shouting.yaml AGENT [--replica N]` makes a token")
         token = tmp_path / "token"
+        token.touch(0o600)
         token.write_text(mint(KEY, place.claims(exp=int(time.time()) + 600, instance="elsewhere")), encoding="ascii")
         environ = {"ORCHESTRATOR_URL": await hub_of(run), "ORCHESTRATOR_TOKEN_FILE": str(token)}
         program = await asyncio.create_subprocess_exec(sys.executable, SHOUT, env={**os.environ, **environ})

@@ -21,7 +21,7 @@ from orchestrator.runtime.control import Ending, Ready, Spec, TokenGranted, Toke
 from orchestrator.runtime.process import ChildProcess
 from orchestrator.testing import ChaosProxy, CloseOnFrame, Down
 from tests.runtime.plans import planned
-from tests.runtime.processes import ENVIRONMENT, ROOT
+from tests.runtime.processes import ENVIRONMENT, ROOT, spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,7 +79,7 @@ class Process:
 @asynccontextmanager
 async def process(url: str, key: SecretKey = KEY) -> AsyncIterator[Process]:
     said: list[bytes] = []
-    child = await ChildProcess.spawn("orchestrator.runtime.host", lambda _, line: said.append(line), ENVIRONMENT)
+    child = await spawn("orchestrator.runtime.host", lambda _, line: said.append(line), ENVIRONMENT)
     leaver = Process(child, said, key)
     serving = asyncio.create_task(leaver.serve(url))
     try:

@@ -5,10 +5,38 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.runtime.nursery import Nursery, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.runtime.process import ChildProcess, Hear
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 """In which children find the modules of these tests."""
+
+
+async def spawn(
+    module: str, hear: Hear, environment: Mapping[str, str], descriptors: Sequence[int] = ()
+) -> ChildProcess:
+    """Start ``python -m MODULE 3`` under a guardian of its own, which ends when the child is closed."""
+    nursery = Nursery(ENVIRONMENT, lambda _stream, line: print(line.decode()))
+    try:
+        child = await nursery.start(Program(module), hear, environment, descriptors)
+    except BaseException:
+        await nursery.close()
+        raise
+    close = child.close
+
+    async def close_both() -> None:
+        await close()
+        await nursery.close()
+
+    child.close = close_both  # type: ignore[method-assign]
+    return child
 
 
 def runs(pid: int) -> bool:

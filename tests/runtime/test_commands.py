@@ -52,8 +52,8 @@ from orchestrator.runtime.control import (
 )
 from orchestrator.runtime.output import Output
 from orchestrator.runtime.presence_watch import Awaited, PresenceWatch, claimed
-from orchestrator.runtime.readiness import seen_on
 from orchestrator.runtime.runner import Options, run
+from orchestrator.topology.part import presence_channel
 from orchestrator.topology.replica import Replica
 from tests.client.test_with_hub import KEY, Hubs
 from tests.client.test_with_hub import running as running_hubs
@@ -153,10 +153,10 @@ class TestDecisions:
 
     @pytest.mark.parametrize(
         ("name", "channel"),
-        [("shouter", "tasks/shouter"), ("guest", "lobbies/hall"), ("lone", None), ("inside", None), ("boss", None)],
+        [("shouter", "tasks/shouter"), ("guest", "lobbies/hall"), ("lone", None), ("boss", None)],
     )
     def test_where_a_program_is_seen(self, name: str, channel: str | None) -> None:
-        assert seen_on(place(name)) == channel
+        assert presence_channel(place(name)) == channel
 
 
 # -- the process that stands for a program

@@ -19,6 +19,7 @@ from orchestrator.runtime.control import (
     Online,
     Ready,
     Spec,
+    Standing,
     StoreSpec,
     Tally,
     ToChild,
@@ -37,7 +38,8 @@ KEY = SecretKey("sk_id_a", "sk_secret_canary", actions=frozenset(), rate="unlimi
 
 FROM_PARENT: list[ToChild] = [
     Spec(planned().replicas[0], "ws://127.0.0.1:7700", "/srv/desk", "3f", "debug", 2.5),
-    HubSpec(7, (KEY,), "warning", 1.0),
+    HubSpec(7, (KEY,), "warning", 1.0, Standing(0, 1)),
+    Standing(7, 8, ("helper.3",)),
     StoreSpec(7, "sqlite:///desk.db", "/srv/desk", (KEY,), "canary", {"a.1": Access("a", True, ("b",), ("desk",))}),
     TokenGranted(3, "a.b.c"),
     Drain(10.0),

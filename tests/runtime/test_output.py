@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.runtime.backlog import MAX_WAITING
 from orchestrator.runtime.console import Console, render_json
-from orchestrator.runtime.output import MAX_WAITING, Output, rendering
+from orchestrator.runtime.output import Output, rendering
 from orchestrator.runtime.records import RUN, Record, Source
 
 if TYPE_CHECKING:

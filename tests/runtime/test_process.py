@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.runtime.control import Drain
-from orchestrator.runtime.process import MAX_LINE, ChildProcess, Stream, child_environment
-from tests.runtime.processes import ENVIRONMENT, gone, runs
+from orchestrator.runtime.environment import child_environment
+from orchestrator.runtime.process import MAX_LINE, ChildProcess, Stream
+from tests.runtime.processes import ENVIRONMENT, gone, runs, spawn
 
 CHILD = "tests.runtime.children.simple"
 
@@ -29,7 +30,7 @@ class Ear(list[tuple[Stream, bytes]]):
 
 
 async def spawned(do: str, ear: Ear) -> ChildProcess:
-    return await ChildProcess.spawn(CHILD, ear, {**ENVIRONMENT, "DO": do})
+    return await spawn(CHILD, ear, {**ENVIRONMENT, "DO": do})
 
 
 async def ended(do: str) -> tuple[int, Ear]:
@@ -134,7 +135,7 @@ async def test_what_is_said_to_a_child_that_is_gone_is_lost_without_an_error() -
 
 async def test_a_program_that_cannot_be_started_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError):
-        await ChildProcess.spawn(CHILD, Ear(), ENVIRONMENT, [987_654])
+        await spawn(CHILD, Ear(), ENVIRONMENT, [987_654])
 
 
 def test_a_child_inherits_everything_but_settings_of_ours_and_what_secrets_came_from() -> None:

@@ -23,7 +23,8 @@ from orchestrator.runtime.console import render_json
 from orchestrator.runtime.listening import CannotListen, listen
 from orchestrator.runtime.lives import Programs
 from orchestrator.runtime.output import Output
-from orchestrator.runtime.runner import Options, _children, fresh_key, run
+from orchestrator.runtime.run_loop import children_of
+from orchestrator.runtime.runner import Options, fresh_key, run
 from orchestrator.topology.handlers import HandledTask, HandlerReport
 from tests.runtime.plans import SMALL, planned
 from tests.runtime.processes import ENVIRONMENT, runs
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 from orchestrator.topology.plan import Plan
 
 STAND_INS = Programs(
-    agent="tests.runtime.children.agent", hub="tests.runtime.children.hub", store="tests.runtime.children.store"
+    agent="tests.runtime.children.agent",
+    hub="tests.runtime.children.hub",
+    store="tests.runtime.children.store",
+    fork=False,
 )
 
 
@@ -226,7 +230,7 @@ async def test_a_store_that_cannot_begin_ends_the_run_with_its_reason() -> None:
 
 
 def test_hub_and_store_end_together_after_all_others() -> None:
-    children = {child.name: child for child in _children(planned(STORED))}
+    children = {child.name: child for child in children_of(planned(STORED))}
     assert list(children)[:2] == ["(hub)", "(store)"]
     assert children["(hub)"].rank == children["(store)"].rank > max(children[name].rank for name in list(children)[2:])
     assert children["(store)"].essential

@@ -9,20 +9,21 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import StoreUnavailable
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
-from orchestrator.runtime.control import Drain, Ending, Ready, StoreSpec
+from orchestrator.runtime.control import AccessChanged, Drain, Ending, Ready, StoreSpec
+from orchestrator.runtime.guardian_wire import LENT
 from orchestrator.runtime.process import ChildProcess
 from orchestrator.store.errors import StoreRefused
 from orchestrator.store.remote import RemoteStore
 from orchestrator.store.sqlite import SqliteStore
 from orchestrator.topology.store_access import Access
-from tests.runtime.processes import ENVIRONMENT
+from tests.runtime.processes import ENVIRONMENT, spawn
 from tests.store.task_stores import new
 
 KEY = SecretKey("sk_id_run", "sk_secret_" + "r" * 32, rate="unlimited")
@@ -46,11 +47,9 @@ class Parent:
 
     async def spawned(self, address: str = "sqlite:///s.db") -> ChildProcess:
         number = self.listening.fileno()
-        child = await ChildProcess.spawn(
-            "orchestrator.runtime.store", lambda _, line: self._hear(line), ENVIRONMENT, [number]
-        )
+        child = await spawn("orchestrator.runtime.store", lambda _, line: self._hear(line), ENVIRONMENT, [number])
         self._children.append(child)
-        child.control.send(StoreSpec(number, address, str(self.folder), (KEY,), OPERATOR, ACCESS))
+        child.control.send(StoreSpec(LENT, address, str(self.folder), (KEY,), OPERATOR, ACCESS))
         return child
 
     def _hear(self, line: bytes) -> None:
@@ -141,6 +140,39 @@ async def test_a_peer_is_no_operator(parent: Parent) -> None:
     async with parent.talking(signed("boss")) as boss:
         with pytest.raises(StoreRefused):
             await boss.tasks.stats()
+
+
+async def test_who_comes_while_it_runs_is_admitted_and_who_goes_is_not_any_more(parent: Parent) -> None:
+    child = await parent.started("memory:")
+    async with (
+        parent.talking(signed("boss")) as boss,
+        parent.talking(signed("helper.1"), patience=0.5) as first,
+        parent.talking(signed("helper.2")) as second,
+        parent.talking(OPERATOR) as operator,
+    ):
+        await boss.tasks.enqueue([new("t1"), new("t2")])
+        (leased,) = (await first.tasks.claim("helper", "helper.1")).tasks
+        await operator.tasks.stats()
+        child.control.send(AccessChanged({"boss": ACCESS["boss"], "helper.2": Access("helper", claims=True)}))
+        (other,) = (await second.tasks.claim("helper", "helper.2")).tasks
+        with pytest.raises(StoreUnavailable, match=r"helper\.1 has no share in the store"):
+            await first.tasks.complete(leased.hold, b"1")
+        await second.tasks.complete(other.hold, b"2")
+        assert (await boss.tasks.result(other.hold.id)) is not None
+        (stats,) = await operator.tasks.stats()
+        assert (stats.done, stats.open) == (1, 1)
+
+
+async def test_who_may_do_something_else_by_now_does_that_and_notices_nothing(parent: Parent) -> None:
+    child = await parent.started("memory:")
+    async with parent.talking(signed("boss")) as boss:
+        with pytest.raises(StoreRefused):
+            await boss.tasks.enqueue([new("t1", queue="writer")])
+        child.control.send(AccessChanged({"boss": Access("boss", queues=("helper", "writer"))}))
+        async with parent.talking(OPERATOR) as operator:
+            while not (await operator.tasks.stats()):
+                with suppress(StoreRefused):  # until it has heard of it
+                    await boss.tasks.enqueue([new("t1", queue="writer")])
 
 
 async def test_a_store_that_is_killed_and_started_again_loses_nothing_and_is_waited_for(parent: Parent) -> None:

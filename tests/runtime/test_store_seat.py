@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.runtime.store_seat import LONGEST_PATH, NoPlace, StoreSeat, running, seated
+from orchestrator.runtime.seats import LONGEST_PATH, NoPlace
+from orchestrator.runtime.store_seat import StoreSeat, running, seated
 from tests.runtime.processes import ENVIRONMENT
 
 if TYPE_CHECKING:

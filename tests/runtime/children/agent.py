@@ -24,7 +24,7 @@ from orchestrator.runtime.control import (
     TokenWanted,
 )
 from orchestrator.runtime.logs import configure_child
-from orchestrator.runtime.parent import die_with_parent, watch_parent
+from orchestrator.runtime.parent import watch_parent
 
 BEHAVIOUR = os.environ.get("BEHAVE", "")
 
@@ -86,12 +86,12 @@ def record(spec: Spec, granted: TokenGranted) -> None:
     """Leave what was told where the test can find it."""
     if folder := os.environ.get("RECORDS"):
         path = Path(folder) / f"{spec.replica.peer_id}-{os.getpid()}"
+        path.touch(0o600)
         path.write_text(f"{spec.hub_url}\n{granted.token}\n{spec.instance}\n{spec.store}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
     end = socket.socket(fileno=control_descriptor())
-    die_with_parent(end)
     if BEHAVIOUR == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     watch_parent(end, lambda: None)

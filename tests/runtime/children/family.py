@@ -6,14 +6,14 @@ import asyncio
 import os
 import sys
 
-from orchestrator.runtime.process import ChildProcess
+from tests.runtime.processes import spawn
 
 
 async def main() -> int:
     def hear(_stream: str, line: bytes) -> None:
         print(line.decode(), flush=True)
 
-    child = await ChildProcess.spawn("tests.runtime.children.simple", hear, os.environ)
+    child = await spawn("tests.runtime.children.simple", hear, os.environ)
     return await child.wait()
 
 

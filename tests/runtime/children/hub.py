@@ -8,7 +8,7 @@ import socket
 import sys
 
 from orchestrator.runtime.control import ControlChannel, Drain, HubSpec, Ready
-from orchestrator.runtime.parent import die_with_parent, watch_parent
+from orchestrator.runtime.parent import watch_parent
 
 
 async def main(control: socket.socket) -> int:
@@ -28,6 +28,5 @@ async def main(control: socket.socket) -> int:
 
 if __name__ == "__main__":
     end = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent(end)
     watch_parent(end, lambda: None)
     sys.exit(asyncio.run(main(end)))

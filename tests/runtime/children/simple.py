@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.runtime.parent import die_with_parent, watch_parent
+from orchestrator.runtime.parent import watch_parent
 
 LONGER_THAN_ANY_TEST = 60
 WAIT = "import time; time.sleep(60)"
@@ -76,6 +76,5 @@ def polite() -> None:
 
 if __name__ == "__main__":
     control = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent(control)
     watch_parent(control, lambda: None, grace=0.3)
     globals()[os.environ["DO"]]()

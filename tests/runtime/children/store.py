@@ -11,7 +11,7 @@ import socket
 import sys
 
 from orchestrator.runtime.control import ControlChannel, Drain, Ending, Ready, StoreSpec
-from orchestrator.runtime.parent import die_with_parent, watch_parent
+from orchestrator.runtime.parent import watch_parent
 
 
 async def main(control: socket.socket) -> int:
@@ -37,6 +37,5 @@ async def main(control: socket.socket) -> int:
 
 if __name__ == "__main__":
     end = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent(end)
     watch_parent(end, lambda: None)
     sys.exit(asyncio.run(main(end)))

@@ -1,0 +1,115 @@
+"""What a run is started for, where it is not to go on until it is told to end: questions, and tasks that are to be done."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.runtime.asking import Asker
+from orchestrator.runtime.summary import counted
+from orchestrator.topology.references import ASKER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from orchestrator.runtime.asking import Question
+    from orchestrator.runtime.idling import Idling
+    from orchestrator.runtime.lives import Seat
+    from orchestrator.runtime.output import Output
+    from orchestrator.topology.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The questions are over, and no task is waited for any more; `code` is their outcome."""
+
+    code: int
+
+
+class NeverReady(OrchestratorError):
+    """A replica has failed for good before anything could be asked or waited for."""
+
+
+class Errand:
+    """Puts the questions once all replicas are ready, then waits for the tasks, and reports the outcome of both, once."""
+
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        plan: Plan,
+        seat: Seat,
+        output: Output,
+        report: Callable[[Answered], None],
+        *,
+        until_idle: bool,
+        timeout: float | None,
+    ) -> None:
+        """`timeout`: seconds for all of it, getting ready included; `None` = no limit."""
+        self._questions, self._plan, self._seat, self._output, self._report = questions, plan, seat, output, report
+        self._until_idle, self._timeout = until_idle, timeout
+        self._task: asyncio.Task[None] | None = None
+        self.settled = asyncio.Event()
+        """All replicas are ready at once, or it is known that they will not be."""
+        self.lost = 0
+        """Replicas that will never be ready."""
+        self.interrupted = False
+        """A signal has asked the run to end."""
+        self._idling = False
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        if self._questions or self._until_idle:
+            self._task = tasks.create_task(self._go(), name="errand")
+
+    def interrupt(self) -> bool:
+        """A signal has asked the run to end: an answer that is coming is heard to its end, but nothing else is waited
+        for. Return whether there was something that is now left undone."""
+        self.interrupted = True
+        if self._task is None or not (self._idling or not self.settled.is_set()):
+            return False
+        self._task.cancel()  # nothing was asked yet, or all was, and nobody takes anything new from now on
+        return True
+
+    def cut_off(self) -> bool:
+        """The run has ended: return whether that was too early."""
+        return self._task is not None and self._task.cancel()
+
+    async def _go(self) -> None:
+        limit, late = asyncio.timeout(self._timeout), "no complete answer came"
+        try:
+            async with limit, self._counting() as idling:
+                await self.settled.wait()
+                if self.lost:
+                    what = "asked" if self._questions else "waited for"
+                    raise NeverReady(f"nothing was {what}, because {counted(self.lost, 'replica')} will never be ready")
+                if self._questions:
+                    asker = Asker(self._seat.url, self._plan.user(ASKER), self._seat.key, self._output)
+                    await asker.ask(self._questions, lambda: self.interrupted)
+                if idling is not None:
+                    self._idling, late = True, "tasks are still open: they were not done"
+                    await idling.wait()
+            code = ExitCode.DONE
+        except OrchestratorError as error:
+            self._output.say("error", str(error))
+            code = error.exit_code
+        except OSError as error:
+            if limit.expired():
+                self._output.say("error", f"{late} within {self._timeout:g} s")
+                code = ExitCode.TIMED_OUT
+            else:
+                self._output.say("error", f"the answer could not be written: {(error.strerror or str(error)).lower()}")
+                code = ExitCode.FAILED
+        self._report(Answered(code))
+
+    @asynccontextmanager
+    async def _counting(self) -> AsyncIterator[Idling | None]:
+        """Know of the tasks that end in the store, where the run is to end with them."""
+        if not self._until_idle or self._seat.store is None:
+            yield None
+            return
+        from orchestrator.runtime.idling import Idling  # a run without it loads no way to the store into its parent
+
+        async with Idling(self._seat.store[0], self._output, str(self._plan.source)) as idling:
+            yield idling

@@ -1,0 +1,305 @@
+"""What a run does for the commands of its user: a server on the run's socket, and no decision of its own.
+
+It is never in the run's way: connections, lines, what waits for a reader, and the time until a request comes are bounded.
+What a command has asked for is done even if the command leaves before it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.runtime.operator_wire import (
+    MAX_REQUEST,
+    VERSION,
+    Done,
+    Hello,
+    Logs,
+    Missed,
+    NotInRun,
+    NotUnderstood,
+    Progress,
+    Ps,
+    Refused,
+    Reload,
+    Restart,
+    Scale,
+    Stop,
+    line_for,
+    line_of,
+    read_hello,
+    read_request,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from orchestrator.runtime.operator_wire import AnyAnswer, AnyRequest, RunView
+    from orchestrator.runtime.recent import Heard, Recent
+
+MAX_CONNECTIONS: Final = 64
+FIRST_REQUEST: Final = 5.0
+"""Seconds that a command may take to say what it wishes."""
+PARTING: Final = 0.5
+"""Seconds that a reader has, when the run ends, to take what waits for it."""
+MAX_UNSENT: Final = 65_536
+"""Bytes that wait for a slow reader before the records behind them wait in `Recent`."""
+_AT_ONCE: Final = 200
+"""Records that are turned into lines in one go."""
+_TURNS: Final = 4
+_OWN_PROCESSES: Final = {"(hub)": "hub", "(store)": "store"}
+"""How those that are no agents are called among the processes of a run, and in its log."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Operated(Protocol):
+    """A run, as commands see it. What cannot be done raises an `OrchestratorError` with a sentence for its user."""
+
+    def view(self) -> RunView: ...
+
+    async def scale(self, wished: Mapping[str, int]) -> str:
+        """Have so many replicas of agents; return a sentence that says what was done, as the others do."""
+        ...
+
+    async def restart(self, names: Sequence[str], progress: Callable[[str], None]) -> str:
+        """Restart agents or replicas, one at a time of each agent; `progress` takes a sentence about each."""
+        ...
+
+    async def reload(self) -> str: ...
+
+    def stop(self, grace: float | None) -> None:
+        """Begin to end; `None` = with the grace that the run was started with. Again, it changes nothing."""
+        ...
+
+
+class Operator:
+    """Serves one run."""
+
+    def __init__(self, run: Operated, recent: Recent) -> None:
+        self._run, self._recent = run, recent
+        self._changing = asyncio.Lock()
+        self._connections: set[_Caller] = set()
+        self._begun: set[_Caller] = set()
+        self._ending = False
+        self._tasks = asyncio.TaskGroup()
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Answer commands until cancelled; once only.
+
+        To be cancelled last of all that a run does: whoever waits for its end is told of it by that. `listening` is closed.
+        """
+        more: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        async with self._tasks:
+            server = await asyncio.start_unix_server(
+                self._accepted, sock=listening, limit=MAX_REQUEST, backlog=MAX_CONNECTIONS, **more
+            )
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._ending = True
+                server.close()
+                for caller in self._connections - self._begun:  # their tasks will never have begun
+                    caller.abort()
+                for _ in range(_TURNS):  # what was accepted in this turn of the loop turns up in the next ones
+                    await asyncio.sleep(0)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        caller = _Caller(reader, writer)
+        if self._ending:
+            caller.abort()
+            return
+        self._connections.add(caller)
+        self._tasks.create_task(self._connection(caller), name="operator")
+
+    async def _connection(self, caller: _Caller) -> None:
+        self._begun.add(caller)
+        try:
+            await self._answered(caller)
+            await caller.finish()
+        except ConnectionError:  # it has left
+            return
+        finally:
+            self._connections.discard(caller)
+            self._begun.discard(caller)
+            await caller.part()
+
+    async def _answered(self, caller: _Caller) -> None:
+        try:
+            await self._served(caller)
+        except ConnectionError:
+            raise
+        except OrchestratorError as error:
+            caller.say(Refused(str(error), error.exit_code))
+        except Exception as error:  # noqa: BLE001 - a mistake of ours ends one command, and not the run
+            _log.error("a command could not be answered", exc_info=error)
+            caller.say(Refused(f"the run could not do that ({type(error).__name__}); its log says more"))
+
+    async def _served(self, caller: _Caller) -> None:
+        caller.check()
+        if len(self._connections) > MAX_CONNECTIONS:
+            raise Busy(f"{MAX_CONNECTIONS} commands are being answered already; end one of them")
+        try:
+            async with asyncio.timeout(FIRST_REQUEST):
+                caller.say(Hello(VERSION, os.getpid()))
+                read_hello(await caller.line())
+                request = read_request(await caller.line())
+        except TimeoutError:
+            raise NotUnderstood(f"no request came within {FIRST_REQUEST:g} s") from None
+        match request:
+            case Logs():
+                await self._logs(caller, request)
+            case Stop(grace=grace):
+                self._run.stop(grace)
+                caller.say(Progress("it is ending"))
+                await caller.left()  # or until all of this is cancelled, when the run has ended
+            case Ps():
+                caller.say(self._run.view())
+            case _:
+                caller.say(Done(await self._change(caller, request)))
+
+    async def _change(self, caller: _Caller, request: AnyRequest) -> str:
+        """Do one change at a time: what two of them make of each other, nobody could foresee."""
+        if self._changing.locked():
+            caller.say(Progress("waiting for another command, which is changing the run"))
+        async with self._changing:
+            match request:
+                case Scale(wished=wished):
+                    return await self._run.scale(wished)
+                case Restart(names=names):
+                    return await self._run.restart(names, lambda sentence: caller.say(Progress(sentence)))
+                case Reload():
+                    return await self._run.reload()
+        raise NotImplementedError(request)
+
+    # -- the log
+
+    async def _logs(self, caller: _Caller, request: Logs) -> None:
+        names = frozenset(_OWN_PROCESSES.get(name, name) for name in request.agents)
+        self._check(names)
+        if not request.follow:
+            for source, record in self._recent.tail(names, request.lines):
+                caller.say(line_for(source, record))
+                if caller.waits:
+                    await caller.written()
+            caller.say(Done())
+            return
+        with self._recent.follow(names, request.lines) as follower:
+            leaving = asyncio.create_task(caller.left())
+            leaving.add_done_callback(lambda _: follower.end())
+            try:
+                while not leaving.done():
+                    await self._pass_on(caller, await follower.next(), leaving)
+            except asyncio.CancelledError:  # the run has ended: its last words are of interest
+                caller.say_all(follower.now())
+                raise
+            finally:
+                leaving.cancel()
+                await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _pass_on(self, caller: _Caller, heard: Heard, leaving: asyncio.Task[None]) -> None:
+        if heard.missed:
+            caller.say(Missed(heard.missed))
+        for start in range(0, len(heard.records), _AT_ONCE):
+            for source, record in heard.records[start : start + _AT_ONCE]:
+                caller.say(line_for(source, record))
+            await caller.written()
+            if leaving.done():
+                return
+
+    def _check(self, names: frozenset[str]) -> None:
+        """Raises `NotInRun` for a name that nobody has or had."""
+        sources = self._recent.sources()
+        known = {"run", "hub", "store", *(source.name for source in sources)}
+        known |= {source.agent for source in sources if source.agent is not None}
+        for replica in self._run.view().replicas:
+            known |= {replica.agent, replica.peer}
+        for name in sorted(names - known):
+            raise NotInRun(name, sorted(known - {"", *_OWN_PROCESSES}))
+
+
+class Busy(OrchestratorError):
+    """More commands than are answered at a time."""
+
+
+class _Caller:
+    """One command at the other end of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        writer.transport.set_write_buffer_limits(high=MAX_UNSENT)
+
+    def check(self) -> None:
+        """Raises `NotOurs` for a process of another user, where the system can tell."""
+        if hasattr(socket, "SO_PEERCRED"):
+            layout = struct.Struct("3i")
+            found = self._writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, layout.size)
+            uid = layout.unpack(found)[1]
+            if uid not in (0, os.geteuid()):
+                raise NotOurs(f"this run belongs to user {os.geteuid()}, and takes nothing from user {uid}")
+
+    @property
+    def waits(self) -> bool:
+        return self._writer.transport.get_write_buffer_size() > MAX_UNSENT
+
+    async def line(self) -> bytes:
+        """Raises `NotUnderstood` for one that is too long, and `ConnectionError` when there is none."""
+        try:
+            line = await self._reader.readline()
+        except ValueError:
+            raise NotUnderstood(f"a line of a command exceeds {MAX_REQUEST} bytes") from None
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("the command has left")
+        return line
+
+    def say(self, message: Hello | AnyAnswer) -> None:
+        """Queue a message. To one that has left it is not delivered."""
+        if not self._writer.is_closing():
+            self._writer.write(line_of(message))
+
+    def say_all(self, heard: Heard) -> None:
+        if heard.missed:
+            self.say(Missed(heard.missed))
+        for source, record in heard.records:
+            if self.waits:
+                return
+            self.say(line_for(source, record))
+
+    async def written(self) -> None:
+        """Wait for a reader that is slow. Raises `ConnectionError` for one that has left."""
+        await self._writer.drain()
+
+    async def left(self) -> None:
+        """Return when the command has left. What else it says is not listened to."""
+        try:
+            while await self._reader.read(MAX_REQUEST):
+                continue
+        except ConnectionError:
+            return
+
+    def abort(self) -> None:
+        self._writer.transport.abort()
+
+    async def finish(self) -> None:
+        """Close the connection when all that was said has been taken, however long its reader takes."""
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    async def part(self) -> None:
+        """Close the connection now, or nearly so."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(PARTING):
+                await self._writer.wait_closed()
+        except (ConnectionError, TimeoutError):
+            self._writer.transport.abort()
+
+
+class NotOurs(OrchestratorError):
+    """Another user's process asks for something."""

@@ -1,0 +1,434 @@
+"""One run while it lives: the loop that hands every fact to those who decide, and does what they decide.
+
+Children, timers, signals and commands only report facts; nothing is decided anywhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from orchestrator.errors import ExitCode
+from orchestrator.runtime import supervisor as s
+from orchestrator.runtime.arrivals import Arrivals, Blind, PatienceOver, Seen
+from orchestrator.runtime.control import AwaitingTurn, Online, Ready, Revised, Standing, Tally
+from orchestrator.runtime.errand import Answered, Errand
+from orchestrator.runtime.lives import HUB_NAME, STORE_NAME, Heard, Lives
+from orchestrator.runtime.readiness import Readiness
+from orchestrator.runtime.readiness import Standing as Stands
+from orchestrator.runtime.start_order import StartOrder, needs_of, stop_ranks
+from orchestrator.runtime.summary import counted, ready_line, summary
+from orchestrator.topology.replica import RestartPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from orchestrator.runtime.arrivals import Arrival
+    from orchestrator.runtime.asking import Question
+    from orchestrator.runtime.control import ToChild
+    from orchestrator.runtime.lives import Seat
+    from orchestrator.runtime.nursery import Nursery
+    from orchestrator.runtime.output import Output
+    from orchestrator.runtime.runner import Options
+    from orchestrator.topology.plan import Plan
+    from orchestrator.topology.replica import Replica
+    from orchestrator.topology.revision import Revision
+
+SERVER_RESTART: Final = RestartPolicy("always", delay=0.2, max_delay=5.0, max_attempts=10, window=60.0)
+LEAST_GRACE: Final = 1.0
+"""Seconds that an agent has to end, however long those before it took."""
+HUB_GRACE: Final = 3.0
+"""Seconds that the hub and the store have at most to end, once the agents have had theirs."""
+MAX_LACKING: Final = 20
+"""Names of replicas that are not ready which are told one by one."""
+
+Fact: TypeAlias = "s.Fact | Heard | Arrival | Interrupted | Answered | Hurried"
+
+
+class Interrupted:
+    """A signal asked the run to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Hurried:
+    """A command asked the run to end within so many seconds."""
+
+    def __init__(self, grace: float | None) -> None:
+        self.grace = grace
+
+
+class RunLoop:
+    """The processes of one run. `facts` is where everything that happens is put."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        seat: Seat,
+        output: Output,
+        options: Options,
+        environ: Mapping[str, str],
+        nursery: Nursery,
+        questions: Sequence[Question] = (),
+    ) -> None:
+        self.plan, self._seat, self._output, self._options = plan, seat, output, options
+        self._grace = options.grace
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self.facts: asyncio.Queue[Fact] = asyncio.Queue()
+        self._timers: list[asyncio.TimerHandle] = []
+        self.readiness = Readiness(replica.peer_id for replica in plan.replicas)
+        self._order = StartOrder(needs_of(plan.here))
+        self._stored = plan.store is None
+        """The store has been ready once, or there is none."""
+        self._arrivals = Arrivals(plan, seat, output, self.facts.put_nowait)
+        self._announced = False
+        self._tally: dict[str, int] = {}
+        self._outcome: int = ExitCode.DONE
+        self._signal: int | None = None
+        self._deadline: float | None = None
+        """When the grace that all agents share is over."""
+        self._told: Standing | None = None
+        """What the hub was told last of how the run stands."""
+        self.detail: dict[str, str] = {}
+        """Why each child that does not run does not, or is to be started again."""
+        self.restarts: Counter[str] = Counter()
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called once, when everything is as ready as it will be."""
+        self._rolls: list[tuple[tuple[str, ...], asyncio.Future[s.RollStopped | None]]] = []
+        self._changes: set[asyncio.Future[None]] = set()
+        self._errand = Errand(
+            questions,
+            plan,
+            seat,
+            output,
+            self.facts.put_nowait,
+            until_idle=options.until_idle,
+            timeout=options.timeout,
+        )
+        # Jitter keeps replicas that fell together from rising together.
+        self.supervisor = s.Supervisor(
+            children_of(plan),
+            lambda: random.uniform(0.75, 1.25),  # noqa: S311 - no secret
+            abort_on_failure=options.abort_on_failure,
+        )
+        self._tasks = asyncio.TaskGroup()
+        self.lives = Lives(
+            plan,
+            seat,
+            output,
+            self.facts.put_nowait,
+            environ,
+            log_level=options.log_level,
+            grace=options.grace,
+            programs=options.programs,
+            nursery=nursery,
+            waiting=_who_waits(plan),
+        )
+
+    async def run(self) -> int:
+        """Start everything, and return the exit code of the run when all of it has ended."""
+        try:
+            async with self._tasks:
+                self._errand.start(self._tasks)
+                self._arrivals.start(self._tasks)
+                self._act(self.supervisor.start())
+                self._expect_elsewhere()
+                await self._until_all_stopped()
+                self._arrivals.stop()
+        finally:
+            for timer in self._timers:
+                timer.cancel()
+            for _, done in self._rolls:
+                done.cancel()
+            self._note_change()
+        took, others = self._clock() - self._began, len(self._arrivals.elsewhere)
+        own = len(self.plan.replicas) - others
+        self._output.say("info", summary(own, others, self.supervisor, took, self._tally))
+        return self._exit_code()
+
+    async def _until_all_stopped(self) -> None:
+        stopped = False
+        while not stopped:
+            match fact := await self.facts.get():
+                case Heard():
+                    self._heard(fact)
+                    continue
+                case Seen() | Blind() | PatienceOver():
+                    self._arrived(fact)
+                    continue
+                case Answered():
+                    self._outcome = self._unless_cut_off(fact.code)
+                    actions = [] if self.supervisor.stopping else self.supervisor.handle(s.StopAsked())
+                case Interrupted():
+                    self._interrupted(fact.number)
+                    actions = self.supervisor.handle(s.StopAsked())
+                case Hurried():
+                    if self.supervisor.stopping:
+                        continue
+                    self._grace = self._grace if fact.grace is None else fact.grace
+                    self._output.say("info", "asked to stop: ending in peace", grace=self._grace)
+                    self._errand.interrupt()
+                    actions = self.supervisor.handle(s.StopAsked())
+                case _:
+                    if isinstance(fact, s.Exited):
+                        self.readiness.gone(fact.name)
+                        self._arrivals.forget(fact.name)
+                        self._let_begin(self._order.settled(fact.name))
+                    actions = self.supervisor.handle(fact)
+            stopped = self._act(actions)
+        if self._errand.cut_off():
+            self._outcome = self._unless_cut_off(ExitCode.FAILED)
+
+    # -- facts
+
+    def _heard(self, heard: Heard) -> None:
+        source = self.lives.sources[heard.name]
+        match heard.message:
+            case AwaitingTurn():
+                self._let_begin(self._order.asked(heard.name))
+            case Ready():
+                more = {"url": self._seat.url} if heard.name == HUB_NAME else {}
+                where: dict[str, object] = {"external": True} if heard.pid is None else {"pid": heard.pid}
+                self._output.tell(source, "info", "ready", **where, seconds=round(heard.after, 2), **more)
+                self.readiness.ready(heard.name)
+                self.detail.pop(heard.name, None)
+                self._stored = self._stored or heard.name == STORE_NAME
+                self._let_begin(self._order.settled(heard.name))
+                if heard.pid is not None:
+                    self._act(self.supervisor.handle(s.Proven(heard.name)))
+            case Online(online=online, detail=detail):
+                news = self.readiness.online(heard.name, online)
+                if news and not self.supervisor.stopping:
+                    event = "is back at the hub" if online else "has lost the hub"
+                    self._output.tell(source, "debug", event, **({"detail": detail} if detail else {}))
+            case Tally(counts=counts):
+                for what, count in counts.items():
+                    self._tally[what] = self._tally.get(what, 0) + count
+        self._note_readiness()
+
+    def _let_begin(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.lives.begin(name)
+
+    def _note_readiness(self) -> None:
+        took, total = self._clock() - self._began, len(self.plan.replicas)
+        if self.complete and not self._announced:
+            self._announced = True
+            self._output.say("info", ready_line(total, len(self._arrivals.elsewhere), took, self._seat.url))
+            self.on_ready()
+        elif self.readiness.partial and not self._announced and not self.supervisor.stopping:
+            self._announced = True
+            self._output.say(
+                "warning", f"only {total - len(self.readiness.over)} of {counted(total, 'replica')} are ready"
+            )
+            self.on_ready()
+        self._errand.lost = len(self.readiness.over)
+        if self.complete or self.readiness.hopeless:
+            self._errand.settled.set()
+        else:
+            self._errand.settled.clear()
+        self._tell_hub()
+        self._note_change()
+
+    def _tell_hub(self) -> None:
+        """Have the hub say how the run stands to whoever asks its port."""
+        lacking = self.readiness.lacking
+        standing = Standing(len(self.plan.replicas) - len(lacking), len(self.plan.replicas), lacking[:MAX_LACKING])
+        if standing != self._told and self._seat.listening is not None:
+            self._told = standing
+            self.lives.tell_hub(standing)
+
+    @property
+    def complete(self) -> bool:
+        return self.readiness.complete and self._stored
+
+    def _interrupted(self, number: int) -> None:
+        if self.supervisor.stopping:
+            self._output.say("warning", f"{s.signal_name(number)} again: killing what still runs")
+            self._outcome = 128 + number
+            return
+        self._output.say("info", f"{s.signal_name(number)}: ending in peace", grace=self._grace)
+        self._signal = number
+        if self._errand.interrupt():
+            self._outcome = 128 + number
+
+    def _unless_cut_off(self, code: int) -> int:
+        """An answer that a signal cut off must not pass for a complete one; one that got to its end does."""
+        return code if self._signal is None or code == ExitCode.DONE else 128 + self._signal
+
+    # -- who is seen at the hub
+
+    def _expect_elsewhere(self) -> None:
+        for name in self._arrivals.elsewhere:
+            if self.readiness[name] is not Stands.GONE:
+                continue
+            self.readiness.started(name)
+            if name in self._arrivals.channels:
+                self._arrivals.expect(name)
+            else:  # it can be seen nowhere, so nobody waits for it
+                self._heard(self.lives.seen(name))
+
+    def _arrived(self, arrival: Arrival) -> None:
+        match arrival:
+            case Seen(name):
+                if name in self.readiness and self.readiness[name] is Stands.STARTING:
+                    self._heard(self.lives.seen(name))
+            case Blind(error):
+                self._output.say("error", f"it cannot be seen any more which programs are at the hub: {error}")
+                for name in self._awaited(self._arrivals.channels):
+                    self.readiness.gone(name, for_good=True)
+                self._note_readiness()
+            case PatienceOver():
+                names = self._awaited(self._arrivals.elsewhere)
+                if names and not self.supervisor.stopping:
+                    self._output.say("info", self._arrivals.still_awaited(names))
+
+    def _awaited(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name in self.readiness and self.readiness[name] is Stands.STARTING]
+
+    # -- what is asked for while it runs
+
+    def apply(self, revision: Revision, environ: Mapping[str, str]) -> None:
+        """Become what a new plan says, as far as that differs."""
+        self.plan = revision.plan
+        self.lives.plan(self.plan, environ, _who_waits(self.plan))
+        self.readiness.planned(replica.peer_id for replica in self.plan.replicas)
+        self._let_begin(self._order.revised(needs_of(self.plan.here)))
+        self._arrivals.revised(self.plan, self._tasks)
+        for replica in revision.told:
+            self.lives.tell(replica.peer_id, Revised(replica))
+        ranks = stop_ranks(self.plan)
+        facts: list[s.Fact] = [s.Repolicied(_child(replica, ranks)) for replica in self.plan.here]
+        if revision.added:
+            facts.append(s.Enlisted(tuple(_child(replica, ranks) for replica in revision.added)))
+        if revision.removed:
+            facts.append(s.Dismissed(revision.removed))
+        for fact in facts:
+            self._act(self.supervisor.handle(fact))
+        self._expect_elsewhere()
+        self._note_readiness()
+
+    async def restart(self, names: Sequence[str]) -> s.RollStopped | None:
+        """Restart children one after the other; `None` when all of them are ready again."""
+        if not names:
+            return None
+        done: asyncio.Future[s.RollStopped | None] = asyncio.get_running_loop().create_future()
+        self._rolls.append((tuple(names), done))
+        self._act(self.supervisor.handle(s.RestartAsked(tuple(names))))
+        return await done
+
+    def _rolled(self, names: tuple[str, ...], outcome: s.RollStopped | None) -> None:
+        for index, (asked, done) in enumerate(self._rolls):
+            if asked == names:
+                del self._rolls[index]
+                if not done.done():
+                    done.set_result(outcome)
+                return
+
+    def tell(self, name: str, message: ToChild) -> None:
+        self.lives.tell(name, message)
+
+    async def changed(self) -> None:
+        """Wait until the standing of some replica may have changed."""
+        change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changes.add(change)
+        try:
+            await change
+        finally:
+            self._changes.discard(change)
+
+    def _note_change(self) -> None:
+        for change in self._changes:
+            if not change.done():
+                change.set_result(None)
+
+    # -- actions
+
+    def _act(self, actions: Sequence[s.Action]) -> bool:
+        """Do what was decided; return whether everything has stopped."""
+        for action in actions:
+            match action:
+                case s.Spawn(name):
+                    self.readiness.started(name)
+                    self._arrivals.expect(name)
+                    self._tasks.create_task(self.lives.live(name))
+                case s.SpawnAfter(name, delay, attempt, because, number):
+                    event = f"{because}: it is started again in {delay:.2g} s"
+                    self._output.tell(self.lives.sources[name], "warning", event, attempt=attempt)
+                    self.restarts[name] += 1
+                    self.detail[name] = f"{because}; attempt {attempt}"
+                    self._later(delay, s.Due(name, number))
+                case s.Drain(names, rank):
+                    self._arrivals.stop()
+                    grace = HUB_GRACE if {HUB_NAME, STORE_NAME} & {*names} else self._grace_left()
+                    for name in names:
+                        self.lives.drain(name, grace - min(1.0, 0.2 * grace))  # who needs it all still says goodbye
+                    self._later(grace, s.GraceOver(rank))
+                case s.Retire(name, number):
+                    self.lives.drain(name, self._grace - min(1.0, 0.2 * self._grace))
+                    self._later(self._grace, s.RetireOver(name, number))
+                case s.Kill(name):
+                    self._output.tell(self.lives.sources[name], "warning", "is killed: it did not end by itself")
+                    self.lives.kill(name)
+                case s.GiveUp(name, because):
+                    self._output.tell(self.lives.sources[name], "error", f"has failed for good: {because}")
+                    self.detail[name] = because
+                    self.readiness.gone(name, for_good=True)
+                case s.Finished(name):
+                    self._output.tell(self.lives.sources[name], "info", "has ended by itself")
+                    self.readiness.gone(name, for_good=True)
+                case s.Rolled(names):
+                    self._rolled(names, None)
+                case s.RollStopped(names=names):
+                    self._rolled(names, action)
+                case s.AllStopped():
+                    return True
+        self._note_readiness()
+        return False
+
+    def _grace_left(self) -> float:
+        """Return what the ranks before have left of the grace, which all agents share."""
+        now = self._clock()
+        self._deadline = self._deadline or now + self._grace
+        return max(self._deadline - now, LEAST_GRACE)
+
+    def _later(self, delay: float, fact: s.Fact) -> None:
+        now = self._clock()
+        self._timers = [timer for timer in self._timers if timer.when() > now]
+        self._timers.append(asyncio.get_running_loop().call_later(delay, self.facts.put_nowait, fact))
+
+    def _exit_code(self) -> int:
+        """Return what matters most: a misfit, the outcome of the questions, anything that failed or had to be killed."""
+        failed = self.supervisor.failed.values()
+        if any(gone.exit_code == ExitCode.INVALID for gone in failed):
+            return ExitCode.INVALID
+        if self._outcome != ExitCode.DONE:
+            return self._outcome
+        return ExitCode.FAILED if failed or self.supervisor.unclean else ExitCode.DONE
+
+
+def children_of(plan: Plan) -> list[s.Child]:
+    """Return the hub, if it is ours, the store, if there is one, and the replicas: those that take work before those that
+    hand it out.
+
+    They end the other way round, so that a task under way finds those whom it needs.
+    """
+    ranks = stop_ranks(plan)
+    last = max(ranks.values(), default=0) + 1
+    served = [*([HUB_NAME] if plan.hub.url is None else []), *([STORE_NAME] if plan.store is not None else [])]
+    servers = [s.Child(name, SERVER_RESTART, rank=last, essential=True) for name in served]
+    ordered = sorted(plan.here, key=lambda replica: ranks[replica.agent], reverse=True)
+    return servers + [_child(replica, ranks) for replica in ordered]
+
+
+def _child(replica: Replica, ranks: Mapping[str, int]) -> s.Child:
+    return s.Child(replica.peer_id, replica.restart, rank=ranks[replica.agent])
+
+
+def _who_waits(plan: Plan) -> frozenset[str]:
+    """Return the replicas that begin when those whom they hand work to have come."""
+    return frozenset(name for name, needs in needs_of(plan.here).items() if needs)
