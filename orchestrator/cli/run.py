@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from orchestrator.runtime.run_seat import OwnSeat
     from orchestrator.topology.model import Topology
     from orchestrator.topology.plan import Plan
+
+BEGAN = time.monotonic()
+"""When the command was typed, as far as this process can tell."""
 
 
 def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
@@ -161,7 +166,7 @@ def _planned(args: argparse.Namespace, guardian: Guardian, detached: Detached | 
         check_until_idle(plan)
     asked = questions(plan, args.ask, reading.reports)
     agents = {replica.agent for replica in plan.here}
-    with registered(paths(args)[0], agents, reading.environ) as seat:
+    with registered(paths(args)[0], agents, os.environ) as seat:
         return _run(args, source, asked, guardian, detached, seat)
 
 
@@ -224,6 +229,7 @@ def _run(
             until_idle=args.until_idle,
             abort_on_failure=args.abort_on_failure,
             watch=args.watch,
+            began=BEGAN,
         )
         with routed(output):
             return asyncio.run(run(plan, output, options, reading.environ, asked, guardian=guardian, reach=reach))

@@ -30,8 +30,8 @@ KEPT: Final = 5
 """Files of one source that are kept besides the one that is written: ``hub.log.1`` is the last before it."""
 MAX_OPEN: Final = 64
 """Files that are open at once."""
-TOLD_AGAIN: Final = 60.0
-"""Seconds after which it is said again that a disk takes nothing, where it took something meanwhile."""
+STEADY: Final = 1.0
+"""Seconds without a failure after which the files are written again: a disk that is nearly full takes a line now and then."""
 _OF_ALL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """What is wrong with the disk, and not with one file."""
 _ODD: Final = re.compile(r"[^A-Za-z0-9._@+-]|^\.")
@@ -73,7 +73,7 @@ class LogFiles:
         self._complain: Complaint | None = None
         self._failing: dict[str, int | None] = {}  # what is wrong with the files of which sources
         self._told = False
-        self._last_told = -TOLD_AGAIN
+        self._last_failure = 0.0
         self._lost = 0
         self._thread: threading.Thread | None = None
 
@@ -133,19 +133,21 @@ class LogFiles:
     def _failed(self, name: str, error: OSError) -> None:
         self._failing[name] = error.errno
         self._lost += 1
-        now = time.monotonic()
-        if self._told or self._complain is None or now - self._last_told < TOLD_AGAIN:
+        self._last_failure = time.monotonic()
+        if self._told or self._complain is None:
             return
-        self._told, self._last_told = True, now
+        self._told = True
         reason = (error.strerror or str(error)).lower()
         self._complain("error", f"the log file {self.folder / file_name(name)} cannot be written: {reason}")
 
     def _worked(self, name: str) -> None:
-        if not self._failing:
+        if not self._told:
             return
         self._failing.pop(name, None)
+        if time.monotonic() - self._last_failure < STEADY:
+            return
         self._failing = {other: number for other, number in self._failing.items() if number not in _OF_ALL}
-        if not self._failing and self._told and self._complain is not None:
+        if not self._failing and self._complain is not None:
             self._told = False
             lost, self._lost = self._lost, 0
             self._complain("warning", "the log files are written again; some lines are missing in them", count=lost)

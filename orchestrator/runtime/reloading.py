@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.runtime.operator_wire import NotInRun
 from orchestrator.runtime.readiness import Standing
-from orchestrator.runtime.summary import counted
 from orchestrator.topology.revision import revise
 
 if TYPE_CHECKING:
@@ -79,11 +78,8 @@ class Reloader:
         async with self._turn:
             self._living()
             peers = list(dict.fromkeys(peer for name in names for peer in self._peers(name)))
-            progress(
-                f"restarting {counted(len(peers), 'process')}: each when the one before is ready".replace(
-                    "ss:", "sses:"
-                )
-            )
+            if len(peers) > 1:
+                progress(f"restarting {len(peers)} processes, each when the one before is ready")
             await self._restart(peers)
             return f"restarted {', '.join(peers)}"
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, listed
 from orchestrator.runtime import supervisor as s
 from orchestrator.runtime.arrivals import Arrivals, Blind, PatienceOver, Seen
 from orchestrator.runtime.control import AwaitingTurn, Online, Ready, Revised, Standing, Tally
@@ -41,10 +42,12 @@ LEAST_GRACE: Final = 1.0
 """Seconds that an agent has to end, however long those before it took."""
 HUB_GRACE: Final = 3.0
 """Seconds that the hub and the store have at most to end, once the agents have had theirs."""
+SLOW: Final = 10.0
+"""Seconds after which it is said who is still starting, and who waits for them."""
 MAX_LACKING: Final = 20
 """Names of replicas that are not ready which are told one by one."""
 
-Fact: TypeAlias = "s.Fact | Heard | Arrival | Interrupted | Answered | Hurried"
+Fact: TypeAlias = "s.Fact | Heard | Arrival | Interrupted | Answered | Hurried | Slow"
 
 
 class Interrupted:
@@ -59,6 +62,10 @@ class Hurried:
 
     def __init__(self, grace: float | None) -> None:
         self.grace = grace
+
+
+class Slow:
+    """The start takes long."""
 
 
 class RunLoop:
@@ -77,7 +84,7 @@ class RunLoop:
         self.plan, self._seat, self._output, self._options = plan, seat, output, options
         self._grace = options.grace
         self._clock = asyncio.get_running_loop().time
-        self._began = self._clock()
+        self._began = time.monotonic() if options.began is None else options.began
         self.facts: asyncio.Queue[Fact] = asyncio.Queue()
         self._timers: list[asyncio.TimerHandle] = []
         self.readiness = Readiness(replica.peer_id for replica in plan.replicas)
@@ -136,6 +143,8 @@ class RunLoop:
                 self._errand.start(self._tasks)
                 self._arrivals.start(self._tasks)
                 self._act(self.supervisor.start())
+                slow = asyncio.get_running_loop().call_later(SLOW, self.facts.put_nowait, Slow())
+                self._timers.append(slow)
                 self._expect_elsewhere()
                 await self._until_all_stopped()
                 self._arrivals.stop()
@@ -145,7 +154,7 @@ class RunLoop:
             for _, done in self._rolls:
                 done.cancel()
             self._note_change()
-        took, others = self._clock() - self._began, len(self._arrivals.elsewhere)
+        took, others = time.monotonic() - self._began, len(self._arrivals.elsewhere)
         own = len(self.plan.replicas) - others
         self._output.say("info", summary(own, others, self.supervisor, took, self._tally))
         return self._exit_code()
@@ -159,6 +168,9 @@ class RunLoop:
                     continue
                 case Seen() | Blind() | PatienceOver():
                     self._arrived(fact)
+                    continue
+                case Slow():
+                    self._say_who_is_slow()
                     continue
                 case Answered():
                     self._outcome = self._unless_cut_off(fact.code)
@@ -215,7 +227,7 @@ class RunLoop:
             self.lives.begin(name)
 
     def _note_readiness(self) -> None:
-        took, total = self._clock() - self._began, len(self.plan.replicas)
+        took, total = time.monotonic() - self._began, len(self.plan.replicas)
         if self.complete and not self._announced:
             self._announced = True
             self._output.say("info", ready_line(total, len(self._arrivals.elsewhere), took, self._seat.url))
@@ -289,6 +301,18 @@ class RunLoop:
 
     def _awaited(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if name in self.readiness and self.readiness[name] is Stands.STARTING]
+
+    def _say_who_is_slow(self) -> None:
+        names = self._awaited(replica.peer_id for replica in self.plan.here)
+        if not names or self.supervisor.stopping:
+            return
+        waiting = [name for name in names if name in self._order.waiting]
+        slow = [name for name in names if name not in waiting]
+        event = f"still starting after {SLOW:g} s: {listed(slow)}"
+        self._output.say(
+            "warning",
+            f"{event}; {listed(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for that" if waiting else event,
+        )
 
     # -- what is asked for while it runs
 

@@ -50,6 +50,8 @@ class Options:
     """End as soon as one child has failed for good."""
     watch: bool = False
     """Read the files again whenever one of them changes."""
+    began: float | None = None
+    """When it was asked for, by the clock of `time.monotonic`; `None` = when `run` is called."""
     programs: Programs = field(default_factory=Programs)
 
 

@@ -30,6 +30,11 @@ class StartOrder:
         self._missing: dict[str, set[str]] = {}
         self.revised(needs)
 
+    @property
+    def waiting(self) -> Collection[str]:
+        """Those whose turn has not come yet, although they have asked."""
+        return self._waiting.keys()
+
     def asked(self, name: str) -> tuple[str, ...]:
         """The process of this replica waits for its turn. As all of these, return whose turn has come: each asking is
         answered once, and one that is repeated before that stands for both."""
@@ -79,9 +84,7 @@ def needs_of(replicas: Iterable[Replica]) -> dict[str, frozenset[str]]:
     """
     own = {replica.peer_id: replica for replica in replicas if not replica.external}
     return {
-        name: frozenset(
-            peer for pool in replica.pools if pool.delivery is None for peer in pool.peers if peer in own
-        )
+        name: frozenset(peer for pool in replica.pools if pool.delivery is None for peer in pool.peers if peer in own)
         for name, replica in own.items()
     }
 

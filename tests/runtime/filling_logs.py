@@ -23,7 +23,8 @@ def main(folder: Path) -> None:
     ballast = folder / "ballast"
     ballast.write_bytes(b"x" * 600_000)
     console = io.StringIO()
-    output = Output(render_json, "info", log=console, answers=io.StringIO(), files=LogFiles(folder / "logs"))
+    files = LogFiles(folder / "logs")
+    output = Output(render_json, "info", log=console, answers=io.StringIO(), files=files)
 
     def said(event: str) -> int:
         return console.getvalue().count(event)
@@ -35,9 +36,14 @@ def main(folder: Path) -> None:
         output.put(LOUD, Record(float(number), "info", "x" * 1_000))
     output.say("info", "the console goes on")
     until(lambda: said("the console goes on") > 0)
+    until(lambda: len(files._waiting) == 0)  # what still waits would take the room that is made
     ballast.unlink()
-    output.put(LOUD, Record(5_000.0, "info", "healed"))
-    until(lambda: said("are written again") > 0)
+
+    def healed() -> bool:
+        output.put(LOUD, Record(5_000.0, "info", "healed"))
+        return said("are written again") > 0
+
+    until(healed)
     output.close(patience=10)
     lines = [json.loads(line) for line in (folder / "logs" / "loud.1.log").read_text().splitlines()]
     lost = next(json.loads(line)["count"] for line in console.getvalue().splitlines() if "are written again" in line)
