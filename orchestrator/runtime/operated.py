@@ -66,7 +66,7 @@ class OperatedRun:
             state = "failed"
         elif pid is not None and loop.lives.drains(name):
             state = "stopping"
-        detail = loop.detail.get(name, "") if state != "ready" else ""
+        detail = loop.detail.get(name, "")
         return ReplicaView(replica.agent, name, where, state, pid, _wall(since), loop.restarts[name], detail)
 
     async def scale(self, wished: Mapping[str, int]) -> str:

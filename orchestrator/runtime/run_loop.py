@@ -204,7 +204,8 @@ class RunLoop:
                 self._let_begin(self._order.asked(heard.name))
             case Ready():
                 more = {"url": self._seat.url} if heard.name == HUB_NAME else {}
-                where: dict[str, object] = {"external": True} if heard.pid is None else {"pid": heard.pid}
+                other = "elsewhere" if heard.name in self.plan.elsewhere else "external"
+                where: dict[str, object] = {other: True} if heard.pid is None else {"pid": heard.pid}
                 self._output.tell(source, "info", "ready", **where, seconds=round(heard.after, 2), **more)
                 self.readiness.ready(heard.name)
                 self.detail.pop(heard.name, None)
@@ -281,8 +282,10 @@ class RunLoop:
             self.readiness.started(name)
             if name in self._arrivals.channels:
                 self._arrivals.expect(name)
-            else:  # it can be seen nowhere, so nobody waits for it
-                self._heard(self.lives.seen(name))
+            else:  # so nobody waits for it
+                self.readiness.ready(name)
+                self.detail[name] = "it is listed on no channel, and cannot be seen"
+        self._note_readiness()
 
     def _arrived(self, arrival: Arrival) -> None:
         match arrival:
@@ -334,7 +337,6 @@ class RunLoop:
         for fact in facts:
             self._act(self.supervisor.handle(fact))
         self._expect_elsewhere()
-        self._note_readiness()
 
     async def restart(self, names: Sequence[str]) -> s.RollStopped | None:
         """Restart children one after the other; `None` when all of them are ready again."""
