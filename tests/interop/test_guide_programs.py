@@ -396,7 +396,7 @@ async def test_programs_and_handlers_work_together_and_nothing_is_left_of_them(t
         assert (code, errors) == (0, "")
         assert {line.partition(": ")[2] for line in answered.splitlines()} == {"FOUR", "FIVE"}
         processes = descendants(crew.run.pid)
-        assert len(processes) == 7  # the hub, two handlers, and two programs with what stands for each
+        assert len(processes) == 8  # the guardian, the hub, two handlers, and two programs with what stands for each
         crew.run.process.send_signal(signal.SIGINT)
         assert await crew.run.ended() == 0, crew.run.said()
         assert crew.run.records[-1]["event"].endswith("all ended cleanly")
