@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.lines import ROOT
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
 from orchestrator.runtime.control import Ready, StoreSpec
-from orchestrator.runtime.process import ChildProcess
+from orchestrator.runtime.nursery import Nursery, Program
 from orchestrator.topology.store_access import Access
 
 if TYPE_CHECKING:
@@ -62,14 +62,11 @@ async def our_store(folder: Path, clients: int) -> AsyncIterator[Broker]:
         path = str(Path(near) / "store.sock")  # a path of a socket has to be short
         listening.bind(path)
         listening.listen(clients)
-        child = await ChildProcess.spawn(
-            "orchestrator.runtime.store",
-            lambda _, line: print(line.decode(errors="replace"), file=sys.stderr),
-            {**os.environ, "PYTHONPATH": str(ROOT)},
-            [listening.fileno()],
-        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        nursery = Nursery(environment, _show)
+        child = await nursery.start(Program("orchestrator.runtime.store"), _show, environment, [listening.fileno()])
         try:
-            child.control.send(StoreSpec(listening.fileno(), "sqlite:///tasks.db", str(folder), (_KEY,), "", access))
+            child.control.send(StoreSpec(child.lent, "sqlite:///tasks.db", str(folder), (_KEY,), "", access))
             async with asyncio.timeout(_STARTING):
                 ready = await anext(aiter(child.control), None)
             if not isinstance(ready, Ready):
@@ -81,6 +78,11 @@ async def our_store(folder: Path, clients: int) -> AsyncIterator[Broker]:
             child.kill()
             await child.wait()
             await child.close()
+            await nursery.close()
+
+
+def _show(_stream: str, line: bytes) -> None:
+    print(line.decode(errors="replace"), file=sys.stderr)
 
 
 @asynccontextmanager

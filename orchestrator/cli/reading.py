@@ -87,8 +87,10 @@ def _assignment(text: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def environment(args: argparse.Namespace) -> dict[str, str]:
+def environment(args: argparse.Namespace, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the variables of a command: those given as options, then the environment, then the ``.env`` file.
+
+    `inherited`: the environment as it was when the command began, where it is another one by now.
 
     Raises `TopologyError` for an ``.env`` file with mistakes.
     """
@@ -99,7 +101,7 @@ def environment(args: argparse.Namespace) -> dict[str, str]:
         from orchestrator.topology.env_file import load_env_file
 
         found = load_env_file(file, str(file))
-    return {**found, **os.environ, **dict(args.variables)}
+    return {**found, **(os.environ if inherited is None else inherited), **dict(args.variables)}
 
 
 def paths(args: argparse.Namespace) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.reading import environment, paths, read_plan, read_topology, topology_arguments, unhandled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.cli.detach import Detached
     from orchestrator.runtime.asking import Question
@@ -68,6 +68,12 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         "--watch",
         action="store_true",
         help="when the topology or a handler's file changes, apply the difference, as SIGHUP does (needs the extra 'watch')",
+    )
+    parser.add_argument(
+        "--inline",
+        action="store_true",
+        help="have the hub, the store and all handlers in this one process and event loop, for a debugger or a tiny "
+        "machine; what is a command stays a process",
     )
     parser.add_argument(
         "-d",
@@ -128,7 +134,7 @@ def _seconds(text: str) -> float:
 
 def execute(args: argparse.Namespace) -> int:
     """Load, inspect, plan, run. Before anything is started it raises `TopologyError`, `UnknownAgent`, `TakesNoQuestions`,
-    `NothingKept`, `NoSuchPart`, `AlreadyRunning`, `CannotListen`, `NoPlace`, `NoLogFolder` or `NoWatch`."""
+    `NothingKept`, `NoSuchPart`, `AlreadyRunning`, `TooFewFiles`, `CannotListen`, `NoPlace`, `NoLogFolder` or `NoWatch`."""
     if args.watch:
         from orchestrator.runtime.watching import check_watch
 
@@ -145,18 +151,21 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _execute(args: argparse.Namespace, detached: Detached | None) -> int:
+    if args.inline:
+        return _planned(args, None, detached)
     from orchestrator.runtime.guardian_process import Guardian
 
     with Guardian(environment(args)) as guardian:  # it warms up while the topology is read
         return _planned(args, guardian, detached)
 
 
-def _planned(args: argparse.Namespace, guardian: Guardian, detached: Detached | None) -> int:
+def _planned(args: argparse.Namespace, guardian: Guardian | None, detached: Detached | None) -> int:
     from orchestrator.runtime.asking import questions
     from orchestrator.runtime.plan_source import PlanSource
     from orchestrator.runtime.run_seat import registered
 
-    source = PlanSource(partial(_read, args), partial(_plan, args))
+    # While handlers are in this process its environment is theirs, and holds no key.
+    source = PlanSource(partial(_read, args, dict(os.environ)), partial(_plan, args))
     reading = source.read()
     source.adopt(reading)
     plan = reading.plan
@@ -170,11 +179,11 @@ def _planned(args: argparse.Namespace, guardian: Guardian, detached: Detached | 
         return _run(args, source, asked, guardian, detached, seat)
 
 
-def _read(args: argparse.Namespace) -> tuple[Topology, Reports, dict[str, str]]:
+def _read(args: argparse.Namespace, inherited: Mapping[str, str]) -> tuple[Topology, Reports, dict[str, str]]:
     from orchestrator.runtime.inspect import inspect_topology
     from orchestrator.runtime.support import check_support
 
-    environ = environment(args)
+    environ = environment(args, inherited)
     topology = read_topology(args, environ)
     check_support(topology)
     return topology, inspect_topology(topology, environ, app_dir=args.app_dir), environ
@@ -182,18 +191,22 @@ def _read(args: argparse.Namespace) -> tuple[Topology, Reports, dict[str, str]]:
 
 def _plan(args: argparse.Namespace, topology: Topology, reports: Reports) -> Plan:
     plan = replace(read_plan(topology, reports), app_dir=args.app_dir)
-    if not (args.only or args.but or args.hub):
-        return plan
-    from orchestrator.topology.part import part_of
+    if args.only or args.but or args.hub:
+        from orchestrator.topology.part import part_of
 
-    return part_of(plan, only=args.only, but=args.but, hub=args.hub)
+        plan = part_of(plan, only=args.only, but=args.but, hub=args.hub)
+    if args.inline:
+        from orchestrator.runtime.shared_environment import check_inline
+
+        check_inline(topology, {replica.agent for replica in plan.here})
+    return plan
 
 
 def _run(
     args: argparse.Namespace,
     source: PlanSource,
     asked: Sequence[Question],
-    guardian: Guardian,
+    guardian: Guardian | None,
     detached: Detached | None,
     seat: OwnSeat,
 ) -> int:
@@ -228,11 +241,17 @@ def _run(
             timeout=args.timeout,
             until_idle=args.until_idle,
             abort_on_failure=args.abort_on_failure,
+            inline=args.inline,
             watch=args.watch,
             began=BEGAN,
         )
+        work = run(plan, output, options, reading.environ, asked, guardian=guardian, reach=reach)
+        if args.inline:
+            from orchestrator.runtime.inline import seen_off
+
+            work = seen_off(work)
         with routed(output):
-            return asyncio.run(run(plan, output, options, reading.environ, asked, guardian=guardian, reach=reach))
+            return asyncio.run(work)
     finally:
         output.close()
         if output.unread:

@@ -51,20 +51,41 @@ async def serve_here(
     interruption = _Interruption(stop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, interruption.signalled, number)
-    server = Server(keys, settings)
-    await server.start(listening)
-    if on_ready is not None:
-        on_ready(server)
-    async with asyncio.TaskGroup() as tasks:
-        companion = None if beside is None else tasks.create_task(beside(server, stop))
-        await stop.wait()
-        _log.info("the hub is shutting down")
-        await server.drain()
-        if companion is not None:
-            companion.cancel()
+    await serve_until(stop, listening, keys, settings, on_ready=on_ready, beside=beside)
     for number in (signal.SIGTERM, signal.SIGINT):  # what is done well does not become a failure on the way out
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
+    return ExitCode.DONE
+
+
+async def serve_until(
+    stop: asyncio.Event,
+    listening: socket.socket,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    on_ready: Callable[[Server], None] | None = None,
+    beside: Callable[[Server, asyncio.Event], Coroutine[Any, Any, None]] | None = None,
+) -> int:
+    """Run a hub until `stop` is set, drain it, and return the exit code; signals are left alone.
+
+    One that is cancelled, or breaks, ends at once and lets go of everything.
+    """
+    server = Server(keys, settings)
+    await server.start(listening)
+    try:
+        if on_ready is not None:
+            on_ready(server)
+        async with asyncio.TaskGroup() as tasks:
+            companion = None if beside is None else tasks.create_task(beside(server, stop))
+            await stop.wait()
+            _log.info("the hub is shutting down")
+            await server.drain()
+            if companion is not None:
+                companion.cancel()
+    except BaseException:
+        await server.cut()
+        raise
     return ExitCode.DONE
 
 

@@ -97,6 +97,10 @@ class Server:
                 while self._peers:
                     self._all_gone.clear()
                     await self._all_gone.wait()
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Stop at once, without a word to anybody."""
         self._server.close()
         self._waiting.shut_all()
         for peer in list(self._peers):

@@ -44,7 +44,7 @@ ANSWER_SECONDS: Final = 5.0
 """Seconds that the parent has to grant a token."""
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 """Seconds before a token is asked for again, doubled each time up to the last."""
-ORPHAN_SECONDS: Final = 0.5
+ORPHAN_SECONDS: Final = 0.4
 """Seconds that the program of a parent that is gone has to end; a little later the whole group is killed."""
 NO_PROGRAM: Final = frozenset(
     {errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}

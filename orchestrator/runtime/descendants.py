@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_REAL_TIME: Final = 15
+"""Linux's limit on how many microseconds a process of a real-time class may hold a processor without a wait."""
+_NEVER: Final = 1 << 62
+"""Of such microseconds: 146,000 years."""
 
 
 def adopt_orphans() -> None:
@@ -33,6 +38,40 @@ def die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(128 + signal.SIGTERM)
+
+
+def mark(number: int) -> None:
+    """Mark this process, and all that it will ever start, with a number above 0.
+
+    The mark is a limit that nobody reaches, since nothing else is kept by everybody: sessions, parents, environments and
+    open files are left behind by those who want to be on their own. Does nothing where it cannot be done.
+    """
+    unmarked = _unmarked()
+    if unmarked is not None:
+        try:
+            resource.setrlimit(_REAL_TIME, (unmarked - number, unmarked - number))
+        except (OSError, ValueError):  # a sandbox that does not know of it
+            return
+
+
+def mark_of(pid: int) -> int | None:
+    """Return the number that a process was marked with, below this one; `None` = it was not, or is gone."""
+    unmarked = _unmarked()
+    if unmarked is None:
+        return None
+    try:
+        number = unmarked - resource.prlimit(pid, _REAL_TIME)[1]
+    except (OSError, ValueError):
+        return None
+    return number if 0 < number < unmarked else None
+
+
+def _unmarked() -> int | None:
+    """Return the limit from which marks are counted down: that of this process, which may have a mark itself."""
+    if sys.platform != "linux":
+        return None
+    hard = resource.getrlimit(_REAL_TIME)[1]
+    return _NEVER if hard == resource.RLIM_INFINITY else hard
 
 
 def _prctl(option: int, value: int) -> None:

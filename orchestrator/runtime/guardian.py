@@ -1,9 +1,10 @@
-"""The main of a run's guardian: ``python -m orchestrator.runtime.guardian FD``. It starts, reaps and outlives every child.
+"""The main of a run's guardian: ``python -m orchestrator.runtime.guardian FD FILES``.
 
-FD is its end of a socket pair to the run's parent. Children are forked from here, where our modules are loaded already, or
-become programs of their own. What a child leaves behind, in whatever session, becomes a child of this process; when the
-parent is gone, however it went, everything is ended, and then this process ends. There is one thread in it and no
-event loop, so that forking is safe; no signal but SIGKILL ends it.
+It starts, reaps and outlives every child. FD is its end of a socket pair to the run's parent, FILES how many files it and
+its children may have open. Children are forked from here, where our modules are loaded already, or become programs of
+their own. What a child leaves behind, in whatever session, becomes a child of this process; when the parent is gone,
+however it went, everything is ended, and then this process ends. There is one thread in it and no event loop, so that
+forking is safe; no signal but SIGKILL ends it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
 
-from orchestrator.runtime import descendants
+from orchestrator.runtime import descendants, open_files
 from orchestrator.runtime.control import ToChild, decoder_of
 from orchestrator.runtime.guardian_wire import (
     CONTROL,
@@ -47,7 +48,7 @@ PRELOADED: Final = (
     "encodings.idna",  # which every look-up of an address needs
 )
 """What forked children share the memory of. Only modules of ours: a handler's are imported in its own process."""
-ORPHAN_GRACE: Final = 0.7
+ORPHAN_GRACE: Final = 0.6
 """Seconds that children have to end by themselves when the parent is gone; they have seen it too."""
 _LOOK: Final = 0.02
 """Seconds between two looks at what is still there after the last kill, where no child's end wakes us."""
@@ -67,8 +68,8 @@ class Guardian:
         self._parent = parent
         self._numbers: dict[int, int] = {}
         """Number of each child that is not reaped, by pid."""
-        self._marks: dict[int, bytes] = {}
-        """What the environments of a child and of all that it starts have in common, by pid."""
+        self._words: dict[int, bytes] = {}
+        """What the environments of a child and of most that it starts have in common, by pid: where there are no marks."""
         self._unread = b""
         self._descriptors: list[int] = []
         self._wake, self._woken = os.pipe()
@@ -147,12 +148,13 @@ class Guardian:
         if pid == 0:
             descendants.die_with(guardian)
             os.setsid()
+            descendants.mark(start.number)
             self._forget()
             _place(taken)
             return Birth(start, os.getpid())
         self._close(taken)
         self._numbers[pid] = start.number
-        self._marks[pid] = _mark(start)
+        self._words[pid] = _word(start)
         self._say(Started(start.number, pid))
         return None
 
@@ -199,16 +201,22 @@ class Guardian:
                 # Before its pid, which names the group too, can be another's.
                 descendants.send_to_group(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
+            # Also when one of those ends who are ended here: it may have left somebody in turn.
+            self._end_orphans(self._words.pop(pid, b""))
             if number is not None:
-                self._end_orphans(self._marks.pop(pid))
                 self._say(Ended(number, os.waitstatus_to_exitcode(status)))
 
-    def _end_orphans(self, mark: bytes) -> None:
-        """End what a child that is gone has left in other process groups, as far as it can be told whose it was."""
-        left = descendants.children_of(os.getpid()) - self._numbers.keys()
-        whose = {pid for pid in left if mark and descendants.environment_holds(pid, mark)}
-        for pid in whose:
-            descendants.kill_all(descendants.descendants_of(pid) | {pid})
+    def _end_orphans(self, word: bytes) -> None:
+        """End what children that are gone have left in other process groups; those of the living are left alone."""
+        for pid in descendants.children_of(os.getpid()) - self._numbers.keys():
+            if self._is_left(pid, word):
+                descendants.kill_all(descendants.descendants_of(pid) | {pid})
+
+    def _is_left(self, pid: int, word: bytes) -> bool:
+        number = descendants.mark_of(pid)
+        if number is None:
+            return bool(word) and descendants.environment_holds(pid, word)
+        return number not in self._numbers.values()
 
     def _end_all(self) -> None:
         """End everything: those who know of the parent's end by themselves, and then by force, until nobody is left."""
@@ -226,7 +234,7 @@ class Guardian:
             self._reap()
 
 
-def _mark(start: Start) -> bytes:
+def _word(start: Start) -> bytes:
     """Return the item of a child's environment that is its alone; empty where there is none."""
     return next((item for item in start.environment if item.startswith(b"ORCHESTRATOR_PEER_ID=")), b"")
 
@@ -281,6 +289,7 @@ def live(birth: Birth) -> int:
 
 
 def main() -> int:
+    open_files.lower(int(sys.argv[2]))
     birth = Guardian(socket.socket(fileno=int(sys.argv[1]))).guard()
     return 0 if birth is None else live(birth)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.runtime import open_files
 from orchestrator.runtime.environment import harmless_environment
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ class Guardian:
             try:
                 # -P: nothing in the current directory shadows a module of ours or of the standard library.
                 self.process: Final = subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
-                    [sys.executable, "-P", "-m", "orchestrator.runtime.guardian", str(theirs.fileno())],
+                    [
+                        *(sys.executable, "-P", "-m", "orchestrator.runtime.guardian"),
+                        *(str(theirs.fileno()), str(open_files.given())),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,  # ours may be a pipe whose reader waits for its end
                     stderr=subprocess.PIPE,

@@ -21,14 +21,14 @@ class Hearing:
     """Puts the lines of a child's two streams into the log, as records in its name."""
 
     def __init__(self, source: Source, output: Output) -> None:
-        self._source, self._output = source, output
+        self.source, self._output = source, output
         self._assemblers = {"stdout": Assembler("stdout"), "stderr": Assembler("stderr")}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def __call__(self, stream: Stream, line: bytes) -> None:
         assembler = self._assemblers[stream]
         for record in assembler.feed(line, time.time()):
-            self._output.put(self._source, record)
+            self._output.put(self.source, record)
         if timer := self._timers.pop(stream, None):
             timer.cancel()
         if assembler.pending:
@@ -43,4 +43,4 @@ class Hearing:
 
     def _flush(self, stream: str) -> None:
         for record in self._assemblers[stream].flush():
-            self._output.put(self._source, record)
+            self._output.put(self.source, record)

@@ -42,7 +42,7 @@ from orchestrator.runtime.control import (
     TokenGranted,
     TokenWanted,
 )
-from orchestrator.runtime.imported import imported_files
+from orchestrator.runtime.imported import forget_changed, imported_files, remember
 from orchestrator.runtime.invocation import fault
 from orchestrator.runtime.logs import configure_child
 from orchestrator.runtime.parent import exit_anyway, watch_parent
@@ -59,8 +59,9 @@ LONGEST_BEAT: Final = 5.0
 class Host:
     """One agent process, from its spec to its exit code."""
 
-    def __init__(self, channel: ControlChannel[ToChild], spec: Spec, log: Any) -> None:
-        self._channel, self._spec, self._log = channel, spec, log
+    def __init__(self, channel: ControlChannel[ToChild], spec: Spec, log: Any, *, shared: bool = False) -> None:
+        """`shared`: there are others in this process, who may have imported the handler's module long ago."""
+        self._channel, self._spec, self._log, self._shared = channel, spec, log, shared
         self._tokens: dict[int, asyncio.Future[str]] = {}
         self._requests = 0
         self._draining: asyncio.Future[float] = asyncio.get_running_loop().create_future()
@@ -92,6 +93,8 @@ class Host:
     def _load(self) -> AgentCode:
         handler = self._spec.replica.handler or ""  # only replicas that have one are hosted
         try:
+            if self._shared:
+                forget_changed(search_roots(Path(self._spec.directory), given(self._spec.app_dir)))
             target = load_handler(handler, Path(self._spec.directory), given(self._spec.app_dir))
             return read_agent(handler, target)
         except OrchestratorError:
@@ -157,7 +160,10 @@ class Host:
 
     def _report_files(self) -> None:
         roots = search_roots(Path(self._spec.directory), given(self._spec.app_dir))
-        self._channel.send(Loaded(imported_files(roots)))
+        files = imported_files(roots)
+        if self._shared:
+            remember(files)
+        self._channel.send(Loaded(files))
 
     async def _beat(self) -> None:
         """Say that the event loop goes round, often enough that one that does not is noticed."""
@@ -261,28 +267,43 @@ class Unusable(Exception):
 
 
 async def serve(end: socket.socket) -> ExitCode:
-    """Serve one replica over the control socket `end`."""
-    channel = await ControlChannel.of_child(end)
-    spec = await anext(aiter(channel), None)
-    if not isinstance(spec, Spec):
-        return ExitCode.FAILED
-    configure_child({"agent": spec.replica.agent, "peer": spec.replica.peer_id}, spec.log_level)
-    host = Host(channel, spec, structlog.get_logger())
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, host.drain, spec.grace)
-    watch_parent(end, lambda: _quietly(loop, host.drain))
-    try:
-        code = await host.run()
-    finally:
-        await channel.close()
+    """Serve one replica over the control socket `end`, as the whole of a process."""
+
+    def settle(host: Host, spec: Spec) -> None:
+        configure_child({"agent": spec.replica.agent, "peer": spec.replica.peer_id}, spec.log_level)
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, host.drain, spec.grace)
+        watch_parent(end, lambda: _quietly(loop, host.drain))
+
+    code = await _serve(end, settle)
     exit_anyway(code)
     return code
 
 
+async def serve_inline(end: socket.socket) -> ExitCode:
+    """Do the same in an event loop that others run in as well."""
+    return await _serve(end, None)
+
+
+async def _serve(end: socket.socket, settle: Callable[[Host, Spec], None] | None) -> ExitCode:
+    """`settle` is called before the replica begins; without it, there are others in this process."""
+    channel = await ControlChannel.of_child(end)
+    spec = await anext(aiter(channel), None)
+    if not isinstance(spec, Spec):
+        return ExitCode.FAILED
+    host = Host(channel, spec, structlog.get_logger(), shared=settle is None)
+    if settle is not None:
+        settle(host, spec)
+    try:
+        return await host.run()
+    finally:
+        await channel.close()
+
+
 def _quietly(loop: asyncio.AbstractEventLoop, drain: Callable[[float], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop has ended by itself meanwhile
-        loop.call_soon_threadsafe(drain, 0.5)
+        loop.call_soon_threadsafe(drain, 0.4)
 
 
 def main() -> int:

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.serve import run_fast, serve_here
+from orchestrator.hub.serve import run_fast, serve_here, serve_until
 from orchestrator.hub.settings import Settings
+from orchestrator.runtime import open_files
 from orchestrator.runtime.control import ControlChannel, Drain, Ending, HubSpec, Ready, Standing, ToChild
 from orchestrator.runtime.logs import configure_child
 from orchestrator.runtime.parent import watch_parent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from orchestrator.hub.server import Server
 
 _ORPHAN_GRACE: Final = 0.5
@@ -30,13 +35,36 @@ _ORPHAN_GRACE: Final = 0.5
 
 
 async def serve_parent(end: socket.socket) -> int:
-    """Serve what the spec on the control socket says, and return the exit code."""
+    """Serve what the spec on the control socket says, as the whole of a process, and return the exit code."""
+
+    def settle(spec: HubSpec) -> None:
+        configure_child({"process": "hub"}, spec.log_level)
+
+    async def serve(*what: Any, beside: Any, **more: Any) -> int:
+        async def watching(server: Server, stop: asyncio.Event) -> None:
+            _watch(end, server, stop)
+            await beside(server, stop)
+
+        return await serve_here(*what, beside=watching, **more)
+
+    return await _serve(end, serve, settle)
+
+
+async def serve_inline(end: socket.socket) -> int:
+    """Do the same in an event loop that others run in as well."""
+    return await _serve(end, partial(serve_until, asyncio.Event()))
+
+
+async def _serve(
+    end: socket.socket, serve: Callable[..., Coroutine[Any, Any, int]], settle: Callable[[HubSpec], None] | None = None
+) -> int:
     began = time.monotonic()
     channel = await ControlChannel.of_child(end)
     spec = await anext(aiter(channel), None)
     if not isinstance(spec, HubSpec):
         return ExitCode.FAILED
-    configure_child({"process": "hub"}, spec.log_level)
+    if settle is not None:
+        settle(spec)
 
     def ready(server: Server) -> None:
         if spec.standing is not None:
@@ -44,13 +72,12 @@ async def serve_parent(end: socket.socket) -> int:
         channel.send(Ready(time.monotonic() - began))
 
     async def follow(server: Server, stop: asyncio.Event) -> None:
-        _watch(end, server, stop)
         await _obey(channel, server, stop)
 
-    listening = socket.socket(fileno=spec.listening)
+    listening = socket.socket(fileno=os.dup(spec.listening))
     listening.setblocking(False)
     try:
-        return await serve_here(
+        return await serve(
             listening,
             KeyRing(spec.keys),
             _within(spec.grace),
@@ -108,6 +135,7 @@ def _watch(end: socket.socket, server: Server, stop: asyncio.Event) -> None:
 
 def main() -> int:
     end = socket.socket(fileno=int(sys.argv[1]))
+    open_files.allow_many()
     return run_fast(serve_parent(end))
 
 

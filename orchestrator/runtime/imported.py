@@ -1,7 +1,9 @@
-"""Which files of a handler's own project a process has imported."""
+"""Which files of a handler's own project a process has imported, and which of them have changed since."""
 
 from __future__ import annotations
 
+import importlib
+import linecache
 import sys
 from itertools import islice
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import TYPE_CHECKING
 from orchestrator.runtime.importing import is_users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _ours = 0
+_times: dict[str, int] = {}
+"""When files were changed that agents of this process have imported, in nanoseconds."""
 
 
 def pass_over_loaded() -> None:
@@ -35,3 +39,34 @@ def imported_files(roots: Iterable[Path]) -> dict[str, int]:
             except OSError:
                 continue
     return found
+
+
+def remember(files: Mapping[str, int]) -> None:
+    """Take down when files were changed, for the next `forget_changed`; what is known of one already stays."""
+    for file, changed in files.items():
+        _times.setdefault(file, changed)
+
+
+def forget_changed(roots: Iterable[Path]) -> None:
+    """Have the next import run the files of all modules in `roots` again, if one of them is no more as it was.
+
+    Whoever has such a module goes on with the one that it has.
+    """
+    below = tuple(roots)
+    known = {file: changed for file, changed in _times.items() if is_users(file, below)}
+    if all(_changed(file) == changed for file, changed in known.items()):
+        return
+    for name, module in list(sys.modules.items()):
+        if getattr(module, "__file__", None) in known and name.partition(".")[0] not in ("__main__", "orchestrator"):
+            del sys.modules[name]
+    for file in known:
+        del _times[file]
+    importlib.invalidate_caches()
+    linecache.checkcache()
+
+
+def _changed(file: str) -> int | None:
+    try:
+        return Path(file).stat().st_mtime_ns
+    except OSError:
+        return None

@@ -35,10 +35,9 @@ from orchestrator.runtime.control import (
     TokenWanted,
 )
 from orchestrator.runtime.environment import child_environment, needs_interpreter
-from orchestrator.runtime.guardian_wire import LENT
 from orchestrator.runtime.hearing import Hearing
 from orchestrator.runtime.nursery import Program
-from orchestrator.runtime.process import LAST_OUTPUT, ChildProcess
+from orchestrator.runtime.process import LAST_OUTPUT
 from orchestrator.runtime.records import HUB, STORE, Source
 from orchestrator.runtime.supervisor import Ended, Exited
 from orchestrator.runtime.watchdog import Watchdog
@@ -48,8 +47,8 @@ if TYPE_CHECKING:
     from socket import socket
 
     from orchestrator.runtime.control import ToChild, ToParent
-    from orchestrator.runtime.nursery import Nursery
     from orchestrator.runtime.output import Output
+    from orchestrator.runtime.starting import Child, Starter
     from orchestrator.runtime.store_seat import StoreSeat
     from orchestrator.topology.plan import Plan
     from orchestrator.topology.replica import Replica
@@ -62,7 +61,8 @@ STORE_NAME: Final = "(store)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """The modules that child processes run, each as ``python -m MODULE FD``, or forked and by its `main`."""
+    """The modules that children run: ``python -m MODULE FD``, or forked and by its `main`, or inline and by its
+    `serve_inline`."""
 
     agent: str = "orchestrator.runtime.host"
     command: str = "orchestrator.runtime.command_host"
@@ -103,7 +103,7 @@ class _Life:
 
     started: float
     instance: str = field(default_factory=lambda: secrets.token_hex(8))
-    process: ChildProcess | None = None
+    process: Child | None = None
     last_words: Ending | None = None
     draining: float | None = None
     """Seconds of grace of a wish to end that came before there was a process to tell."""
@@ -127,7 +127,7 @@ class Lives:
         log_level: str,
         grace: float,
         programs: Programs,
-        nursery: Nursery,
+        nursery: Starter,
         waiting: Container[str] = (),
     ) -> None:
         """`waiting`: the replicas that begin only when they are told (see `begin`)."""
@@ -248,7 +248,7 @@ class Lives:
         if process is not None:
             process.kill()
 
-    async def _spawn(self, name: str, life: _Life, hearing: Hearing) -> ChildProcess:
+    async def _spawn(self, name: str, life: _Life, hearing: Hearing) -> Child:
         if name == HUB_NAME:
             return await self._spawn_hub(hearing)
         if name == STORE_NAME:
@@ -262,7 +262,8 @@ class Lives:
             life.private = tempfile.mkdtemp(prefix="orchestrator-", dir=_runtime_directory(self._environ))
         module = self._programs.command if replica.command else self._programs.agent
         fork = self._programs.fork and replica.start_method == "fork" and not needs_interpreter(replica.environment)
-        process = await self._nursery.start(Program(module, fork, title=name), hearing, environment)
+        program = Program(module, fork, name, process=bool(replica.command), patience=replica.watchdog)
+        process = await self._nursery.start(program, hearing, environment)
         directory = str(self._plan.directory)
         app_dir = "" if self._plan.app_dir is None else str(self._plan.app_dir)
         store = "" if replica.store is None or self._seat.store is None else self._seat.store[0].path
@@ -281,15 +282,15 @@ class Lives:
         process.control.send(spec)
         return process
 
-    async def _spawn_hub(self, hearing: Hearing) -> ChildProcess:
+    async def _spawn_hub(self, hearing: Hearing) -> Child:
         assert self._seat.listening is not None, "a hub of ours has a socket of ours"
         environment = child_environment(self._environ, self._plan.withheld, {})
         descriptor = self._seat.listening.fileno()
         process = await self._nursery.start(Program(self._programs.hub), hearing, environment, [descriptor])
-        process.control.send(HubSpec(LENT, (self._seat.key,), self._log_level, self._grace, self._standing))
+        process.control.send(HubSpec(process.lent, (self._seat.key,), self._log_level, self._grace, self._standing))
         return process
 
-    async def _spawn_store(self, hearing: Hearing) -> ChildProcess:
+    async def _spawn_store(self, hearing: Hearing) -> Child:
         plan = self._plan
         assert self._seat.store is not None, "a store has a socket of ours"
         assert plan.store is not None, "and an address"
@@ -298,7 +299,7 @@ class Lives:
         program = Program(self._programs.store)
         process = await self._nursery.start(program, hearing, environment, [listening.fileno()])
         spec = StoreSpec(
-            LENT,
+            process.lent,
             plan.store,
             str(plan.directory),
             (self._seat.key,),
@@ -310,7 +311,7 @@ class Lives:
         process.control.send(spec)
         return process
 
-    async def _listen(self, name: str, life: _Life, process: ChildProcess) -> None:
+    async def _listen(self, name: str, life: _Life, process: Child) -> None:
         try:
             async for message in process.control:
                 self._answer(name, life, process, message)
@@ -318,7 +319,7 @@ class Lives:
             self._output.tell(self.sources[name], "error", f"{error}; it is killed")
             process.kill()
 
-    def _answer(self, name: str, life: _Life, process: ChildProcess, message: ToParent) -> None:
+    def _answer(self, name: str, life: _Life, process: Child, message: ToParent) -> None:
         match message:
             case TokenWanted(request=request):
                 if name in self._replicas:
@@ -334,16 +335,16 @@ class Lives:
                 after = asyncio.get_running_loop().time() - life.started
                 self._report(Heard(name, message, process.pid, after))
 
-    def _watch(self, name: str, life: _Life, process: ChildProcess) -> None:
+    def _watch(self, name: str, life: _Life, process: Child) -> None:
         """Note a sign of life; the first is what the next ones are waited for from."""
         patience = self._replicas[name].watchdog if name in self._replicas else None
-        if patience is None or life.draining is not None:
+        if patience is None or life.draining is not None or not process.own_loop:
             return
         if life.watchdog is None:
             life.watchdog = Watchdog(patience, lambda: self._blocked(name, life, process, patience), process.kill)
         life.watchdog.beat()
 
-    def _blocked(self, name: str, life: _Life, process: ChildProcess, patience: float) -> None:
+    def _blocked(self, name: str, life: _Life, process: Child, patience: float) -> None:
         sentence = f"its event loop has been blocked for {patience:g} s, which is as long as its `watchdog` allows"
         self._output.tell(self.sources[name], "error", f"{sentence}: it says where it stands, and is ended")
         life.last_words = Ending(sentence)

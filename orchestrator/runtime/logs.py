@@ -43,6 +43,15 @@ def configure_child(identity: Mapping[str, str | int], level: str) -> None:
 
 def configure_logging(identity: Mapping[str, str | int], level: str, file: TextIO) -> None:
     """Make structlog and `logging` write JSON lines to `file`, for the whole process."""
+    handler = configure_structlog(identity, level, file)
+    logging.basicConfig(handlers=[handler], level=LEVELS[level], force=True)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
+    logging.captureWarnings(True)
+
+
+def configure_structlog(identity: Mapping[str, str | int], level: str, file: TextIO) -> logging.Handler:
+    """Make structlog write JSON lines to `file`, and return a handler with which `logging` would do the same."""
     lines = Lines(file)
     chain: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -65,10 +74,7 @@ def configure_logging(identity: Mapping[str, str | int], level: str, file: TextI
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, to_line],
         )
     )
-    logging.basicConfig(handlers=[handler], level=LEVELS[level], force=True)
-    for name in NOISY:
-        logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
-    logging.captureWarnings(True)
+    return handler
 
 
 def to_line(_logger: WrappedLogger, _name: str, event: EventDict) -> str:

@@ -45,6 +45,10 @@ class Program:
     fork: bool = False
     """Fork it from a process in which our modules are loaded already, instead of a fresh interpreter."""
     title: str = ""
+    process: bool = False
+    """It is a process of its own wherever it is started."""
+    patience: float | None = None
+    """Seconds that it may block an event loop which it shares with others; `None` = without limit."""
 
 
 class Nursery:
@@ -197,6 +201,7 @@ class _Link:
         for pid in self._pids.values():
             descendants.send_to_group(pid, signal.SIGKILL)
             descendants.send(pid, signal.SIGKILL)
+        descendants.kill_all(self._left())
         for ended in self._ended.values():
             _settle(ended, -signal.SIGKILL)
         self._born.clear()
@@ -215,13 +220,21 @@ class _Link:
             self._pipe.close()
         await asyncio.to_thread(self._bury)
 
+    def _left(self) -> set[int]:
+        """Return those of our own children who were the guardian's, or come from them: they are ours since it was killed."""
+        own, marks = set(self._pids.values()), range(1, self._count + 1)
+        return {pid for pid in descendants.children_of(os.getpid()) if pid in own or descendants.mark_of(pid) in marks}
+
     def _bury(self) -> None:
-        """Reap those who have become our children because the guardian was killed."""
-        for pid in self._pids.values():
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                continue
+        """End and reap them, until there are no more: each may leave us others."""
+        while left := self._left():
+            for pid in left:
+                descendants.kill_all(descendants.descendants_of(pid) | {pid})
+            for pid in left:
+                try:
+                    os.waitpid(pid, 0)
+                except ChildProcessError:
+                    continue
 
 
 def _settle(future: asyncio.Future[T], value: T) -> None:

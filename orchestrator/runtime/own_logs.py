@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,12 @@ def routed(output: Output) -> Iterator[None]:
 
 
 def route_structlog(output: Output) -> None:
-    """Have everything that this process logs by structlog go to `output`."""
+    """Have everything that this process logs by structlog go to `output`; where it is shared, it does already."""
+    if "orchestrator.runtime.voices" in sys.modules:
+        from orchestrator.runtime.voices import current
+
+        if current() is not None:
+            return
     import structlog  # a parent that asks nothing does not load it
 
     def tell(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> str:

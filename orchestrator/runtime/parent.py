@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-ORPHAN_GRACE: Final = 0.8
+ORPHAN_GRACE: Final = 0.7
 """Seconds that a child whose parent is gone has to end by itself: nobody waits for its last words any more."""
 
 STUCK_GRACE: Final = 1.0

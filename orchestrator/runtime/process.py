@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from orchestrator.runtime.control import ControlChannel, ToParent
+from orchestrator.runtime.guardian_wire import LENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,8 @@ class ChildProcess:
         """`ended` is its exit code to come, negative for a signal; `send` sends it a signal, or none if it is gone."""
         self.pid: Final = pid
         self.control: Final = control
+        self.lent: Final = LENT
+        self.own_loop: Final = True
         self._ended, self._send, self._hear = ended, send, hear
         self._pipes: list[asyncio.ReadTransport] = []
         self._silent: list[asyncio.Future[None]] = []

@@ -19,7 +19,11 @@ LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical"
 MAX_TRACEBACK: Final = 500
 """Lines after which a traceback is passed on, whether it has ended or not."""
 
-_TRACEBACK: Final = ("Traceback (most recent call last):", "  + Exception Group Traceback (most recent call last):")
+_TRACEBACK: Final = (
+    "Traceback (most recent call last):",
+    "  + Exception Group Traceback (most recent call last):",
+    "Fatal Python error: ",  # with where each thread stands
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError, TopologyError
+from orchestrator.runtime import open_files
 from orchestrator.runtime.operator_wire import NotInRun
 from orchestrator.runtime.readiness import Standing
 from orchestrator.topology.revision import revise
@@ -106,11 +107,12 @@ class Reloader:
         if self._loop.supervisor.stopping:
             raise NotNow("the run is ending")
         revision = revise(self._loop.plan, reading.plan)
+        open_files.reserve(revision.plan)
         self._loop.apply(revision, reading.environ)
         source.adopt(reading)
         changed = [replica.peer_id for replica in revision.restarted]
-        here = {replica.peer_id for replica in self._loop.plan.here}
-        also = [name for name in dict.fromkeys(stale) if name in here and name not in changed]
+        others = {*stale}.difference(changed)
+        also = [replica.peer_id for replica in self._loop.plan.here if replica.peer_id in others]
         await self._restart([*changed, *also])
         await self._until_settled([replica.peer_id for replica in revision.added])
         said = [] if also and not revision else [str(revision)]

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from orchestrator.runtime.asking import Question
     from orchestrator.runtime.control import ToChild
     from orchestrator.runtime.lives import Seat
-    from orchestrator.runtime.nursery import Nursery
     from orchestrator.runtime.output import Output
     from orchestrator.runtime.runner import Options
+    from orchestrator.runtime.starting import Starter
     from orchestrator.topology.plan import Plan
     from orchestrator.topology.replica import Replica
     from orchestrator.topology.revision import Revision
@@ -78,7 +78,7 @@ class RunLoop:
         output: Output,
         options: Options,
         environ: Mapping[str, str],
-        nursery: Nursery,
+        nursery: Starter,
         questions: Sequence[Question] = (),
     ) -> None:
         self.plan, self._seat, self._output, self._options = plan, seat, output, options

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
+import time
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from orchestrator.protocol.limits import MIN_SECRET_BYTES
 from orchestrator.protocol.tokens import SecretKey
+from orchestrator.runtime import open_files
 from orchestrator.runtime.hearing import Hearing
 from orchestrator.runtime.listening import listen, url_of
 from orchestrator.runtime.lives import Programs, Seat
 from orchestrator.runtime.nursery import Nursery
-from orchestrator.runtime.records import RUN
+from orchestrator.runtime.records import RUN, Record
 from orchestrator.runtime.reloading import Reloader
 from orchestrator.runtime.run_loop import Interrupted, RunLoop
 from orchestrator.runtime.store_seat import seated
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from orchestrator.runtime.guardian_process import Guardian
     from orchestrator.runtime.output import Output
     from orchestrator.runtime.plan_source import PlanSource
+    from orchestrator.runtime.process import Hear
     from orchestrator.runtime.recent import Recent
     from orchestrator.runtime.run_seat import OwnSeat
+    from orchestrator.runtime.starting import Starter
     from orchestrator.topology.plan import Plan
 
 
@@ -48,6 +52,8 @@ class Options:
     """End once no task is open in the store, after the questions; only for a plan that has a store."""
     abort_on_failure: bool = False
     """End as soon as one child has failed for good."""
+    inline: bool = False
+    """Have hub, store and handlers run in this process and in its event loop."""
     watch: bool = False
     """Read the files again whenever one of them changes."""
     began: float | None = None
@@ -87,11 +93,12 @@ async def run(
     """Run a plan until everything has ended, and return the exit code of the whole.
 
     `environ` is what its processes inherit from; a `guardian` that runs already is taken over. With `questions`, it ends
-    when they are answered. Raises `CannotListen` or `NoPlace` before anything is started.
+    when they are answered. Raises `TooFewFiles`, `CannotListen` or `NoPlace` before anything is started.
     """
+    open_files.reserve(plan)
     key = plan.hub.key or fresh_key()
     hearing = Hearing(RUN, output)
-    nursery = Nursery(environ, hearing, guardian)
+    nursery = _inline(environ, hearing, output, options) if options.inline else Nursery(environ, hearing, guardian)
     with ExitStack() as stack:
         try:
             store = None if plan.store is None else stack.enter_context(seated(plan.source, environ))
@@ -109,6 +116,17 @@ async def run(
             hearing.close()
 
 
+def _inline(environ: Mapping[str, str], hearing: Hearing, output: Output, options: Options) -> Starter:
+    from orchestrator.runtime.inline import InlineNursery  # with a debugger, which no other run needs
+
+    def blocked(hear: Hear | None, seconds: float, stack: str) -> None:
+        source = hear.source if isinstance(hear, Hearing) else RUN
+        event = f"the event loop that all share has been blocked for {seconds:.3g} s: nothing else goes on meanwhile"
+        output.put(source, Record(time.time(), "error", event, {}, stack))
+
+    return InlineNursery(environ, hearing, blocked, level=options.log_level, settle=lambda: output.settle(0.5))
+
+
 @asynccontextmanager
 async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options, reach: Reach) -> AsyncIterator[None]:
     """While entered, signals, changed files and commands reach the run."""
@@ -116,6 +134,10 @@ async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options
     loop.on_ready = reach.on_ready
     async with AsyncExitStack() as stack:
         stack.enter_context(_signals(loop, reloader))
+        if options.inline:
+            from orchestrator.runtime.inline import insistent
+
+            stack.enter_context(insistent())
         if reach.source is not None:
             await stack.enter_async_context(_beside(reloader.follow(), "reload"))
         if options.watch and reach.source is not None:

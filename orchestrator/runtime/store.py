@@ -11,6 +11,7 @@ import contextlib
 import gc
 import hmac
 import logging
+import os
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ from orchestrator.errors import ExitCode, StoreUnavailable
 from orchestrator.hub.serve import run_fast
 from orchestrator.protocol.codes import CloseCode
 from orchestrator.protocol.tokens import TokenRefused, verify
+from orchestrator.runtime import open_files
 from orchestrator.runtime.control import AccessChanged, ControlChannel, Drain, Ending, Ready, StoreSpec, ToChild
 from orchestrator.runtime.logs import configure_child
 from orchestrator.runtime.parent import watch_parent
@@ -31,6 +33,8 @@ from orchestrator.store.server import StoreServer
 from orchestrator.store.server_connection import OPERATOR, Caller, TokenUnwelcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.store.opening import Store
 
 _ORPHAN_GRACE: Final = 0.25
@@ -48,22 +52,47 @@ _log: Final = logging.getLogger("orchestrator.store")
 
 
 async def serve_parent(end: socket.socket) -> int:
-    """Serve what the spec on the control socket says, and return the exit code."""
+    """Serve what the spec on the control socket says, as the whole of a process, and return the exit code."""
+
+    def settle(server: StoreServer, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        _watch(end, server, stop)
+        gc.freeze()  # what is there now stays, and need not be looked through again and again
+        gc.set_threshold(*_COLLECTED)
+
+    return await _serve(end, lambda level: configure_child({"process": "store"}, level), settle)
+
+
+async def serve_inline(end: socket.socket) -> int:
+    """Do the same in an event loop that others run in as well."""
+    return await _serve(end, lambda _level: None, lambda _server, _stop: None)
+
+
+async def _serve(
+    end: socket.socket, begin: Callable[[str], None], settle: Callable[[StoreServer, asyncio.Event], None]
+) -> int:
+    """`begin` is called with the level of the log, and `settle` when the server is about to be ready."""
     began = time.monotonic()
     channel = await ControlChannel.of_child(end)
     spec = await anext(aiter(channel), None)
     if not isinstance(spec, StoreSpec):
         return ExitCode.FAILED
-    configure_child({"process": "store"}, spec.log_level)
+    begin(spec.log_level)
     try:
         store = store_at(spec.address, Path(spec.directory))
-        await _opened(store)
+        try:
+            await _opened(store)
+        except asyncio.CancelledError:
+            await store.close()
+            raise
     except (ValueError, StoreLocked) as error:
         channel.send(Ending(str(error)))
         await channel.close()
         return ExitCode.FAILED
     try:
-        await _serve(spec, store, channel, end, began)
+        await _serve_open(spec, store, channel, settle, began)
     finally:
         await store.close()
         await channel.close()
@@ -94,20 +123,19 @@ async def _opened(store: Store) -> None:
             return
 
 
-async def _serve(
-    spec: StoreSpec, store: Store, channel: ControlChannel[ToChild], end: socket.socket, began: float
+async def _serve_open(
+    spec: StoreSpec,
+    store: Store,
+    channel: ControlChannel[ToChild],
+    settle: Callable[[StoreServer, asyncio.Event], None],
+    began: float,
 ) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    listening = socket.socket(fileno=spec.listening)
+    listening = socket.socket(fileno=os.dup(spec.listening))
     listening.setblocking(False)
     admission = Admission(spec)
     server = StoreServer(store, admission, _log, grace=spec.grace / 2)
-    _watch(end, server, stop)
-    gc.freeze()  # what is there now stays, and need not be looked through again and again
-    gc.set_threshold(*_COLLECTED)
+    settle(server, stop)
     channel.send(Ready(time.monotonic() - began))
     beside = [
         asyncio.create_task(_obey(channel, server, admission, stop), name="control"),
@@ -198,6 +226,7 @@ def _watch(end: socket.socket, server: StoreServer, stop: asyncio.Event) -> None
 
 def main() -> int:
     end = socket.socket(fileno=int(sys.argv[1]))
+    open_files.allow_many()
     sys.setswitchinterval(_SWITCH_SECONDS)
     return run_fast(serve_parent(end))
 

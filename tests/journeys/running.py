@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -102,15 +102,20 @@ def who(record: Record) -> str:
 
 @asynccontextmanager
 async def running(
-    *arguments: str, directory: Path = ROOT, environ: Mapping[str, str] | None = None
+    *arguments: str,
+    directory: Path = ROOT,
+    environ: Mapping[str, str] | None = None,
+    own_group: bool = False,
+    before: Sequence[str] = (),
 ) -> AsyncIterator[Running]:
-    """Start ``orchestrator run …``; whatever is left of it when the block ends is killed."""
+    """Start ``orchestrator run …``; whatever is left of it when the block ends is killed.
+
+    `own_group`: in a process group of its own, as a terminal's shell would. `before`: the command that starts it.
+    """
     given = {**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "orchestrator",
-        "run",
+        *before,
+        *(sys.executable, "-m", "orchestrator", "run"),
         *arguments,
         "--log",
         "json",
@@ -119,6 +124,7 @@ async def running(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        process_group=0 if own_group else None,
         limit=1 << 24,
     )
     run = Running(process, given)
