@@ -119,7 +119,10 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):  # a variable that is not set, say: to start everything instead would be a surprise
+        raise argparse.ArgumentTypeError(f"{text!r} holds an empty name; write AGENT or AGENT,AGENT")
+    return names
 
 
 def _seconds(text: str) -> float:

@@ -251,6 +251,13 @@ async def serve(end: socket.socket) -> int:
     if not isinstance(spec, Spec):
         return ExitCode.FAILED
     configure_child({"agent": spec.replica.agent, "peer": spec.replica.peer_id}, spec.log_level)
+    try:
+        Path(spec.private).mkdir(mode=0o700)  # noqa: ASYNC240 - before anything else goes on
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        channel.send(Ending(f"there is no place for the program's token: {spec.private}: {reason}"))
+        await channel.close()
+        return ExitCode.FAILED
     host = CommandHost(channel, spec, structlog.get_logger())
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):

@@ -51,8 +51,8 @@ class Spec(Control, frozen=True, tag="spec"):
     grace: float = 10.0
     """Seconds in which it has to be gone when its parent is gone without having said so."""
     private: str = ""
-    """Absolute path of a directory that no other user can read, for what a `command` is handed in files; its parent
-    removes it. Empty for a handler, which needs none."""
+    """Absolute path of a directory, yet to be made, that no other user can read, for what a `command` is handed in files;
+    its parent removes it, too. Empty for a handler, which needs none."""
     app_dir: str = ""
     """Where handlers are looked for instead of there and in the project around it; empty = as usual."""
     store: str = ""

@@ -136,6 +136,9 @@ class Guardian:
     def _start(self, start: Start) -> Birth | None:
         taken = self._descriptors[: start.descriptors]
         del self._descriptors[: start.descriptors]
+        if self._is_abandoned():  # what is still to be read was wished by nobody who lives
+            self._close(taken)
+            return None
         if start.fork and not self._warm:
             self._warm_up()
         guardian = os.getpid()
@@ -157,6 +160,12 @@ class Guardian:
         self._words[pid] = _word(start)
         self._say(Started(start.number, pid))
         return None
+
+    def _is_abandoned(self) -> bool:
+        """Tell whether the parent is gone; one that closes its end in peace is not."""
+        poll = select.poll()
+        poll.register(self._parent, 0)
+        return bool(poll.poll(0))
 
     def _forget(self) -> None:
         """In a child: let go of what was the guardian's, before its descriptors get another meaning."""

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import ExitCode, HandlerError
+from orchestrator.runtime.outliving import stand_in_front
 from orchestrator.topology.handlers import HandlerFault, HandlerReport
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Faulted(Struct, frozen=True, tag="faulted"):
 
 def main(descriptor: int) -> ExitCode:
     os.set_inheritable(descriptor, False)
+    stand_in_front(descriptor)
     with socket.socket(fileno=descriptor) as parent, parent.makefile("rb") as lines:
         request = msgspec.json.decode(lines.readline(), type=Request)
         import_module("orchestrator.agents.describe")  # ours, so its time is no handler's
@@ -70,7 +72,10 @@ def main(descriptor: int) -> ExitCode:
 
 
 def _leave_with_parent(parent: socket.socket) -> None:
-    """Exit when the parent is gone: nothing further comes from it, so any end of waiting is that."""
+    """Exit when the parent is gone: nothing further comes from it, so any end of waiting is that.
+
+    Whoever stands in front of this process kills it then, too, unless that was killed itself.
+    """
     with contextlib.suppress(OSError):
         parent.recv(1)
     os._exit(ExitCode.FAILED)

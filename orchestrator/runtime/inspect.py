@@ -90,12 +90,16 @@ def inspect_handlers(
                     ours.sendall(msgspec.json.encode(request) + b"\n")
                 timed_out = hearing.listen(ours, child)
             finally:
+                ours.close()
                 _kill(child)
         return hearing.findings(list(handlers), search_roots(directory, app_dir), child.returncode, timed_out=timed_out)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End the child and everything that imports may have started in its process group."""
+    """Wait until the child has ended itself and everything that imports may have started, which it does when we are gone;
+    or end it by force, and its process group."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(GRACE)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
 

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.protocol.tokens import SecretKey, mint
@@ -259,7 +260,7 @@ class Lives:
         )
         environment["ORCHESTRATOR_PEER_ID"] = name
         if replica.command:
-            life.private = tempfile.mkdtemp(prefix="orchestrator-", dir=_runtime_directory(self._environ))
+            life.private = str(Path(_runtime_directory(self._environ), f"orchestrator-{secrets.token_hex(8)}"))
         module = self._programs.command if replica.command else self._programs.agent
         fork = self._programs.fork and replica.start_method == "fork" and not needs_interpreter(replica.environment)
         program = Program(module, fork, name, process=bool(replica.command), patience=replica.watchdog)
@@ -360,7 +361,7 @@ def access_of(plan: Plan) -> dict[str, Access]:
     return {replica.peer_id: replica.store for replica in plan.replicas if replica.store is not None}
 
 
-def _runtime_directory(environ: Mapping[str, str]) -> str | None:
-    """Return where a user's processes keep what lives no longer than they do; `None` = where temporary files go."""
+def _runtime_directory(environ: Mapping[str, str]) -> str:
+    """Return where a user's processes keep what lives no longer than they do."""
     directory = environ.get("XDG_RUNTIME_DIR")
-    return directory if directory and os.access(directory, os.W_OK | os.X_OK) else None
+    return directory if directory and os.access(directory, os.W_OK | os.X_OK) else tempfile.gettempdir()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from orchestrator.runtime.process import Hear, Stream
 
+DEAF: Final = 2.0
+"""Seconds within which a child that is to be killed is gone, if its guardian is well."""
 STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")
 
 
@@ -111,27 +114,31 @@ class _Link:
     async def start(
         self, program: Program, hear: Hear, environment: Mapping[str, str], descriptors: Sequence[int]
     ) -> ChildProcess:
-        self._count += 1
-        number = self._count
-        born = self._born[number] = self._loop.create_future()
-        ended = self._ended[number] = self._loop.create_future()
-        control, theirs = socket.socketpair()
-        pipes = [os.pipe() for _ in STREAMS]
-        lent = [theirs.fileno(), *(writing for _, writing in pipes), *descriptors]
-        request = Start(number, program.module, program.title, program.fork, packed(environment), len(lent))
-        try:
+        with ExitStack() as theirs, ExitStack() as ours:
+            control, end = socket.socketpair()
+            ours.callback(control.close)
+            theirs.enter_context(end)
+            pipes = []
+            for _ in STREAMS:
+                reading, writing = os.pipe()
+                ours.callback(os.close, reading)
+                theirs.callback(os.close, writing)
+                pipes.append((reading, writing))
+            self._count += 1
+            number = self._count
+            born, ended = self._loop.create_future(), self._loop.create_future()
+            lent = [end.fileno(), *(writing for _, writing in pipes), *descriptors]
+            request = Start(number, program.module, program.title, program.fork, packed(environment), len(lent))
+            self._born[number], self._ended[number] = born, ended
             try:
                 await self._send(request, lent)
-            finally:
                 theirs.close()
-                for _, writing in pipes:
-                    os.close(writing)
-            pid = await born
-        except BaseException:
-            control.close()
-            for reading, _ in pipes:
-                os.close(reading)
-            raise
+                pid = await born
+            except BaseException:
+                self._born.pop(number, None)
+                self._ended.pop(number, None)
+                raise
+            ours.pop_all()
         child = ChildProcess(
             pid, await ControlChannel.of_parent(control), ended, lambda sent: self._signal(number, sent), hear
         )
@@ -141,9 +148,16 @@ class _Link:
 
     def _signal(self, number: int, sent: int) -> None:
         if number in self._pids and not self.lost:
+            if sent == signal.SIGKILL:
+                self._loop.call_later(DEAF, self._insist, number)
             task = self._loop.create_task(self._send(Signal(number, sent), []))
             self._sends.add(task)
             task.add_done_callback(self._sends.discard)
+
+    def _insist(self, number: int) -> None:
+        """A child that was to be killed is still there: perhaps its guardian was stopped, and is to go on."""
+        if number in self._pids and not self.lost:
+            self._guardian.process.send_signal(signal.SIGCONT)
 
     async def _send(self, message: ToGuardian, descriptors: list[int]) -> None:
         """Raises `OSError` when the guardian is gone."""
@@ -182,15 +196,15 @@ class _Link:
         match said:
             case Started(number=number, pid=pid):
                 self._pids[number] = pid
-                _settle(self._born.pop(number), pid)
+                _settle(self._born.pop(number, None), pid)
             case Refused(number=number, errno=code):
-                self._ended.pop(number)
-                born = self._born.pop(number)
-                if not born.done():
+                self._ended.pop(number, None)
+                born = self._born.pop(number, None)
+                if born is not None and not born.done():
                     born.set_exception(OSError(code, os.strerror(code)))
             case Ended(number=number, returncode=code):
                 self._pids.pop(number, None)
-                _settle(self._ended.pop(number), code)
+                _settle(self._ended.pop(number, None), code)
 
     def _lose(self) -> None:
         """Nobody watches the children any more: end them, and all that they have started."""
@@ -237,6 +251,6 @@ class _Link:
                     continue
 
 
-def _settle(future: asyncio.Future[T], value: T) -> None:
-    if not future.done():
+def _settle(future: asyncio.Future[T] | None, value: T) -> None:
+    if future is not None and not future.done():
         future.set_result(value)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.runtime.lives import HUB_NAME, STORE_NAME
 from orchestrator.runtime.operator_wire import ReplicaView, RunView
 from orchestrator.runtime.readiness import Standing
-from orchestrator.runtime.run_loop import Hurried
+from orchestrator.runtime.run_loop import UNSEEN, Hurried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ class OperatedRun:
         state = _STATES[standing]
         pid, since = loop.lives.process_of(name) if where == "here" else (None, None)
         if where != "here":
-            state = "awaited" if state == "starting" else state
+            state = "unseen" if loop.detail.get(name) == UNSEEN else "awaited" if state == "starting" else state
         elif name in loop.supervisor.failed:
             state = "failed"
         elif pid is not None and loop.lives.drains(name):

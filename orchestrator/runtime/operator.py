@@ -40,10 +40,17 @@ from orchestrator.runtime.operator_wire import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.runtime.operator_wire import AnyAnswer, AnyRequest, RunView
+    from orchestrator.runtime.operator_wire import AnyAnswer, RunView
     from orchestrator.runtime.recent import Heard, Recent
 
 MAX_CONNECTIONS: Final = 64
+RESERVED: Final = 8
+"""Connections beyond these for whoever looks at the run or ends it."""
+UNATTENDED: Final = 60.0
+"""Seconds for which the outcome of a change is waited for whose command has left; it goes on in any case, since what takes
+so long is not to begin it, but that replicas get ready."""
+MAX_CHANGES: Final = 64
+"""Changes that wait for replicas to get ready, whether or not their command does."""
 FIRST_REQUEST: Final = 5.0
 """Seconds that a command may take to say what it wishes."""
 PARTING: Final = 0.5
@@ -84,7 +91,7 @@ class Operator:
 
     def __init__(self, run: Operated, recent: Recent) -> None:
         self._run, self._recent = run, recent
-        self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[str]] = set()
         self._connections: set[_Caller] = set()
         self._begun: set[_Caller] = set()
         self._ending = False
@@ -105,6 +112,8 @@ class Operator:
             finally:
                 self._ending = True
                 server.close()
+                for change in self._changes:
+                    change.cancel()
                 for caller in self._connections - self._begun:  # their tasks will never have begun
                     caller.abort()
                 for _ in range(_TURNS):  # what was accepted in this turn of the loop turns up in the next ones
@@ -143,8 +152,8 @@ class Operator:
 
     async def _served(self, caller: _Caller) -> None:
         caller.check()
-        if len(self._connections) > MAX_CONNECTIONS:
-            raise Busy(f"{MAX_CONNECTIONS} commands are being answered already; end one of them")
+        if len(self._connections) > MAX_CONNECTIONS + RESERVED:
+            raise Busy(f"{MAX_CONNECTIONS + RESERVED} commands are being answered already; end one of them")
         try:
             async with asyncio.timeout(FIRST_REQUEST):
                 caller.say(Hello(VERSION, os.getpid()))
@@ -152,6 +161,8 @@ class Operator:
                 request = read_request(await caller.line())
         except TimeoutError:
             raise NotUnderstood(f"no request came within {FIRST_REQUEST:g} s") from None
+        if len(self._connections) > MAX_CONNECTIONS and not isinstance(request, Ps | Stop):
+            raise Busy(f"{MAX_CONNECTIONS} commands are being answered already; end one of them")
         match request:
             case Logs():
                 await self._logs(caller, request)
@@ -161,22 +172,36 @@ class Operator:
                 await caller.left()  # or until all of this is cancelled, when the run has ended
             case Ps():
                 caller.say(self._run.view())
-            case _:
+            case Scale() | Restart() | Reload():
                 caller.say(Done(await self._change(caller, request)))
 
-    async def _change(self, caller: _Caller, request: AnyRequest) -> str:
-        """Do one change at a time: what two of them make of each other, nobody could foresee."""
-        if self._changing.locked():
-            caller.say(Progress("waiting for another command, which is changing the run"))
-        async with self._changing:
-            match request:
-                case Scale(wished=wished):
-                    return await self._run.scale(wished)
-                case Restart(names=names):
-                    return await self._run.restart(names, lambda sentence: caller.say(Progress(sentence)))
-                case Reload():
-                    return await self._run.reload()
-        raise NotImplementedError(request)
+    async def _change(self, caller: _Caller, request: Scale | Restart | Reload) -> str:
+        """Have a change made, and wait for it as long as its command does: it goes on without one."""
+        if len(self._changes) >= MAX_CHANGES:
+            raise Busy(f"{MAX_CHANGES} changes are under way already; `orchestrator ps` shows who is not ready")
+        change = asyncio.create_task(self._made(caller, request), name="change")
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
+        leaving = asyncio.create_task(caller.left())
+        try:
+            await asyncio.wait([change, leaving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+        if change.done():
+            return change.result()
+        change.add_done_callback(_say_what_became)
+        asyncio.get_running_loop().call_later(UNATTENDED, change.cancel)
+        raise ConnectionResetError("the command has left")
+
+    async def _made(self, caller: _Caller, request: Scale | Restart | Reload) -> str:
+        match request:
+            case Scale(wished=wished):
+                return await self._run.scale(wished)
+            case Restart(names=names):
+                return await self._run.restart(names, lambda sentence: caller.say(Progress(sentence)))
+            case Reload():
+                return await self._run.reload()
 
     # -- the log
 
@@ -222,6 +247,16 @@ class Operator:
             known |= {replica.agent, replica.peer}
         for name in sorted(names - known):
             raise NotInRun(name, sorted(known - {"", *_OWN_PROCESSES}))
+
+
+def _say_what_became(change: asyncio.Task[str]) -> None:
+    if change.cancelled():
+        return
+    error = change.exception()
+    if isinstance(error, OrchestratorError):
+        _log.warning("a change whose command has left was not made: %s", error)
+    elif error is not None:
+        _log.error("a change whose command has left was not made", exc_info=error)
 
 
 class Busy(OrchestratorError):

@@ -31,7 +31,7 @@ _MANY: Final = 20
 
 Where: TypeAlias = Literal["here", "external", "elsewhere"]
 State: TypeAlias = Literal[
-    "starting", "ready", "offline", "waiting", "stopping", "failed", "finished", "awaited"
+    "starting", "ready", "offline", "waiting", "stopping", "failed", "finished", "awaited", "unseen"
 ]  # fmt: skip
 
 

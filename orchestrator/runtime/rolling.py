@@ -23,28 +23,30 @@ class Roll:
 
 
 class Rolls:
-    """Askings in their order. The first name that is left of the first one is the one whose turn it is."""
+    """Askings in their order, each at its first name that is left. One waits for those before it with which it shares a
+    name, and for no others: somebody who never gets ready is not in everybody's way."""
 
     def __init__(self) -> None:
         self._rolls: list[Roll] = []
-        self._turn: str | None = None
 
     def ask(self, names: tuple[str, ...], known: Iterable[str]) -> None:
-        self._rolls.append(Roll(names, list(dict.fromkeys(known))))
+        """Take an asking. One that is being waited for since it was started is started once more, for all who asked:
+        whatever keeps it from getting ready may have been mended."""
+        roll = Roll(names, list(dict.fromkeys(known)))
+        for other in self._rolls:
+            if other.left[0] in roll.left:
+                other.fresh.discard(other.left[0])
+        self._rolls.append(roll)
 
-    def next_turn(self) -> str | None:
-        """Give the next one its turn and return it; `None` while somebody else has it, and when nobody is left."""
-        if self._turn is not None or not self._rolls:
-            return None
-        self._turn = self._rolls[0].left[0]
-        return self._turn
-
-    def has_turn(self, name: str) -> bool:
-        return name == self._turn
-
-    def is_fresh(self, name: str) -> bool:
-        """Return whether the one whose turn it is has been started since it was asked for."""
-        return name in self._rolls[0].fresh
+    def turns(self) -> tuple[str, ...]:
+        """Return those whose turn it is, and who have not been started since they were asked for."""
+        heads: dict[str, None] = {}
+        before: set[str] = set()
+        for roll in self._rolls:
+            if not before.intersection(roll.left) and roll.left[0] not in roll.fresh:
+                heads[roll.left[0]] = None
+            before.update(roll.left)
+        return tuple(heads)
 
     def started(self, name: str) -> None:
         for roll in self._rolls:
@@ -63,13 +65,14 @@ class Rolls:
                 self._strike(roll, name)
 
     def failed(self, name: str, because: str) -> list[RollStopped]:
-        """Stop the asking in whose turn it failed, and those that this start was to serve too.
+        """Stop the askings in whose turn it failed, and those that this start was to serve too.
 
         Whoever asked after that start, or has it failing before its turn, sees it started again in its turn.
         """
-        if name != self._turn:
+        if not any(roll.left[0] == name for roll in self._rolls if roll.left):
+            for roll in self._rolls:
+                roll.fresh.discard(name)
             return []
-        self._turn = None
         stopped = [roll for roll in self._rolls if name in roll.fresh]
         self._rolls = [roll for roll in self._rolls if name not in roll.fresh]
         return [
@@ -85,10 +88,7 @@ class Rolls:
 
     def clear(self) -> None:
         self._rolls.clear()
-        self._turn = None
 
     def _strike(self, roll: Roll, name: str) -> None:
         roll.left.remove(name)
         roll.fresh.discard(name)
-        if name == self._turn:  # what is struck from a later asking is struck from the first one too
-            self._turn = None

@@ -44,6 +44,8 @@ HUB_GRACE: Final = 3.0
 """Seconds that the hub and the store have at most to end, once the agents have had theirs."""
 SLOW: Final = 10.0
 """Seconds after which it is said who is still starting, and who waits for them."""
+UNSEEN: Final = "it is listed on no channel, and nobody can tell whether it runs"
+"""About a replica that is started elsewhere, and counts as ready for want of anything better."""
 MAX_LACKING: Final = 20
 """Names of replicas that are not ready which are told one by one."""
 
@@ -231,7 +233,10 @@ class RunLoop:
         took, total = time.monotonic() - self._began, len(self.plan.replicas)
         if self.complete and not self._announced:
             self._announced = True
-            self._output.say("info", ready_line(total, len(self._arrivals.elsewhere), took, self._seat.url))
+            unseen = [name for name in self._arrivals.elsewhere if name not in self._arrivals.channels]
+            self._output.say(
+                "info", ready_line(total, len(self._arrivals.elsewhere), took, self._seat.url, unseen=unseen)
+            )
             self.on_ready()
         elif self.readiness.partial and not self._announced and not self.supervisor.stopping:
             self._announced = True
@@ -284,7 +289,7 @@ class RunLoop:
                 self._arrivals.expect(name)
             else:  # so nobody waits for it
                 self.readiness.ready(name)
-                self.detail[name] = "it is listed on no channel, and cannot be seen"
+                self.detail[name] = UNSEEN
         self._note_readiness()
 
     def _arrived(self, arrival: Arrival) -> None:
@@ -338,14 +343,15 @@ class RunLoop:
             self._act(self.supervisor.handle(fact))
         self._expect_elsewhere()
 
-    async def restart(self, names: Sequence[str]) -> s.RollStopped | None:
-        """Restart children one after the other; `None` when all of them are ready again."""
-        if not names:
-            return None
+    def restart(self, names: Sequence[str]) -> asyncio.Future[s.RollStopped | None]:
+        """Restart children one after the other; the future is `None` when all of them are ready again."""
         done: asyncio.Future[s.RollStopped | None] = asyncio.get_running_loop().create_future()
-        self._rolls.append((tuple(names), done))
-        self._act(self.supervisor.handle(s.RestartAsked(tuple(names))))
-        return await done
+        if names:
+            self._rolls.append((tuple(names), done))
+            self._act(self.supervisor.handle(s.RestartAsked(tuple(names))))
+        else:
+            done.set_result(None)
+        return done
 
     def _rolled(self, names: tuple[str, ...], outcome: s.RollStopped | None) -> None:
         for index, (asked, done) in enumerate(self._rolls):
@@ -420,7 +426,7 @@ class RunLoop:
         """Return what the ranks before have left of the grace, which all agents share."""
         now = self._clock()
         self._deadline = self._deadline or now + self._grace
-        return max(self._deadline - now, LEAST_GRACE)
+        return max(self._deadline - now, min(LEAST_GRACE, self._grace))
 
     def _later(self, delay: float, fact: s.Fact) -> None:
         now = self._clock()

@@ -7,11 +7,14 @@ import os
 import secrets
 import signal
 import time
+import traceback
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.agents.loading import search_roots
+from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.limits import MIN_SECRET_BYTES
 from orchestrator.protocol.tokens import SecretKey
 from orchestrator.runtime import open_files
@@ -23,9 +26,10 @@ from orchestrator.runtime.records import RUN, Record
 from orchestrator.runtime.reloading import Reloader
 from orchestrator.runtime.run_loop import Interrupted, RunLoop
 from orchestrator.runtime.store_seat import seated
+from orchestrator.runtime.watching import watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 
     from orchestrator.runtime.asking import Question
     from orchestrator.runtime.guardian_process import Guardian
@@ -139,40 +143,61 @@ async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options
 
             stack.enter_context(insistent())
         if reach.source is not None:
-            await stack.enter_async_context(_beside(reloader.follow(), "reload"))
+            await stack.enter_async_context(_beside(reloader.follow(), "reading its files again", output))
         if options.watch and reach.source is not None:
-            await stack.enter_async_context(_beside(_watch(loop, reach.source, reloader), "watch"))
+            await stack.enter_async_context(_beside(_watch(loop, reach.source, reloader), "watching its files", output))
         if reach.seat is not None and reach.recent is not None:
             from orchestrator.runtime.operated import OperatedRun
             from orchestrator.runtime.operator import Operator
 
             reach.seat.tell_hub(seat.url)
             operator = Operator(OperatedRun(loop, reloader, seat.url), reach.recent)
-            await stack.enter_async_context(_beside(operator.serve(reach.seat.listening), "operator"))
+            await stack.enter_async_context(_beside(operator.serve(reach.seat.listening), "answering commands", output))
         yield
 
 
 async def _watch(loop: RunLoop, source: PlanSource, reloader: Reloader) -> None:
-    from orchestrator.agents.loading import search_roots
-    from orchestrator.runtime.watching import watch
+    """Have the files read again whenever one of them changes, whichever they are by then."""
+    while True:
+        reloader.adopted.clear()
+        watching = asyncio.create_task(watch(*_watched(loop, source), reloader.ask), name="watched files")
+        try:
+            adopted = asyncio.create_task(reloader.adopted.wait(), name="other files")
+            await asyncio.wait([watching, adopted], return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                return watching.result()
+        finally:
+            for task in (watching, adopted):
+                task.cancel()
+            await asyncio.gather(watching, adopted, return_exceptions=True)
 
-    files = [Path(name).resolve() for name in source.current.topology.origin.texts]  # noqa: ASYNC240 - once, at the start
+
+def _watched(loop: RunLoop, source: PlanSource) -> tuple[frozenset[Path], tuple[Path, ...]]:
+    """Return the folders below which source files count, and the files that count wherever they are."""
+    files = tuple(Path(name).resolve() for name in source.current.topology.origin.texts)
     folders = {file.parent for file in files} | {*search_roots(loop.plan.directory, loop.plan.app_dir)}
-    await watch(folders, files, reloader.ask)
+    return frozenset(folders), files
 
 
 @asynccontextmanager
-async def _beside(work: object, name: str) -> AsyncIterator[None]:
-    """While entered, `work` goes on; a failure of it is raised at the end."""
-    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-    task.set_name(name)
+async def _beside(work: Coroutine[Any, Any, None], name: str, output: Output) -> AsyncIterator[None]:
+    """While entered, `work` goes on. A failure of it is said, and the run goes on without it."""
+    task = asyncio.create_task(_said(work, name, output), name=name)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception()
+
+
+async def _said(work: Coroutine[Any, Any, None], name: str, output: Output) -> None:
+    try:
+        await work
+    except (OrchestratorError, OSError) as error:
+        output.say("error", f"the run goes on without {name}: {error}")
+    except Exception as error:  # noqa: BLE001 - a mistake of ours, which is not to end what runs well
+        told = "".join(traceback.format_exception(error))
+        output.put(RUN, Record(time.time(), "error", f"the run goes on without {name}", exception=told))
 
 
 @contextmanager

@@ -17,22 +17,24 @@ def counted(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def ready_line(replicas: int, external: int, seconds: float, url: str) -> str:
-    """Return the line for when all are ready; `external` of the `replicas` run elsewhere."""
-    whereof = f", {external} of them external" if external else ""
+def ready_line(replicas: int, external: int, seconds: float, url: str, *, unseen: Sequence[str] = ()) -> str:
+    """Return the line for when all are ready; `external` of the `replicas` run elsewhere, some of them `unseen`."""
+    whereof = f", {external} of them elsewhere" if external else ""
+    if unseen:
+        whereof += f", {listed(unseen)} unseen"
     ready = f"{counted(replicas, 'replica')} ready in {seconds:.1f} s{whereof}"
     return f"{ready} · hub {url.replace('127.0.0.1', 'localhost')}"
 
 
 def awaited_line(names: Sequence[str], url: str, tokens: str) -> str:
-    """Return the line about external replicas that have not come; `tokens` says where theirs come from."""
+    """Return the line about replicas of others that have not come; `tokens` says where theirs come from."""
     verb = "is" if len(names) == 1 else "are"
-    return f"{listed(names)} {verb} external and still awaited at {url.replace('127.0.0.1', 'localhost')} · {tokens}"
+    return f"{listed(names)} {verb} started elsewhere and still awaited at {url.replace('127.0.0.1', 'localhost')} · {tokens}"
 
 
 def summary(replicas: int, external: int, supervisor: Supervisor, seconds: float, tally: Mapping[str, int]) -> str:
     """Return one line about the whole run: what ran, what was done, what went wrong, how it ended."""
-    beside = f", beside {external} external," if external else ""
+    beside = f", beside {external} elsewhere," if external else ""
     parts = [f"ran {counted(replicas, 'replica')}{beside} for {seconds:.1f} s"]
     parts += [
         f"{count} {what if count != 1 else what.replace('s ', ' ', 1)}"

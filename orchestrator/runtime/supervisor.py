@@ -254,22 +254,15 @@ class Supervisor:
     def _restart_asked(self, names: tuple[str, ...]) -> list[Action]:
         known = [name for name in names if name in self._children and not self._children[name].leaving]
         self._rolls.ask(names, known)
-        return [
-            self._spawn_anew(self._children[name])
-            for name in dict.fromkeys(known)
-            if self._rolls.has_turn(name) and self._children[name].state is State.WAITING
-        ]
+        return []  # whoever's turn it is, is started below
 
     def _go_on_rolling(self) -> list[Action]:
-        """Say which restarts are complete, and begin with the next one when its turn has come."""
+        """Say which restarts are complete, and begin with those whose turn has come."""
         actions: list[Action] = [*self._rolls.complete()]
-        name = self._rolls.next_turn()
-        if name is None:
-            return actions
-        child = self._children[name]
-        if child.state is not State.RUNNING:
-            return [*actions, self._spawn_anew(child)]
-        return actions if self._rolls.is_fresh(name) else [*actions, *self._retire(child)]
+        for name in self._rolls.turns():
+            child = self._children[name]
+            actions += self._retire(child) if child.state is State.RUNNING else [self._spawn_anew(child)]
+        return actions
 
     # -- the end
 

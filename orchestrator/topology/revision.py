@@ -122,7 +122,10 @@ def _other_place(old: Plan, new: Plan) -> Iterator[str]:
     if old.name != new.name:
         yield f"the topology was called {old.name!r} and is {new.name!r} now: a run keeps its name"
     if (old.source, old.directory) != (new.source, new.directory):
-        yield f"the topology was {old.source} and is {new.source} now: start a run of that one"
+        yield (
+            f"the topology was {old.directory / old.source.name} and is {new.directory / new.source.name} now: start a run "
+            "of that one"
+        )
     if old.app_dir != new.app_dir:
         yield "handlers are looked for in another directory now (--app-dir): running processes have theirs already"
     if old.withheld != new.withheld:

@@ -271,7 +271,7 @@ async def test_an_external_agent_is_awaited_and_takes_tasks(tmp_path: Path, priv
     [place] = planned(file).replicas_of("shouter")
     async with shouting(file, private, "--ask", "speaker", "from outside") as run:
         said = await run.until(lambda record: "still awaited" in record["event"])
-        assert said["event"].startswith("'shouter' is external and still awaited at ws://localhost:")
+        assert said["event"].startswith("'shouter' is started elsewhere and still awaited at ws://localhost:")
         assert said["event"].endswith("`orchestrator token shouting.yaml AGENT [--replica N]` makes a token")
         token = tmp_path / "token"
         token.touch(0o600)
@@ -285,7 +285,7 @@ async def test_an_external_agent_is_awaited_and_takes_tasks(tmp_path: Path, priv
             program.terminate()
             assert await program.wait() == 0
     assert "2 replicas ready in " in run.said()
-    assert "ran 1 replica, beside 1 external, for " in run.records[-1]["event"]
+    assert "ran 1 replica, beside 1 elsewhere, for " in run.records[-1]["event"]
 
 
 @pytest.mark.bars

@@ -173,7 +173,7 @@ async def test_handlers_find_their_environment_and_no_key_also_when_the_files_ar
     async with inline(topology) as run:
         await run.ready()
         run.process.send_signal(signal.SIGHUP)
-        await run.until(said("read again: nothing has changed"))
+        await run.until(said("applied: nothing has changed"))
 
 
 async def test_what_two_agents_want_differently_is_refused(topology: Path) -> None:
@@ -238,7 +238,7 @@ async def test_changed_code_is_taken_up(topology: Path) -> None:
         number = len(run.records)
         (topology.parent / "inline_handlers.py").write_text(HANDLERS + "\n\nprint('the second edition')\n")
         run.process.send_signal(signal.SIGHUP)
-        await run.until(said("read again: restarts"), after=number)
+        await run.until(said("applied: restarts"), after=number)
     assert [who(record) for record in run.with_event("the second edition")] == ["desk"]  # whoever came first
 
 

@@ -152,6 +152,7 @@ async def test_a_part_shows_the_planned_whole(folder: Path, environ: dict[str, s
     [
         (["--only", "helpr"], "--only: there is no agent 'helpr' (did you mean 'helper'?)"),
         (["--except", "boss,helper"], "nothing is left to run here"),
+        (["--only", ","], "',' holds an empty name"),
         (["--hub", "http://x"], "expected a URL that begins with ws:// or wss://"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 import signal
@@ -117,8 +118,9 @@ class Place:
         return await self.said(seen)
 
     async def said(self, after: int) -> str:
-        record = await self.run.until(lambda record: record["event"].startswith("read again: "), after=after)
-        return str(record["event"]).removeprefix("read again: ")
+        ends = ("applied: ", "applied in part: ", "the files are read again: nothing was changed")
+        record = await self.run.until(lambda record: record["event"].startswith(ends), after=after)
+        return str(record["event"]).removeprefix("applied: ")
 
     async def answers(self, jobs: int) -> set[str]:
         """Return who answered when the boss was asked for so many jobs: a word and a pid each."""
@@ -189,7 +191,7 @@ async def test_with_a_broken_file_nothing_changes_and_the_log_says_where(tmp_pat
             seen = len(place.run.records)
             assert "nothing was changed" in await place.reloaded()
             record = await place.run.until(
-                lambda record: record["level"] == "error" and "read again" not in record["event"], after=seen
+                lambda record: record["level"] == "error" and "are read again" not in record["event"], after=seen
             )
             assert re.search(said, record["event"], re.DOTALL), record["event"]
             place.edit(new, old, name)
@@ -260,3 +262,37 @@ async def test_who_has_failed_for_good_comes_back_when_its_code_was_mended(tmp_p
         assert after.keys() - before.keys() == {"poor"}
         assert {peer: pid for peer, pid in after.items() if peer in before} == before
         assert (await view(place.file)).ready
+
+
+async def test_one_that_never_gets_ready_is_in_nobodys_way_and_comes_when_it_is_mended(tmp_path: Path) -> None:
+    """Neither of another change, nor of the files that mend it, nor of its own removal."""
+    hanging = IDLERS.replace(
+        "    @every", "    async def setup(self) -> None:\n        await HANG\n\n    @every"
+    ).replace("\n\n@agent", "\nimport asyncio\n\nHANG = asyncio.Event().wait()\n\n@agent", 1)
+    async with desk(tmp_path) as place:
+        place.edit(IDLERS, hanging, "idlers.py")
+        seen = len(place.run.records)
+        place.run.process.send_signal(signal.SIGHUP)
+        await place.run.until(lambda record: record["event"].startswith("the files are read again"), after=seen)
+        await place.run.until(lambda record: record["event"] == "ready" and who(record) == "hub")
+        code, said = await command("scale", "desk.yaml", "worker=3", folder=tmp_path)
+        assert (code, said) == (0, "adds worker.3\n")
+        code, said = await command("restart", "desk.yaml", "worker.1", folder=tmp_path)
+        assert (code, said) == (0, "restarted worker.1\n")
+        (tmp_path / "idlers.py").write_text(IDLERS)
+        assert "restarts idler, other" in await place.reloaded()
+        assert {row.state for row in (await view(place.file)).replicas} == {"ready"}
+
+
+async def test_an_import_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
+    hangs = f"open({str(begun)!r}, 'w').close()\nimport time\ntime.sleep(600)"
+    async with desk(tmp_path) as place:
+        place.edit('WORD = "old"', hangs, "workers.py")
+        place.run.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(begun.read_text)
+        began = time.monotonic()
+        place.run.process.send_signal(signal.SIGINT)
+        assert await place.run.ended() == 0
+        assert time.monotonic() - began < 5.0

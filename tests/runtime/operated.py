@@ -48,7 +48,6 @@ class TableRun:
         return RunView("farm", "farm.yaml", self.pid, "ws://127.0.0.1:7000", BEGAN, True, (hub, *own, away))
 
     async def scale(self, wished: Mapping[str, int]) -> str:
-        await self.slow.wait()
         for agent in wished:
             if agent not in self.replicas:
                 raise NotInRun(agent, sorted(self.replicas))

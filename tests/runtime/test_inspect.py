@@ -17,6 +17,7 @@ from orchestrator.runtime.importing import Began, Faulted, Reported, output_mark
 from orchestrator.runtime.inspect import _Hearing, inspect_handlers, inspect_topology
 from orchestrator.topology.handlers import HandledTask, HandlerFault, HandlerReport, Relation
 from orchestrator.topology.load import load_topology
+from tests.runtime.processes import runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -276,3 +277,19 @@ def test_the_child_does_not_outlive_the_one_that_asked(write: Write, tmp_path: P
     asker.send_signal(signal.SIGKILL)
     asker.wait()
     assert ends(pid)
+
+
+def test_what_an_import_starts_ends_with_the_inspection(tmp_path: Path) -> None:
+    """Also what has a session of its own, and what no longer has a parent."""
+    (tmp_path / "app.py").write_text(
+        "import os, subprocess\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "with subprocess.Popen(['sh', '-c', 'setsid sleep 600 & echo $!'], stdout=subprocess.PIPE, text=True) as shell:\n"
+        "    left = shell.stdout.readline()\n"
+        f"open({str(tmp_path / 'pids')!r}, 'w').write(f'{{child.pid}} {{left}}')\n"
+    )
+    reports = inspect_handlers({"app": {}}, tmp_path, dict(os.environ))
+    assert isinstance(reports["app"], HandlerReport | HandlerFault)
+    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    assert not any(map(runs, pids))

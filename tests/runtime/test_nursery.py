@@ -242,3 +242,13 @@ async def test_a_start_that_the_guardian_does_not_live_to_see_is_an_os_error(nur
         await starting
     await child.wait()
     await child.close()
+
+
+async def test_a_guardian_that_was_stopped_goes_on_when_somebody_is_to_be_killed(nursery: Nursery) -> None:
+    told = Told()
+    child = await start(nursery, FORKED, told, DO="wait")
+    os.kill((await told.has(1))[0]["parent"], signal.SIGSTOP)
+    child.kill()
+    async with asyncio.timeout(20):
+        assert await child.wait() == -signal.SIGKILL
+    await child.close()

@@ -132,19 +132,28 @@ async def test_a_mistake_of_the_run_ends_one_command_alone_and_tells_no_secret(
         assert await answers(seat, Ps()) == [run.view()]
 
 
-async def test_changes_are_made_one_after_the_other(file: Path, run: TableRun) -> None:
+async def test_a_change_that_takes_long_is_not_in_the_way_of_another(file: Path, run: TableRun) -> None:
     async with served(file, run) as seat:
         run.slow.clear()
         first = await Command.to(seat, Restart(("editor",)))
         assert await first.next() == Progress("editor: restarting")
-        second = await Command.to(seat, Scale({"editor": 0}))
-        assert await second.next() == Progress("waiting for another command, which is changing the run")
-        assert run.replicas["editor"] == 1
+        second = await Command.to(seat, Scale({"editor": 3}))
+        assert await second.rest() == [Done("editor: 3")]
         run.slow.set()
         assert await first.rest() == [Done("1 restarted")]
-        assert await second.rest() == [Done("editor: 0")]
         await first.close()
         await second.close()
+
+
+async def test_commands_that_have_left_are_in_nobodys_way(file: Path, run: TableRun) -> None:
+    async with served(file, run) as seat:
+        run.slow.clear()
+        for _ in range(operator.MAX_CONNECTIONS + operator.RESERVED):
+            leaver = await Command.to(seat, Restart(("editor",)))
+            await leaver.next()
+            await leaver.close()
+        assert isinstance((await answers(seat, Ps()))[-1], RunView)
+        run.slow.set()
 
 
 async def test_what_was_asked_for_is_done_even_if_whoever_asked_has_left(file: Path, run: TableRun) -> None:
@@ -322,10 +331,10 @@ async def test_more_commands_than_are_answered_at_a_time_are_refused(file: Path,
         run.says("editor", "hello")
         for follower in followers:
             assert (await follower.next()).event == "hello"
-        reader, writer = await asyncio.open_unix_connection(seat.path)
-        over = Command(reader, writer)
+        over = await Command.to(seat, Logs(follow=True))
         [refused] = await over.rest()
         assert refused.sentence.startswith(f"{operator.MAX_CONNECTIONS} commands are being answered already")
+        assert isinstance((await answers(seat, Ps()))[-1], RunView), "whoever looks is answered all the same"
         await followers[0].close()
         for command in (*followers[1:], over):
             await command.close()

@@ -255,13 +255,9 @@ def test_whoever_asks_after_the_start_that_fails_sees_another_one() -> None:
     supervisor = running("a", "b")
     supervisor.handle(RestartAsked(("a",)))
     exited(supervisor, "a")
-    supervisor.handle(RestartAsked(("a",)))
-    assert exited(supervisor, "a", MISFIT) == [
-        GiveUp("a", "no such method", 3),
-        RollStopped("a", (), "no such method", ("a",)),
-        Spawn("a"),
-    ]
-    assert supervisor.handle(Proven("a")) == [Rolled(("a",))]
+    assert supervisor.handle(RestartAsked(("a",))) == [Retire("a", 2)]
+    assert exited(supervisor, "a", MISFIT) == [Spawn("a")]
+    assert supervisor.handle(Proven("a")) == [Rolled(("a",)), Rolled(("a",))]
 
 
 def test_one_that_ends_in_peace_in_its_turn_is_not_waited_for() -> None:
@@ -293,10 +289,23 @@ def test_a_child_that_was_started_by_itself_since_it_was_asked_for_is_not_starte
 def test_one_that_waits_is_not_started_before_its_turn_because_it_is_asked_for() -> None:
     supervisor = running("a", "b")
     exited(supervisor, "b", CRASH)
-    supervisor.handle(RestartAsked(("a",)))
-    assert supervisor.handle(RestartAsked(("b",))) == []
+    assert supervisor.handle(RestartAsked(("a", "b"))) == [Retire("a", 1)]
     exited(supervisor, "a")
-    assert supervisor.handle(Proven("a")) == [Rolled(("a",)), Spawn("b")]
+    assert supervisor.handle(Proven("a")) == [Spawn("b")]
+
+
+def test_one_that_never_gets_ready_is_in_nobodys_way_and_can_be_started_once_more() -> None:
+    supervisor = running("a", "b", "c")
+    supervisor.handle(RestartAsked(("a", "b")))
+    exited(supervisor, "a")  # and its next life hangs
+    assert supervisor.handle(RestartAsked(("c",))) == [Retire("c", 1)]
+    exited(supervisor, "c")
+    assert supervisor.handle(Proven("c")) == [Rolled(("c",))]
+    assert supervisor.handle(RestartAsked(("b", "a"))) == [Retire("a", 2)], "what kept it may have been mended"
+    exited(supervisor, "a")
+    assert supervisor.handle(Proven("a")) == [Retire("b", 1)]
+    exited(supervisor, "b")
+    assert supervisor.handle(Proven("b")) == [Rolled(("a", "b")), Rolled(("b", "a"))]
 
 
 def test_askings_that_overlap_share_the_starts_that_come_after_both() -> None:
@@ -315,8 +324,9 @@ def test_one_that_had_been_started_already_when_it_was_asked_for_again_is_starte
     supervisor = running("a", "b")
     supervisor.handle(RestartAsked(("a",)))
     exited(supervisor, "a")
-    assert supervisor.handle(RestartAsked(("a",))) == []
-    assert supervisor.handle(Proven("a")) == [Rolled(("a",)), Retire("a", 2)]
+    assert supervisor.handle(RestartAsked(("a",))) == [Retire("a", 2)]
+    exited(supervisor, "a")
+    assert supervisor.handle(Proven("a")) == [Rolled(("a",)), Rolled(("a",))]
 
 
 def test_asked_for_again_while_it_waits_in_its_turn_it_is_started_now() -> None:
