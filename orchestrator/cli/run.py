@@ -158,7 +158,7 @@ def _execute(args: argparse.Namespace, detached: Detached | None) -> int:
         return _planned(args, None, detached)
     from orchestrator.runtime.guardian_process import Guardian
 
-    with Guardian(environment(args)) as guardian:  # it warms up while the topology is read
+    with Guardian(environment(args), warm=True) as guardian:  # it warms up while the topology is read
         return _planned(args, guardian, detached)
 
 

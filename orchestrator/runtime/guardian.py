@@ -1,4 +1,4 @@
-"""The main of a run's guardian: ``python -m orchestrator.runtime.guardian FD FILES``.
+"""The main of a run's guardian: ``python -m orchestrator.runtime.guardian FD FILES [warm]``.
 
 It starts, reaps and outlives every child. FD is its end of a socket pair to the run's parent, FILES how many files it and
 its children may have open. Children are forked from here, where our modules are loaded already, or become programs of
@@ -64,8 +64,9 @@ class Birth:
 
 
 class Guardian:
-    def __init__(self, parent: socket.socket) -> None:
-        self._parent = parent
+    def __init__(self, parent: socket.socket, *, eager: bool = False) -> None:
+        """`eager`: load what forked children need before the first is wanted."""
+        self._parent, self._eager = parent, eager
         self._numbers: dict[int, int] = {}
         """Number of each child that is not reaped, by pid."""
         self._words: dict[int, bytes] = {}
@@ -91,7 +92,7 @@ class Guardian:
         poll.register(self._parent, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         while True:
-            ready = dict(poll.poll(None if self._warm else 0))
+            ready = dict(poll.poll(0 if self._eager and not self._warm else None))
             if not ready:
                 self._warm_up()
             if self._wake in ready:
@@ -299,7 +300,8 @@ def live(birth: Birth) -> int:
 
 def main() -> int:
     open_files.lower(int(sys.argv[2]))
-    birth = Guardian(socket.socket(fileno=int(sys.argv[1]))).guard()
+    parent = socket.socket(fileno=int(sys.argv[1]))
+    birth = Guardian(parent, eager="warm" in sys.argv[3:]).guard()
     return 0 if birth is None else live(birth)
 
 

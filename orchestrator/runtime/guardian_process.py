@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 class Guardian:
     """A guardian's process, and our end of the way to it. It can be started long before it is needed, to warm up."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """Raises `OSError`."""
+    def __init__(self, environ: Mapping[str, str], *, warm: bool = False) -> None:
+        """`warm`: it loads what forked children need as soon as it has nothing else to do, and not when the first is wanted.
+
+        Raises `OSError`.
+        """
         self.end, theirs = socket.socketpair()
         with theirs:
             try:
@@ -26,7 +29,7 @@ class Guardian:
                 self.process: Final = subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
                     [
                         *(sys.executable, "-P", "-m", "orchestrator.runtime.guardian"),
-                        *(str(theirs.fileno()), str(open_files.given())),
+                        *(str(theirs.fileno()), str(open_files.given()), *(["warm"] if warm else [])),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,  # ours may be a pipe whose reader waits for its end

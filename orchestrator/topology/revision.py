@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from orchestrator.errors import OrchestratorError, listed
@@ -123,7 +124,7 @@ def _other_place(old: Plan, new: Plan) -> Iterator[str]:
         yield f"the topology was called {old.name!r} and is {new.name!r} now: a run keeps its name"
     if (old.source, old.directory) != (new.source, new.directory):
         yield (
-            f"the topology was {old.directory / old.source.name} and is {new.directory / new.source.name} now: start a run "
+            f"the topology was {Path(old.directory, old.source.name)} and is {Path(new.directory, new.source.name)} now: start a run "
             "of that one"
         )
     if old.app_dir != new.app_dir:

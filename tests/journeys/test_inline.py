@@ -166,6 +166,7 @@ async def test_what_is_printed_and_logged_is_in_the_log_under_the_right_name(top
     assert named["from nowhere"] == ("run", "info")
 
 
+@pytest.mark.bars
 async def test_handlers_find_their_environment_and_no_key_also_when_the_files_are_read_again(topology: Path) -> None:
     async with inline(topology, "--ask", "desk", "MOOD HUB_KEY MODEL", environ={"MODEL": "big"}) as run:
         assert await run.ended() == 0, run.said()
@@ -211,6 +212,7 @@ async def test_a_second_ctrl_c_kills(topology: Path) -> None:
     assert "desk" in {who(record) for record in run.records if "is killed" in record["event"]}
 
 
+@pytest.mark.bars
 async def test_a_blocked_loop_is_reported_once_with_the_place_and_goes_on(topology: Path) -> None:
     async with inline(topology, "--ask", "desk", "block") as run:
         assert await run.ended() == 0, run.said()
@@ -221,6 +223,7 @@ async def test_a_blocked_loop_is_reported_once_with_the_place_and_goes_on(topolo
     assert len(run.with_event("ready")) == 3
 
 
+@pytest.mark.bars
 async def test_ctrl_c_gets_through_to_a_loop_that_is_blocked_for_ever(topology: Path) -> None:
     async with inline(topology, "--ask", "desk", "stuck") as run:
         await run.until(said("asked: stuck"))
@@ -232,6 +235,7 @@ async def test_ctrl_c_gets_through_to_a_loop_that_is_blocked_for_ever(topology: 
         assert await run.ended() == 130
 
 
+@pytest.mark.bars
 async def test_changed_code_is_taken_up(topology: Path) -> None:
     async with inline(topology) as run:
         await run.ready()
@@ -242,6 +246,7 @@ async def test_changed_code_is_taken_up(topology: Path) -> None:
     assert [who(record) for record in run.with_event("the second edition")] == ["desk"]  # whoever came first
 
 
+@pytest.mark.bars
 async def test_commands_reach_it(topology: Path) -> None:
     rewrite(topology, TOPOLOGY.replace("environment:", "replicas: 1, environment:"))
     async with inline(topology) as run:
@@ -275,6 +280,7 @@ async def command(verb: str, topology: Path, *words: str) -> str:
     return output.decode()
 
 
+@pytest.mark.bars
 async def test_what_is_a_command_stays_a_process(topology: Path) -> None:
     program = '\nagents:\n  other: {command: [sh, -c, "echo from outside; exec sleep 60"]}\n'
     rewrite(topology, TOPOLOGY + program)

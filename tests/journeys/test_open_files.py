@@ -28,6 +28,7 @@ def limited(soft: int, hard: int) -> list[str]:
     return ["prlimit", f"--nofile={soft}:{hard}"]
 
 
+@pytest.mark.bars
 async def test_what_a_plan_needs_is_taken_from_the_hard_limit_and_children_keep_the_soft_one(tmp_path: Path) -> None:
     (tmp_path / "tellers.yaml").write_text(TOPOLOGY)
     async with running("tellers.yaml", directory=tmp_path, before=limited(64, 400)) as run:

@@ -157,7 +157,7 @@ async def kill_parent(run: Running, mark: Path, bar: float) -> tuple[float, int]
                 seen = seen | left
     except TimeoutError:
         raise AssertionError(f"long after the parent's death there were:\n{describe(seen - ends.keys())}") from None
-    took = max(ends.values()) - began
+    took = max(ends.values(), default=began) - began  # it may have had none yet
     late = {pid: round(at - began, 2) for pid, at in ends.items() if at - began > bar}
     assert not late, f"these ended so many seconds after their parent: {late}"
     return took, len(seen)

@@ -130,6 +130,7 @@ async def test_two_parts_are_one_topology(folder: Path, environ: dict[str, str])
     assert {who(record) for record in second.with_event("ready")} == {"helper.1", "helper.2"}
 
 
+@pytest.mark.bars
 async def test_a_part_shows_the_planned_whole(folder: Path, environ: dict[str, str]) -> None:
     url = f"ws://127.0.0.1:{environ['PORT']}"
     async with running("farm.yaml", "--only", "boss", directory=folder, environ=environ) as first:

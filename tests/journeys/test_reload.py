@@ -216,6 +216,7 @@ async def test_changed_code_restarts_those_who_have_imported_it(tmp_path: Path) 
         assert await place.reloaded() == NOTHING
 
 
+@pytest.mark.bars
 async def test_changed_scopes_restart_their_agent_and_a_changed_policy_or_hub_nobody(tmp_path: Path) -> None:
     async with desk(tmp_path) as place:
         before = await pids(place.file)
@@ -246,6 +247,7 @@ async def test_watch_does_it_when_a_file_changes(tmp_path: Path) -> None:
         await place.answered_by(after, "new")
 
 
+@pytest.mark.bars
 async def test_who_has_failed_for_good_comes_back_when_its_code_was_mended(tmp_path: Path) -> None:
     """The file is in order when it is read, and its agent fails all the same when it sets up."""
     broken = IDLERS.replace(

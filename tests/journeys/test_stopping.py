@@ -99,6 +99,7 @@ async def test_the_second_signal_kills_at_once(tmp_path: Path, number: signal.Si
         await asyncio.gather(*map(gone, below))
 
 
+@pytest.mark.bars
 async def test_a_handler_that_ignores_its_cancellation_is_killed_when_the_grace_is_over(tmp_path: Path) -> None:
     async with desk(tmp_path, Ask, "boss", "wait deaf", grace=2.0) as run:
         holder = await run.until(lambda record: record["event"] == "waits")
@@ -129,6 +130,7 @@ async def test_a_setup_that_still_runs_is_given_up(tmp_path: Path) -> None:
         await is_over(run, began)
 
 
+@pytest.mark.bars
 async def test_the_command_ends_it_with_another_grace(tmp_path: Path) -> None:
     async with desk(tmp_path, Ask, "boss", "wait deaf", grace=600.0) as run:
         await run.until(lambda record: record["event"] == "waits")

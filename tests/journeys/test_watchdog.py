@@ -85,6 +85,7 @@ def check_pace(run: Running) -> None:
     assert max(paced) < 1.0
 
 
+@pytest.mark.bars
 async def test_a_thread_that_blocks_is_nobodys_business_and_without_a_limit_nobody_is_bitten(tmp_path: Path) -> None:
     async with desk(tmp_path, "block 2.5", handler="Threaded", more=UNLIMITED) as run:
         assert await run.ended(60) == 0, run.said()
