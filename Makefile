@@ -3,6 +3,8 @@ PYTHON ?= python3
 REVIEW ?= asyncio
 FUZZ_SECONDS ?= 60
 SEEDS ?= 2000
+# One more than there are cores: many tests wait for other processes.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 VENV := .venv
 BIN := $(VENV)/bin
 # One stamp for what runs the project and one for what develops it, so that the first `make run` waits for less.
@@ -23,7 +25,7 @@ run: $(RUN) ## the tour: a code desk of eight processes reviews real source; REV
 	@$(BIN)/orchestrator run examples.yaml --ask lead "$(REVIEW)"
 
 test: $(DEV) ## every test that this machine can run
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 bars: $(DEV) ## the tests that take minutes: the same facts over very many cases
 	@$(BIN)/python -m pytest -q -n auto -m bars

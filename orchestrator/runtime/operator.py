@@ -333,7 +333,9 @@ class _Caller:
             async with asyncio.timeout(PARTING):
                 await self._writer.wait_closed()
         except (ConnectionError, TimeoutError):
-            self._writer.transport.abort()
+            pass
+        finally:
+            self._writer.transport.abort()  # which does nothing to one that is closed
 
 
 class NotOurs(OrchestratorError):

@@ -90,7 +90,7 @@ async def alive(run: Running, peer: str, dead: set[int]) -> int:
 @pytest.mark.parametrize(
     ("seed", "count"),
     [
-        pytest.param(1, 5, id="5 kills", marks=pytest.mark.journey),
+        pytest.param(1, 5, id="5 kills", marks=pytest.mark.bars),
         pytest.param(secrets.randbits(32), 100, id="100 kills", marks=pytest.mark.bars),
     ],
 )

@@ -205,6 +205,7 @@ async def test_a_program_ends_with_the_process_that_stands_for_it(tmp_path: Path
         assert len(kept(private)) == 1
 
 
+@pytest.mark.bars
 async def test_a_killed_run_leaves_neither_a_program_nor_its_token(tmp_path: Path, private: Path) -> None:
     async with shouting(topology(tmp_path), private) as run:
         await run.ready()
@@ -231,6 +232,7 @@ async def test_a_program_that_ignores_sigterm_is_killed_when_its_grace_is_over(t
     assert kept(private) == []
 
 
+@pytest.mark.bars
 async def test_a_program_that_is_killed_by_a_second_signal_leaves_no_token(tmp_path: Path, private: Path) -> None:
     file = topology(tmp_path, "command: [sh, -c, 'trap \"\" TERM; echo deaf; sleep 600 & wait; sleep 600']")
     async with shouting(file, private) as run:

@@ -130,6 +130,7 @@ async def test_a_task_survives_the_death_of_the_hub(topology: Path, tmp_path: Pa
             assert await anext(answer) == f"{tmp_path}/gate done at attempt 1"
 
 
+@pytest.mark.bars
 async def test_a_killed_parent_leaves_no_process_behind(topology: Path, tmp_path: Path) -> None:
     """Hazard 63: with a task in hand, two seconds after a SIGKILL nothing is left."""
     async with desk(topology) as run, asking(run, topology) as user:
@@ -145,6 +146,7 @@ async def test_a_killed_parent_leaves_no_process_behind(topology: Path, tmp_path
             assert time.monotonic() - began < 2.0
 
 
+@pytest.mark.bars
 async def test_ctrl_c_in_the_middle_of_a_task_lets_it_end(topology: Path, tmp_path: Path) -> None:
     async with desk(topology) as run, asking(run, topology) as user:
         async with aclosing(cast("Any", user.stream("boss", f"once {tmp_path}/gate"))) as answer:

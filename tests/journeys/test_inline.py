@@ -202,6 +202,7 @@ async def test_a_stream_is_read_to_its_end_after_one_ctrl_c(topology: Path) -> N
     assert run.answer.strip() == "the beginning, and the end"
 
 
+@pytest.mark.bars
 async def test_a_second_ctrl_c_kills(topology: Path) -> None:
     async with inline(topology, "--ask", "desk", "never") as run:
         await run.until(said("asked: never"))

@@ -166,6 +166,7 @@ async def test_a_part_that_there_is_not_starts_nothing(
     assert run.pids() == {}
 
 
+@pytest.mark.bars
 async def test_a_start_that_is_refused_names_the_run_that_has_the_agents(folder: Path, environ: dict[str, str]) -> None:
     async with running("farm.yaml", directory=folder, environ=environ) as first:
         await first.ready()

@@ -200,6 +200,7 @@ async def test_with_a_broken_file_nothing_changes_and_the_log_says_where(tmp_pat
         await place.answered_by(before)
 
 
+@pytest.mark.bars
 async def test_changed_code_restarts_those_who_have_imported_it(tmp_path: Path) -> None:
     async with desk(tmp_path) as place:
         before = await pids(place.file)

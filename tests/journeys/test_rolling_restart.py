@@ -102,6 +102,7 @@ async def test_each_worker_in_turn_is_restarted_while_tasks_flow(tmp_path: Path,
 
 
 @pytest.mark.journey
+@pytest.mark.bars
 async def test_scaling_down_and_up_loses_nothing(tmp_path: Path) -> None:
     file = tmp_path / "steady.yaml"
     async with flowing(tmp_path, 100) as (_, books):

@@ -296,6 +296,7 @@ async def test_nothing_that_fails_in_a_run_shows_a_key_or_a_token(place: Place) 
     assert not {"PYTHON_CANARY_KEY", "CANARY_STORE", "ORCHESTRATOR_CANARY"} & (told_by["teller"] | told_by["narrow"])
 
 
+@pytest.mark.bars
 async def test_a_key_from_a_file_is_shown_by_nobody_and_is_in_no_core_dump(place: Place, cores: None) -> None:
     """Not even by the run itself, which knows it."""
     file = place.directory / ".env"

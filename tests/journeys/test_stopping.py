@@ -111,6 +111,7 @@ async def test_a_handler_that_ignores_its_cancellation_is_killed_when_the_grace_
         assert any("it did not end by itself" in record["event"] for record in run.records), run.said()
 
 
+@pytest.mark.bars
 async def test_without_a_question_the_exit_code_tells_that_somebody_had_to_be_killed(tmp_path: Path) -> None:
     topology = TOPOLOGY + "agents:\n  slow: {handler: tests.journeys.blocking:Stubborn}\n"
     async with desk(tmp_path, grace=1.0, topology=topology) as run:

@@ -158,6 +158,7 @@ async def operating(seat: StoreSeat) -> AsyncIterator[RemoteStore]:
 # -- claims
 
 
+@pytest.mark.bars
 async def test_members_in_processes_of_their_own_share_no_claim(topology: Path, place: Path) -> None:
     async with crew(topology, place) as (_, user):
         async with aclosing(cast("Any", user.stream("member.1", f"crate until {topology.parent}/gate"))) as answer:
@@ -188,6 +189,7 @@ async def test_who_asks_while_the_store_is_away_waits_for_it(topology: Path, pla
 
 
 @pytest.mark.bars
+@pytest.mark.bars
 async def test_fences_grow_from_run_to_run(topology: Path, place: Path) -> None:
     for fence in (1, 2):
         async with crew(topology, place) as (_, user):
@@ -197,6 +199,7 @@ async def test_fences_grow_from_run_to_run(topology: Path, place: Path) -> None:
 # -- its process
 
 
+@pytest.mark.bars
 async def test_nothing_of_it_is_left_after_a_run_in_which_it_was_killed(topology: Path, place: Path) -> None:
     async with started(topology, place) as run:
         await run.ready()
@@ -211,6 +214,7 @@ async def test_nothing_of_it_is_left_after_a_run_in_which_it_was_killed(topology
         await gone(pid)
 
 
+@pytest.mark.bars
 async def test_it_ends_with_a_run_that_is_killed_and_does_not_stand_in_the_next_ones_way(
     topology: Path, place: Path
 ) -> None:
@@ -415,6 +419,7 @@ def strict(farm: Path) -> Path:
     return farm
 
 
+@pytest.mark.bars
 @pytest.mark.bars
 async def test_what_fails_is_told_beside_what_is_done(strict: Path, place: Path) -> None:
     async with started(strict, place, "--ask", "boss", "20", "--until-idle") as run:

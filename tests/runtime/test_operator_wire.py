@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.runtime.operator_wire import (
@@ -143,6 +143,7 @@ def test_a_field_that_is_not_known_is_left_alone_in_an_answer() -> None:
     assert read_hello(b'{"type":"hello","version":1,"more":true}') == Hello(VERSION)
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     st.builds(Source, TEXT, st.none() | TEXT, st.none() | st.integers(0, 99)),
     st.builds(Record, NUMBERS, TEXT, TEXT, st.dictionaries(TEXT, JSON, max_size=4), TEXT, st.sampled_from([None, "stdout"])),
@@ -158,6 +159,7 @@ class Odd:
         raise ZeroDivisionError
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.dictionaries(
     st.text(), st.recursive(st.text() | st.integers() | st.floats() | st.binary() | st.builds(Odd), st.lists), max_size=4
 ))  # fmt: skip
