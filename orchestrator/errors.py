@@ -87,10 +87,8 @@ class TopologyError(OrchestratorError):
         return "\n".join(map(str, self.problems))
 
 
-class HandlerError(OrchestratorError):
-    """A handler is not what the topology, or the rules for handlers, expect of it; one sentence for each mistake."""
-
-    exit_code = ExitCode.INVALID
+class SeveralReasons(OrchestratorError):
+    """Something cannot be done, for one reason or more: a sentence for each."""
 
     def __init__(self, *sentences: str) -> None:
         self.sentences = sentences
@@ -98,6 +96,12 @@ class HandlerError(OrchestratorError):
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
+
+
+class HandlerError(SeveralReasons):
+    """A handler is not what the topology, or the rules for handlers, expect of it."""
+
+    exit_code = ExitCode.INVALID
 
 
 # -- the connection to a hub

@@ -17,11 +17,11 @@ from orchestrator.runtime.arrivals import Arrivals, Blind, PatienceOver, Seen
 from orchestrator.runtime.control import AwaitingTurn, Online, Ready, Revised, Standing, Tally
 from orchestrator.runtime.errand import Answered, Errand
 from orchestrator.runtime.lives import HUB_NAME, STORE_NAME, Heard, Lives
+from orchestrator.runtime.planned_children import child_of, children_of, who_waits
 from orchestrator.runtime.readiness import Readiness
 from orchestrator.runtime.readiness import Standing as Stands
 from orchestrator.runtime.start_order import StartOrder, needs_of, stop_ranks
 from orchestrator.runtime.summary import counted, ready_line, summary
-from orchestrator.topology.replica import RestartPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from orchestrator.runtime.runner import Options
     from orchestrator.runtime.starting import Starter
     from orchestrator.topology.plan import Plan
-    from orchestrator.topology.replica import Replica
     from orchestrator.topology.revision import Revision
 
-SERVER_RESTART: Final = RestartPolicy("always", delay=0.2, max_delay=5.0, max_attempts=10, window=60.0)
 LEAST_GRACE: Final = 1.0
 """Seconds that an agent has to end, however long those before it took."""
 HUB_GRACE: Final = 3.0
@@ -135,7 +133,7 @@ class RunLoop:
             grace=options.grace,
             programs=options.programs,
             nursery=nursery,
-            waiting=_who_waits(plan),
+            waiting=who_waits(plan),
         )
 
     async def run(self) -> int:
@@ -327,16 +325,16 @@ class RunLoop:
     def apply(self, revision: Revision, environ: Mapping[str, str]) -> None:
         """Become what a new plan says, as far as that differs."""
         self.plan = revision.plan
-        self.lives.plan(self.plan, environ, _who_waits(self.plan))
+        self.lives.plan(self.plan, environ, who_waits(self.plan))
         self.readiness.planned(replica.peer_id for replica in self.plan.replicas)
         self._let_begin(self._order.revised(needs_of(self.plan.here)))
         self._arrivals.revised(self.plan, self._tasks)
         for replica in revision.told:
             self.lives.tell(replica.peer_id, Revised(replica))
         ranks = stop_ranks(self.plan)
-        facts: list[s.Fact] = [s.Repolicied(_child(replica, ranks)) for replica in self.plan.here]
+        facts: list[s.Fact] = [s.Repolicied(child_of(replica, ranks)) for replica in self.plan.here]
         if revision.added:
-            facts.append(s.Enlisted(tuple(_child(replica, ranks) for replica in revision.added)))
+            facts.append(s.Enlisted(tuple(child_of(replica, ranks) for replica in revision.added)))
         if revision.removed:
             facts.append(s.Dismissed(revision.removed))
         for fact in facts:
@@ -441,26 +439,3 @@ class RunLoop:
         if self._outcome != ExitCode.DONE:
             return self._outcome
         return ExitCode.FAILED if failed or self.supervisor.unclean else ExitCode.DONE
-
-
-def children_of(plan: Plan) -> list[s.Child]:
-    """Return the hub, if it is ours, the store, if there is one, and the replicas: those that take work before those that
-    hand it out.
-
-    They end the other way round, so that a task under way finds those whom it needs.
-    """
-    ranks = stop_ranks(plan)
-    last = max(ranks.values(), default=0) + 1
-    served = [*([HUB_NAME] if plan.hub.url is None else []), *([STORE_NAME] if plan.store is not None else [])]
-    servers = [s.Child(name, SERVER_RESTART, rank=last, essential=True) for name in served]
-    ordered = sorted(plan.here, key=lambda replica: ranks[replica.agent], reverse=True)
-    return servers + [_child(replica, ranks) for replica in ordered]
-
-
-def _child(replica: Replica, ranks: Mapping[str, int]) -> s.Child:
-    return s.Child(replica.peer_id, replica.restart, rank=ranks[replica.agent])
-
-
-def _who_waits(plan: Plan) -> frozenset[str]:
-    """Return the replicas that begin when those whom they hand work to have come."""
-    return frozenset(name for name, needs in needs_of(plan.here).items() if needs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean, listed
+from orchestrator.errors import ExitCode, SeveralReasons, did_you_mean, listed
 from orchestrator.topology.delivery import is_on_this_machine
 from orchestrator.topology.guesses import some
 from orchestrator.topology.values import Refused, Wanted, read_hub_url
@@ -18,17 +18,10 @@ if TYPE_CHECKING:
     from orchestrator.topology.store_access import Access
 
 
-class NoSuchPart(OrchestratorError):
+class NoSuchPart(SeveralReasons):
     """A plan cannot be run in the part that was asked for; one sentence for each reason."""
 
     exit_code = ExitCode.USAGE
-
-    def __init__(self, *sentences: str) -> None:
-        self.sentences = sentences
-        super().__init__(*sentences)
-
-    def __str__(self) -> str:
-        return "\n".join(self.sentences)
 
 
 def part_of(plan: Plan, *, only: Collection[str] = (), but: Collection[str] = (), hub: str | None = None) -> Plan:

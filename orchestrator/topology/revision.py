@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from orchestrator.errors import OrchestratorError, listed
+from orchestrator.errors import SeveralReasons, listed
 from orchestrator.topology.replica import RestartPolicy
 
 if TYPE_CHECKING:
@@ -18,15 +18,8 @@ if TYPE_CHECKING:
 Difference: TypeAlias = Literal["same", "told", "repolicied", "restarted"]
 
 
-class NeedsNewStart(OrchestratorError):
+class NeedsNewStart(SeveralReasons):
     """A running run cannot become what the new plan says; one sentence for each reason."""
-
-    def __init__(self, *sentences: str) -> None:
-        self.sentences = sentences
-        super().__init__(*sentences)
-
-    def __str__(self) -> str:
-        return "\n".join(self.sentences)
 
 
 @dataclass(frozen=True, slots=True)

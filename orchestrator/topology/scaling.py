@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
+from orchestrator.errors import ExitCode, SeveralReasons, did_you_mean
 from orchestrator.topology.guesses import some
 from orchestrator.topology.values import MAX_COUNT
 
@@ -14,17 +14,10 @@ if TYPE_CHECKING:
     from orchestrator.topology.model import Agent, Topology
 
 
-class CannotScale(OrchestratorError):
+class CannotScale(SeveralReasons):
     """Numbers of replicas that cannot be had; one sentence for each."""
 
     exit_code = ExitCode.USAGE
-
-    def __init__(self, *sentences: str) -> None:
-        self.sentences = sentences
-        super().__init__(*sentences)
-
-    def __str__(self) -> str:
-        return "\n".join(self.sentences)
 
 
 def scaled(topology: Topology, wished: Mapping[str, int]) -> Topology:

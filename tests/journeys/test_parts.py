@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import signal
 import socket
-import sys
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.journeys.running import ROOT, running, who
+from tests.journeys.operating import command
+from tests.journeys.running import running, who
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,24 +76,11 @@ def environ() -> dict[str, str]:
     return {"PART_KEY": f"sk_id_part:sk_secret_{secrets.token_hex(32)}", "PORT": str(port)}
 
 
-async def command(folder: Path, *words: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "orchestrator",
-        *words,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0
-    return said.decode()
-
-
 async def shown(folder: Path, run: Running) -> dict[str, tuple[str, str]]:
     """Where each replica is, and how it is, as `ps` has it of this run."""
-    views = [json.loads(line) for line in (await command(folder, "ps", "farm.yaml", "--json")).splitlines()]
+    code, said = await command("ps", "farm.yaml", "--json", folder=folder)
+    assert code == 0
+    views = [json.loads(line) for line in said.splitlines()]
     [view] = [view for view in views if view["pid"] == run.pid]
     return {row["peer"]: (row["where"], row["state"]) for row in view["replicas"]}
 

@@ -23,7 +23,7 @@ from orchestrator.runtime.console import render_json
 from orchestrator.runtime.listening import CannotListen, listen
 from orchestrator.runtime.lives import Programs
 from orchestrator.runtime.output import Output
-from orchestrator.runtime.run_loop import children_of
+from orchestrator.runtime.planned_children import children_of
 from orchestrator.runtime.runner import Options, fresh_key, run
 from orchestrator.topology.handlers import HandledTask, HandlerReport
 from tests.runtime.plans import SMALL, planned
