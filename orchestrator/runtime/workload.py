@@ -8,6 +8,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
+import structlog
 from msgspec import Raw
 from pydantic import BaseModel, ValidationError
 
@@ -52,7 +53,7 @@ from orchestrator.runtime.handler_context import MessageContext, Surroundings
 from orchestrator.runtime.invocation import Invoker, fault, frames_of, said_by, writable
 from orchestrator.runtime.leasing import Held, Leasing
 from orchestrator.runtime.outflow import Outflow
-from orchestrator.runtime.tracing import Trace, current_trace
+from orchestrator.runtime.tracing import Trace, current_trace, trace_id_of
 from orchestrator.runtime.wishes import check_text
 from orchestrator.store.tasks import FINAL, State
 from orchestrator.store.tasks import Failure as KeptFailure
@@ -275,7 +276,10 @@ class Workload:
     async def _handle(self, run: Run, flow: Outflow | None, end: Ending, held: Held | None) -> None:
         """Run a handler, and note in `end` what it comes to."""
         offer, handler = run.offer, self._code.tasks[run.offer.task]
-        log = self._log.bind(task_id=offer.task_id, task=offer.task)
+        trace_id = trace_id_of(offer.traceparent)
+        named = {"task_id": offer.task_id, **({} if trace_id is None else {"trace_id": trace_id})}
+        structlog.contextvars.bind_contextvars(**named)  # whatever is logged meanwhile, by `logging` too
+        log = self._log.bind(**named, task=offer.task)
         context = self._context(run, log, held)
         deadline = None if offer.deadline is None else offer.deadline - self._wall_offset
         current_trace.set(Trace(deadline, offer.traceparent))

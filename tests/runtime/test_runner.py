@@ -244,6 +244,14 @@ async def test_a_handler_that_does_not_fit_is_said_once_and_ends_the_run_with_it
     assert result.code == ExitCode.INVALID
 
 
+async def test_one_failure_for_good_ends_everything_where_that_is_wished() -> None:
+    """Nobody sends a signal: the run would go on with the others."""
+    result = await ran(odd("misfit"), lambda record: None, abort_on_failure=True)
+    assert result.events("odd") == ["has failed for good: app:Boss has no method for Review"]
+    assert result.events()[-1].endswith("odd failed for good")
+    assert result.code == ExitCode.INVALID
+
+
 async def test_a_replica_that_was_replaced_is_not_started_again() -> None:
     result = await ran(odd("replaced"))
     [event] = result.events("odd")
