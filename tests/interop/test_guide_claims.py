@@ -74,6 +74,7 @@ async def test_what_a_program_holds_is_not_won_by_ours(reader: User, ours: str) 
     assert await claimed(reader, ours, items) == set()
 
 
+@pytest.mark.bars
 async def test_what_ours_hold_is_not_won_by_a_program(reader: User) -> None:
     items = fresh(5)
     answer = reader.stream("member.1", " ".join(("4", *items)))

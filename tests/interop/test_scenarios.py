@@ -219,7 +219,13 @@ async def test_39_44_45_two_connections_of_one_peer_are_one_peer_to_the_others(
         assert_presence(await watcher.next("presence"), joined={}, left=["twin"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["drained", "killed"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="drained", marks=pytest.mark.bars),
+        pytest.param(signal.SIGKILL, id="killed"),
+    ],
+)
 @every_client
 async def test_68_subscriptions_come_back_by_themselves_after_a_restart_of_the_hub(
     tmp_path: Path, programs: Programs, client: str, number: signal.Signals

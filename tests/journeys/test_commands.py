@@ -218,6 +218,7 @@ async def test_a_killed_run_leaves_neither_a_program_nor_its_token(tmp_path: Pat
 
 
 @pytest.mark.bars
+@pytest.mark.bars
 async def test_a_program_that_ignores_sigterm_is_killed_when_its_grace_is_over(tmp_path: Path, private: Path) -> None:
     file = topology(tmp_path, "command: [sh, stubborn.sh]")
     (tmp_path / "stubborn.sh").write_text("trap '' TERM\necho deaf\nsleep 600 & wait\nsleep 600\n", encoding="utf-8")
@@ -254,6 +255,7 @@ async def test_a_program_that_is_not_there_is_said_and_never_tried_again(tmp_pat
     assert "again in" not in run.said()
 
 
+@pytest.mark.bars
 async def test_the_program_of_the_document_takes_tasks(tmp_path: Path, private: Path) -> None:
     """On the stock JavaScript SDK, as the document shows it."""
     node, program = command("javascript")

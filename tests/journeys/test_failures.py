@@ -99,6 +99,7 @@ async def test_an_idempotent_task_of_a_killed_worker_is_done_again(topology: Pat
         assert again["peer"] != holder["peer"]
 
 
+@pytest.mark.bars
 async def test_after_the_hub_was_killed_everybody_is_back_within_3_s_and_answers(topology: Path) -> None:
     async with desk(topology) as run, asking(run, topology) as user:
         assert await user.ask("boss", "count 3") == "0 1 2 "
@@ -160,6 +161,7 @@ async def test_ctrl_c_in_the_middle_of_a_task_lets_it_end(topology: Path, tmp_pa
         assert run.records[-1]["event"].endswith("all ended cleanly")
 
 
+@pytest.mark.bars
 async def test_ctrl_c_in_the_middle_of_an_answer_lets_it_reach_its_end(topology: Path, tmp_path: Path) -> None:
     """Whoever hands out work ends before those whom it hands it to, so the answer still finds them."""
     environ = {"DESK_KEY": f"{KEY.id}:{KEY.secret}"}

@@ -287,6 +287,7 @@ async def test_one_that_never_gets_ready_is_in_nobodys_way_and_comes_when_it_is_
         assert {row.state for row in (await view(place.file)).replicas} == {"ready"}
 
 
+@pytest.mark.bars
 async def test_an_import_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     os.mkfifo(begun)

@@ -343,6 +343,7 @@ async def test_what_does_not_even_start_shows_no_secret(
     assert found_in_text(run.said() + run.answer, "the log") == []
 
 
+@pytest.mark.bars
 async def test_a_store_that_cannot_be_used_is_named_without_a_token(place: Place) -> None:
     """Its file is none of SQLite's: everything that asks for it is told so."""
     (place.directory / "tasks.db").write_bytes(b"no database" * 1000)

@@ -170,6 +170,7 @@ async def test_members_in_processes_of_their_own_share_no_claim(topology: Path, 
         assert await user.ask("member.2", "crate") == "fence 3 and given back"
 
 
+@pytest.mark.bars
 async def test_a_claim_outlives_the_store_that_granted_it(topology: Path, place: Path) -> None:
     async with crew(topology, place) as (run, user):
         async with aclosing(cast("Any", user.stream("member.1", f"crate until {topology.parent}/gate"))) as answer:
@@ -301,6 +302,7 @@ async def test_questions_go_first(topology: Path, place: Path) -> None:
 
 
 @pytest.mark.bars
+@pytest.mark.bars
 async def test_it_waits_for_tasks_that_may_still_be_done_over_the_death_of_the_store(
     topology: Path, place: Path
 ) -> None:
@@ -338,6 +340,7 @@ async def test_what_died_before_is_not_held_against_it(topology: Path, place: Pa
     assert said_at_the_end(run) == ["nothing is left to do in the store · 0 tasks done"]
 
 
+@pytest.mark.bars
 async def test_a_signal_ends_the_wait(topology: Path, place: Path) -> None:
     await stored(topology)
     async with started(topology, place, "--until-idle") as run:

@@ -136,7 +136,8 @@ async def test_a_child_leads_its_session_and_minds_signals_as_any_program(nurser
     _, told = await lived(nursery, program, DO="surroundings")
     [seen] = told.said
     assert seen["pid"] == seen["group"] == seen["session"]
-    assert int(seen["ignored"], 16) == SIGPIPE | SIGXFSZ, "what Python ignores everywhere"
+    # What Python ignores everywhere, and what whoever started these tests ignores among the signals without a name.
+    assert int(seen["ignored"], 16) & 0x7FFFFFFF == SIGPIPE | SIGXFSZ
     assert int(seen["blocked"], 16) == 0
     assert int(seen["caught"], 16) & 0xFFFFFFFF == SIGINT
     assert seen["argv"] == ["3"]

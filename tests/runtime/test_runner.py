@@ -205,6 +205,7 @@ async def test_nothing_is_ready_before_the_store_is() -> None:
     assert not any("replicas ready in" in event for event in result.events())
 
 
+@pytest.mark.bars
 async def test_a_killed_store_is_started_again() -> None:
     killed: list[int] = []
 
@@ -259,6 +260,7 @@ async def test_a_replica_that_was_replaced_is_not_started_again() -> None:
     assert result.code == ExitCode.FAILED
 
 
+@pytest.mark.bars
 async def test_a_replica_that_keeps_crashing_is_given_up_and_its_tracebacks_stay_whole() -> None:
     result = await ran(odd("crash", ", restart: {delay: 1ms, max_attempts: 1}"))
     tracebacks = [record for record in result.records if "RuntimeError: no luck today" in record["event"]]

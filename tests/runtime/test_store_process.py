@@ -238,6 +238,7 @@ async def test_a_parent_that_is_gone_ends_it(parent: Parent) -> None:
         assert await child.wait() == 0
 
 
+@pytest.mark.bars
 async def test_a_file_that_another_process_keeps_ends_it_with_whose_that_is(parent: Parent) -> None:
     async with SqliteStore(parent.folder / "s.db"):
         child = await parent.spawned()
