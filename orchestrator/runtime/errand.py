@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.runtime.asking import Asker
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from orchestrator.runtime.lives import Seat
     from orchestrator.runtime.output import Output
     from orchestrator.topology.plan import Plan
+
+LAST_WORDS: Final = 2.0
+"""Seconds that an answer which has come has to be written when everybody who could say more has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Errand:
         self.interrupted = False
         """A signal has asked the run to end."""
         self._idling = False
+        self._code: int = ExitCode.FAILED
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         if self._questions or self._until_idle:
@@ -70,11 +74,22 @@ class Errand:
         if self._task is None or not (self._idling or not self.settled.is_set()):
             return False
         self._task.cancel()  # nothing was asked yet, or all was, and nobody takes anything new from now on
+        self._task = None
         return True
 
-    def cut_off(self) -> bool:
-        """The run has ended: return whether that was too early."""
-        return self._task is not None and self._task.cancel()
+    async def end(self) -> int | None:
+        """The run has ended, and this with it soon: return its outcome, `None` where there is no more to say.
+
+        The last of an answer may be on its way to its reader still.
+        """
+        task, self._task = self._task, None
+        if task is None:
+            return None
+        await asyncio.wait([task], timeout=LAST_WORDS)
+        if not task.done():
+            task.cancel()
+            return ExitCode.FAILED
+        return self._code
 
     async def _go(self) -> None:
         limit, late = asyncio.timeout(self._timeout), "no complete answer came"
@@ -101,6 +116,7 @@ class Errand:
             else:
                 self._output.say("error", f"the answer could not be written: {(error.strerror or str(error)).lower()}")
                 code = ExitCode.FAILED
+        self._code = code
         self._report(Answered(code))
 
     @asynccontextmanager

@@ -155,6 +155,8 @@ class Output:
     def _write_answers(self) -> None:
         while True:
             text, written = self._spoken.get()
+            if not written.set_running_or_notify_cancel():
+                continue  # whoever wanted it written has given up
             try:
                 self._answers.write(text)
                 self._answers.flush()

@@ -95,6 +95,7 @@ class RunLoop:
         self._announced = False
         self._tally: dict[str, int] = {}
         self._outcome: int = ExitCode.DONE
+        self._answered = False
         self._signal: int | None = None
         self._deadline: float | None = None
         """When the grace that all agents share is over."""
@@ -173,6 +174,7 @@ class RunLoop:
                     self._say_who_is_slow()
                     continue
                 case Answered():
+                    self._answered = True
                     self._outcome = self._unless_cut_off(fact.code)
                     actions = [] if self.supervisor.stopping else self.supervisor.handle(s.StopAsked())
                 case Interrupted():
@@ -192,8 +194,9 @@ class RunLoop:
                         self._let_begin(self._order.settled(fact.name))
                     actions = self.supervisor.handle(fact)
             stopped = self._act(actions)
-        if self._errand.cut_off():
-            self._outcome = self._unless_cut_off(ExitCode.FAILED)
+        code = await self._errand.end()
+        if code is not None and not self._answered and self._outcome == ExitCode.DONE:
+            self._outcome = self._unless_cut_off(code)
 
     # -- facts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import signal
 import tempfile
 import time
@@ -248,7 +249,9 @@ async def test_a_run_without_need_has_none(storeless: Path, place: Path) -> None
 async def test_a_second_run_on_the_same_file_is_refused_with_whose_it_is(topology: Path, place: Path) -> None:
     async with started(topology, place) as first:
         await first.ready()
-        async with started(topology, place) as second:
+        other = topology.with_name("other.yaml")  # of one topology no second run would come so far
+        shutil.copy(topology, other)
+        async with started(other, place) as second:
             assert await second.ended() == ExitCode.FAILED
         [said] = [record["event"] for record in second.records if record["event"].startswith("has failed for good")]
         assert said == (
