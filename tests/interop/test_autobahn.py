@@ -56,13 +56,17 @@ def strict(parts: Sequence[tuple[str, ...]], folder: Path, loop: Callable[[], An
             return [verdict for part in await asyncio.gather(*map(tried, parts)) for verdict in part]
 
     async def tried(part: tuple[str, ...]) -> list[autobahn.Verdict]:
-        place = folder / part[0].replace("*", "all")
+        place = folder / str(len(list(folder.iterdir())))
         place.mkdir()
         return await autobahn.verdicts(client, part, place)
 
     with asyncio.Runner(loop_factory=loop) as runner:
         found = runner.run(bounded())
-    assert [verdict for verdict in found if not verdict.strict] == []
+        # A client that waits for its turn on a busy machine may give up a case too early: by itself it does not.
+        doubtful = tuple(verdict.case for verdict in found if not verdict.strict)
+        again = runner.run(tried(doubtful)) if doubtful else []
+    assert [verdict for verdict in again if not verdict.strict] == []
+    assert len(again) == len(doubtful)
     return [verdict.case for verdict in found]
 
 
