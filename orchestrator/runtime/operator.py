@@ -103,21 +103,29 @@ class Operator:
         To be cancelled last of all that a run does: whoever waits for its end is told of it by that. `listening` is closed.
         """
         more: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        loop = asyncio.get_running_loop()
         async with self._tasks:
             server = await asyncio.start_unix_server(
-                self._accepted, sock=listening, limit=MAX_REQUEST, backlog=MAX_CONNECTIONS, **more
+                self._accepted,
+                sock=listening,
+                limit=MAX_REQUEST,
+                backlog=MAX_CONNECTIONS,
+                start_serving=False,  # it accepts while it starts, which may be cancelled
+                **more,
             )
             try:
-                await asyncio.get_running_loop().create_future()
+                await server.start_serving()
+                await loop.create_future()
             finally:
                 self._ending = True
-                server.close()
+                loop.remove_reader(listening)
                 for change in self._changes:
                     change.cancel()
                 for caller in self._connections - self._begun:  # their tasks will never have begun
                     caller.abort()
                 for _ in range(_TURNS):  # what was accepted in this turn of the loop turns up in the next ones
                     await asyncio.sleep(0)
+                server.close()  # not before: what is accepted then is neither given to anybody nor closed
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         caller = _Caller(reader, writer)

@@ -193,6 +193,23 @@ async def test_a_command_that_comes_when_the_run_ends_is_left_without_an_answer(
                 continue
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_run_that_ends_as_soon_as_it_is_served_leaves_no_command_waiting(
+    turns: int, file: Path, run: TableRun
+) -> None:
+    with socket.socket(socket.AF_UNIX) as end:
+        async with served(file, run) as seat:
+            end.connect(seat.path)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        for _ in range(8):  # what the loop has begun with the connection by now, it ends
+            await asyncio.sleep(0)
+        end.settimeout(SECONDS)
+        with contextlib.suppress(ConnectionResetError):
+            while end.recv(65_536):
+                continue
+
+
 # -- the log
 
 
