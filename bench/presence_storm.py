@@ -69,7 +69,7 @@ class Reader:
 
     def flush(self, now: float) -> None:
         """Read what a turn has brought."""
-        frames = list(self.outbox.frames)
+        frames = self.outbox.waiting()
         self.outbox.take(now)
         self.outbox.sent(now)
         for frame in frames:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.hub.news import News
+from orchestrator.hub.outbox import Group
 from orchestrator.hub.rosters import Roster
 from orchestrator.protocol.frames import encode_json
 from orchestrator.protocol.globs import Star, compiled, has_star, tokens
@@ -39,8 +40,8 @@ class Audience:
 
     name: bytes
     """Of the channel, as JSON."""
-    plain: tuple[Connection, ...]
-    stamped: tuple[Connection, ...]
+    plain: Group
+    stamped: Group
     """Those that get the sender's metadata with it."""
     generation: int
 
@@ -135,8 +136,8 @@ class Channels:
                             wants[member] = subscription.stamped or wants.get(member, False)
         return Audience(
             name=encode_json(name) if channel is None else channel.json,
-            plain=tuple(member for member, stamped in wants.items() if not stamped),
-            stamped=tuple(member for member, stamped in wants.items() if stamped),
+            plain=Group(member.outbox for member, stamped in wants.items() if not stamped),
+            stamped=Group(member.outbox for member, stamped in wants.items() if stamped),
             generation=self._generation,
         )
 

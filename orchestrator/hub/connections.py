@@ -1,8 +1,8 @@
-"""One open connection as the hub sees it, and the budget of messages that it may send."""
+"""One open connection as the hub sees it, and what it may send and have sent on to others."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.hub import wire
 from orchestrator.protocol.frames import encode_json
@@ -14,6 +14,32 @@ if TYPE_CHECKING:
     from orchestrator.hub.outbox import Outbox
 
 
+_ENVELOPE: Final = 100
+"""Bytes that go around the data of a message, about."""
+
+
+class FanOut:
+    """How much may be written to others for the sake of one publisher: a bucket of bytes, times their receivers.
+
+    It may be overdrawn by one message, whatever that costs, and is then shut until it is even again.
+    """
+
+    __slots__ = ("_left", "_most", "_per_second", "_refilled")
+
+    def __init__(self, per_second: int, now: float) -> None:
+        self._per_second = float(per_second)
+        self._most = self._left = 2.0 * per_second
+        self._refilled = now
+
+    def allows(self, now: float) -> bool:
+        self._left = min(self._most, self._left + (now - self._refilled) * self._per_second)
+        self._refilled = now
+        return self._left > 0
+
+    def spend(self, size: int, receivers: int) -> None:
+        self._left -= (size + _ENVELOPE) * receivers
+
+
 class Connection:
     """What the hub remembers of one connection. Times are monotonic seconds."""
 
@@ -22,10 +48,13 @@ class Connection:
         "_refilled",
         "age_watched",
         "app",
+        "around_direct",
         "entry",
         "expires",
+        "fan_out",
         "heard",
         "identity",
+        "limited",
         "open",
         "outbox",
         "peer_id",
@@ -35,13 +64,23 @@ class Connection:
         "subscriptions",
     )
 
-    def __init__(self, identity: Identity, app: App, outbox: Outbox, now: float, expires: float | None) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        app: App,
+        outbox: Outbox,
+        now: float,
+        expires: float | None,
+        fan_out: FanOut | None = None,
+    ) -> None:
         self.identity = identity
         self.app = app
         self.outbox = outbox
         self.peer_id = identity.peer_id
         self.peer_json = encode_json(identity.peer_id)
         self.rights = identity.rights
+        self.around_direct = wire.around_direct(self.peer_json, identity.peer_metadata)
+        """What comes before and after the data of each direct message that it sends."""
         self.entry = wire.entry(self.peer_json, identity.peer_metadata)
         """Its line in rosters."""
         self.subscriptions: dict[str, Subscription] = {}
@@ -54,6 +93,9 @@ class Connection:
         """When it was last asked for a sign of life, while it has not given one."""
         self.age_watched = False
         """A timer looks at the age of its outbox already."""
+        self.limited = identity.rate is not None
+        self.fan_out = fan_out
+        """`None` = as much as it likes."""
         self._refilled = now
         self._budget = float(identity.rate.burst) if identity.rate else 0.0
 

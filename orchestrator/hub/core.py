@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.hub import wire
 from orchestrator.hub.apps import App
-from orchestrator.hub.connections import Connection
-from orchestrator.hub.intake import Refused, read
+from orchestrator.hub.backlog import Backlog
+from orchestrator.hub.connections import Connection, FanOut
+from orchestrator.hub.intake import Refused, read_unnamed
 from orchestrator.hub.membership import Membership
 from orchestrator.hub.outbox import Outbox, Turn
 from orchestrator.hub.repeats import FROM_OUTSIDE
@@ -41,13 +42,14 @@ class Hub:
     def __init__(self, settings: Settings, on_fault: Callable[[Exception], None] | None = None) -> None:
         """`on_fault` is told of an exception that ended the handling of one request, and of nothing else."""
         self.settings = settings
-        self.turn = Turn()
+        self.turn = Turn(backlog=Backlog(settings.outbound_bytes))
         self.draining = False
         self._timers = Timers()
         self._membership = Membership(self._timers, self.turn, settings.snapshot_gap, settings.presence_window)
         self._requests = Requests(settings, self._membership)
         self._apps: dict[str, App] = {}
         self._on_fault = on_fault
+        self._max_frame = settings.max_frame
 
     # -- connections
 
@@ -69,7 +71,9 @@ class Hub:
             outbox.close(code, closing(code).meaning)
             return None
         expires = None if identity.expires_at is None else now + identity.expires_at - wall - limits.EXPIRY_LEAD
-        connection = outbox.connection = Connection(identity, app, outbox, now, expires)
+        spread = self.settings.fan_out_bytes
+        fan_out = FanOut(spread, now) if spread and identity.rate is not None else None
+        connection = outbox.connection = Connection(identity, app, outbox, now, expires, fan_out)
         app.add(connection)
         outbox.put(
             wire.welcome(
@@ -103,17 +107,19 @@ class Hub:
 
     def receive(self, connection: Connection, text: bytes, now: float) -> None:
         """Handle one text message."""
-        if not self._take_in(connection, now):
+        turn = self.turn
+        turn.now = connection.heard = now
+        if not connection.open:
             return
-        if len(text) > self.settings.max_frame:
+        if len(text) > self._max_frame:
             self.violation(connection, CloseCode.MESSAGE_TOO_BIG, now)
             return
-        if not connection.spend(now):
+        if connection.limited and not connection.spend(now):
             self.violation(connection, CloseCode.OVER_MESSAGE_RATE, now)
             return
         request_id: str | None = None
         try:
-            frame = read(text)
+            frame = read_unnamed(text)
             request_id = frame.request_id
             self._requests.handle(connection, frame)
         except Refused as refused:
@@ -124,7 +130,8 @@ class Hub:
             if self._on_fault is not None:
                 self._on_fault(fault)
             connection.outbox.put(wire.error(ErrorCode.INTERNAL_ERROR, "this request failed in the hub", request_id))
-        self._drop_slow()
+        if turn.overflowed:
+            self._drop_slow()
 
     def receive_binary(self, connection: Connection, message: bytes, now: float) -> None:  # noqa: ARG002
         """Handle one binary message: the protocol has none."""

@@ -22,16 +22,17 @@ class Driver:
         self.loop = loop
         self.clock = time.monotonic
         self.wall = time.time
-        self._flushing = False
+        self.flushing = False
+        """What is dirty will be written, which settles again."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
     def settle(self) -> None:
         """See to it that what the hub wants written is written this turn, and that it is called when it wants."""
-        if self._flushing:  # which settles again
+        if self.flushing:
             return
         if self.hub.turn.dirty:
-            self._flushing = True
+            self.flushing = True
             self.loop.call_soon(self._flush)
             return
         deadline = self.hub.next_deadline
@@ -55,7 +56,7 @@ class Driver:
 
     def _flush(self) -> None:
         """Write every outbox once; what this leads to is written in the next turn."""
-        self._flushing = False
+        self.flushing = False
         turn = self.hub.turn
         dirty, turn.dirty = turn.dirty, []
         now = self.clock()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from orchestrator.hub.backlog import Backlog
 from orchestrator.protocol.codes import CloseCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from orchestrator.hub.connections import Connection
 
@@ -37,6 +38,99 @@ class Turn:
     """Outboxes with something to write or to close, each once."""
     overflowed: list[Outbox] = field(default_factory=list)
     """Outboxes whose reader is too slow."""
+    backlog: Backlog = field(default_factory=lambda: Backlog(0))
+
+
+class Batch:
+    """Frames that go to many outboxes alike, in one piece: each outbox holds the batch and not its frames.
+
+    It stays open, and takes more frames for all of them at once, for as long as it is the last thing in every outbox
+    that holds it. Whatever is put behind it in one of them, or takes it out, seals it.
+    """
+
+    __slots__ = ("_frames", "_group", "open", "piece", "receivers", "skipped", "slow")
+
+    def __init__(self, group: Group, frame: bytes, skipped: Outbox | None) -> None:
+        self._group = group
+        self._frames = [frame]
+        self.piece: bytes | None = frame
+        self.open = True
+        self.skipped = skipped
+        """The outbox of the group that gets nothing of it."""
+        self.receivers = 0
+        self.slow: list[Outbox] = []
+        """Outboxes that take each frame by itself."""
+
+    def add(self, frame: bytes) -> None:
+        """Append a frame for everybody; only while it is open."""
+        self._frames.append(frame)
+        self.piece = None
+        for outbox in self.slow:
+            outbox.put(frame)
+
+    def seal(self) -> None:
+        """Take nothing more."""
+        self.open = False
+        if self._group.batch is self:
+            self._group.batch = None
+
+    def joined(self) -> bytes:
+        """Return all of it as one piece, which is made once however many ask for it."""
+        if self.piece is None:
+            self.piece = b"".join(self._frames)
+        return self.piece
+
+    def frames(self) -> list[bytes]:
+        return list(self._frames)
+
+
+class Group:
+    """Outboxes that get the same frames."""
+
+    __slots__ = ("_outboxes", "batch")
+
+    def __init__(self, outboxes: Iterable[Outbox]) -> None:
+        self._outboxes = tuple(outboxes)
+        self.batch: Batch | None = None
+        """What was put last, while it is open."""
+
+    def __len__(self) -> int:
+        return len(self._outboxes)
+
+    def put(self, frame: bytes, skipped: Outbox | None) -> int:
+        """Put a frame into every outbox but `skipped`; return into how many."""
+        batch = self.batch
+        if batch is not None and batch.skipped is skipped:
+            batch.add(frame)
+            return batch.receivers
+        if len(self._outboxes) == 1:
+            (only,) = self._outboxes
+            if only is skipped:
+                return 0
+            only.put(frame)
+            return 1
+        return self._open(Batch(self, frame, skipped), frame)
+
+    def _open(self, batch: Batch, frame: bytes) -> int:
+        self.batch, skipped = batch, batch.skipped
+        batch.receivers = len(self._outboxes)
+        dirty = self._outboxes[0].turn.dirty
+        for outbox in self._outboxes:
+            if outbox is skipped:
+                batch.receivers -= 1
+            elif outbox.held:
+                batch.slow.append(outbox)
+                outbox.put(frame)
+            else:
+                tail = outbox.tail
+                if tail is not None:
+                    tail.seal()
+                elif not outbox.dirty:
+                    outbox.dirty = True
+                    dirty.append(outbox)
+                outbox.tail = batch
+                outbox.frames.append(batch)
+        return batch.receivers
 
 
 class Outbox:
@@ -47,20 +141,22 @@ class Outbox:
     """
 
     __slots__ = (
-        "_dirty",
         "_in_flight",
         "_once_sent",
         "_size",
         "_waiting_since",
         "aborted",
+        "backlog",
         "closing",
         "connection",
+        "dirty",
         "frames",
         "held",
         "limit",
         "oldest",
         "owner",
         "stalled",
+        "tail",
         "turn",
         "unsent",
     )
@@ -71,7 +167,7 @@ class Outbox:
         self.owner: Writer | None = None
         self.connection: Connection | None = None
         """Whose outbox this is, once the hub has let it in."""
-        self.frames: list[bytes] = []
+        self.frames: list[bytes | Batch] = []
         self.stalled = False
         self.unsent = 0
         """Bytes that a stalled socket still holds."""
@@ -82,20 +178,32 @@ class Outbox:
         """The other side is gone: there is nobody to write a close frame to."""
         self.held = False
         """`put` has to take the long way."""
+        self.backlog = 0
+        """Bytes of a reader that lags: here, and in its socket."""
+        self.tail: Batch | None = None
+        """What was put last, if that is a batch which may still grow."""
+        self.dirty = False
+        """It is among those of its turn with something to write or to close."""
         self._size = 0
-        self._dirty = False
         self._waiting_since: float | None = None
-        self._once_sent: list[Callable[[float], None]] = []
-        self._in_flight: list[Callable[[float], None]] = []
+        self._once_sent: list[Callable[[float], None]] | None = None
+        self._in_flight: list[Callable[[float], None]] | None = None
 
     def put(self, frame: bytes) -> None:
         if self.held:
             self._put_held(frame)
             return
-        if not self._dirty:
-            self._dirty = True
+        if self.tail is not None:
+            self._seal()
+        elif not self.dirty:
+            self.dirty = True
             self.turn.dirty.append(self)
         self.frames.append(frame)
+
+    def _seal(self) -> None:
+        if self.tail is not None:
+            self.tail.seal()
+            self.tail = None
 
     def _put_held(self, frame: bytes) -> None:
         if self.closing is not None or self.aborted:
@@ -104,14 +212,21 @@ class Outbox:
             self._waiting_since = self.turn.now
         self.frames.append(frame)
         self._size += len(frame)
-        if self._size + self.unsent > self.limit:
+        self._count(self._size + self.unsent)
+        if self.backlog > self.limit and self.closing is None:
             self.overflow()
 
+    def _count(self, waiting: int) -> None:
+        by, self.backlog = waiting - self.backlog, waiting
+        if by:
+            self.turn.backlog.change(self, by)
+
     def overflow(self) -> None:
-        """Give up on a reader that is too slow: what it has not got is dropped."""
-        self.frames.clear()
+        """Give up on a reader that is too slow: what it has not got is dropped, and the socket's part of it waits."""
+        self._drop()
         self.close(CloseCode.POLICY_VIOLATION, "slow consumer")
         self.turn.overflowed.append(self)
+        self._count(self.unsent)
 
     def close(self, code: int, reason: str) -> None:
         """Take nothing more, and end the connection after what is here was written."""
@@ -123,27 +238,44 @@ class Outbox:
         """Take nothing more and cut the connection."""
         if not self.aborted:
             self.aborted = True
-            self.frames.clear()
+            self._drop()
             self._mark()
+            self._count(0)
+
+    def lost(self) -> None:
+        """Note that there is no socket any more."""
+        self.aborted = self.held = True
+        self._drop()
+        self._count(0)
+
+    def _drop(self) -> None:
+        self._seal()
+        self.frames.clear()
+        self._size = 0
 
     def _mark(self) -> None:
+        self._seal()
         self.held = True
-        if not self._dirty:
-            self._dirty = True
+        if not self.dirty:
+            self.dirty = True
             self.turn.dirty.append(self)
 
     def cleaned(self) -> None:
         """Note that the server has taken this outbox off the list of those with something to do."""
-        self._dirty = False
+        self.dirty = False
 
     def once_sent(self, call: Callable[[float], None]) -> None:
         """Call `call`, with the time then, when the socket has taken everything that was put until now."""
         if self.frames:
-            self._once_sent.append(call)
+            self._once_sent = [*(self._once_sent or ()), call]
         elif self.stalled:
-            self._in_flight.append(call)
+            self._in_flight = [*(self._in_flight or ()), call]
         else:
             call(self.turn.now)
+
+    def waiting(self) -> list[bytes]:
+        """Return every frame that is here."""
+        return [frame for item in self.frames for frame in ([item] if isinstance(item, bytes) else item.frames())]
 
     def take(self, now: float) -> bytes:
         """Return everything to be written now, as one piece; empty when there is nothing, or the socket is stalled.
@@ -152,18 +284,26 @@ class Outbox:
         """
         if self.stalled or not self.frames:
             return b""
-        frames, self.frames, self._size = self.frames, [], 0
-        self.oldest = now if self._waiting_since is None else self._waiting_since
-        self._waiting_since = None
-        if self._once_sent:
-            self._in_flight += self._once_sent
-            self._once_sent = []
-        return frames[0] if len(frames) == 1 else b"".join(frames)
+        frames, self.frames = self.frames, []
+        if (tail := self.tail) is not None:
+            if tail.open:
+                tail.seal()
+            self.tail = None
+        if self._waiting_since is None:
+            self.oldest = now
+        else:
+            self.oldest, self._waiting_since, self._size = self._waiting_since, None, 0
+        if self._once_sent is not None:
+            self._in_flight, self._once_sent = [*(self._in_flight or ()), *self._once_sent], None
+        if len(frames) == 1:
+            only = frames[0]
+            return only if isinstance(only, bytes) else only.piece or only.joined()
+        return b"".join([item if isinstance(item, bytes) else item.joined() for item in frames])
 
     def sent(self, now: float) -> None:
         """Note that the socket has taken everything it was given."""
-        if self._in_flight:
-            calls, self._in_flight = self._in_flight, []
+        if self._in_flight is not None:
+            calls, self._in_flight = self._in_flight, None
             for call in calls:
                 call(now)
 
@@ -171,14 +311,16 @@ class Outbox:
         """Note that the socket could not take all of what it was last given."""
         self.stalled = self.held = True
         self.unsent = unsent
+        self._count(self._size + unsent)
         if unsent > self.limit and self.closing is None and not self.aborted:
             self.overflow()
 
     def resume(self, now: float) -> None:
         """Note that a stalled socket has taken everything it was given."""
         self.stalled, self.unsent = False, 0
+        self._count(0)
         self.held = self.closing is not None or self.aborted
         self.sent(now)
-        if self.frames and not self._dirty:
-            self._dirty = True
+        if self.frames and not self.dirty:
+            self.dirty = True
             self.turn.dirty.append(self)

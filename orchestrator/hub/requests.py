@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.hub import wire
-from orchestrator.hub.intake import Refused
+from orchestrator.hub.intake import Refused, check_names
 from orchestrator.hub.rights import Listing
 from orchestrator.hub.rosters import Reason
 from orchestrator.protocol.codes import Action, ErrorCode
@@ -23,19 +23,26 @@ if TYPE_CHECKING:
 
 
 class Requests:
-    __slots__ = ("_membership", "_settings")
+    __slots__ = ("_limited", "_membership", "_settings")
 
     def __init__(self, settings: Settings, membership: Membership) -> None:
         self._settings = settings
+        self._limited = settings.max_messages > 0
         self._membership = membership
 
     def handle(self, connection: Connection, frame: ClientFrame) -> None:
-        """Carry out one request and acknowledge it. Raises `Refused` for one that is to be answered with an error."""
+        """Carry out one request, whose names need not have been checked yet, and acknowledge it.
+
+        Raises `Refused` for one that is to be answered with an error.
+        """
         if isinstance(frame, Publish):
             self._publish(connection, frame)
-        elif isinstance(frame, Send):
+            return
+        if isinstance(frame, Send):
             self._send(connection, frame)
-        elif isinstance(frame, Subscribe):
+            return
+        check_names(frame)
+        if isinstance(frame, Subscribe):
             self._subscribe(connection, frame)
         elif isinstance(frame, Unsubscribe):
             self._unsubscribe(connection, frame)
@@ -44,41 +51,56 @@ class Requests:
 
     def _publish(self, connection: Connection, frame: Publish) -> None:
         app, request_id = connection.app, frame.request_id
+        allowed = connection.rights.publishing.get(frame.channel)
+        if allowed is None:
+            check_names(frame)  # those that were asked about before are fine
         app.messages += 1
-        _need(connection, Action.PUBLISH, request_id)
-        if not connection.rights.may_publish(frame.channel):
-            raise _unauthorized(frame.channel, request_id)
+        if not allowed:
+            _check_publish(connection, frame)
         now = connection.outbox.turn.now
-        receivers = app.repeats.receivers(connection.peer_id, frame.id, now)
+        receivers = None if frame.id is None else app.repeats.receivers(connection.peer_id, frame.id, now)
         if receivers is None:
-            self.check_quota(app, request_id)
-            self._membership.introduce(connection)
+            if self._limited:
+                self.check_quota(app, request_id)
+            if connection.fan_out is not None and not connection.fan_out.allows(now):
+                message = "this connection's messages have gone to very many receivers; wait a moment"
+                raise Refused(ErrorCode.OVER_MESSAGE_QUOTA, message, request_id)
+            if app.untold:
+                self._membership.introduce(connection)
             audience = app.channels.audience(frame.channel)
             metadata = connection.identity.peer_metadata
             receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
-            app.repeats.note(connection.peer_id, frame.id, receivers, now)
+            if connection.fan_out is not None:
+                connection.fan_out.spend(len(frame.data), receivers)
+            if frame.id is not None:
+                app.repeats.note(connection.peer_id, frame.id, receivers, now)
         if request_id is not None:
             connection.outbox.put(wire.ack(request_id, receivers))
 
     def _send(self, connection: Connection, frame: Send) -> None:
         app, request_id = connection.app, frame.request_id
+        targets = app.peers.get(frame.to)
+        if not targets:
+            check_names(frame)  # the name of one who is here is one
         app.messages += 1
-        _need(connection, Action.SEND, request_id)
-        if not connection.rights.may_send(frame.to):
-            message = "the grants of this token do not name this peer"
-            raise Refused(ErrorCode.ACTION_NOT_PERMITTED, message, request_id)
+        if not connection.rights.sends_to_all:
+            _check_send(connection, frame)
         now = connection.outbox.turn.now
-        if app.repeats.receivers(connection.peer_id, frame.id, now) is None:
-            self.check_quota(app, request_id)
-            targets = app.peers.get(frame.to)
+        if frame.id is None or app.repeats.receivers(connection.peer_id, frame.id, now) is None:
+            if self._limited:
+                self.check_quota(app, request_id)
             if not targets:
                 raise Refused(ErrorCode.PEER_NOT_FOUND, "the peer is not connected", request_id)
-            self._membership.introduce(connection)
-            direct = wire.direct(connection.peer_json, frame.data, connection.identity.peer_metadata)
+            if app.untold:
+                self._membership.introduce(connection)
+            start, end = connection.around_direct
+            direct = wire.direct(start, frame.data, end)
             for target in targets:
                 target.outbox.put(direct)
-            app.repeats.note(connection.peer_id, frame.id, len(targets), now)
-        _acknowledge(connection, request_id)
+            if frame.id is not None:
+                app.repeats.note(connection.peer_id, frame.id, len(targets), now)
+        if request_id is not None:
+            connection.outbox.put(wire.ack(request_id))
 
     def _subscribe(self, connection: Connection, frame: Subscribe) -> None:
         channel, request_id = frame.channel, frame.request_id
@@ -114,23 +136,28 @@ def deliver(audience: Audience, sender: bytes, data: Raw, metadata: bytes | None
 
     `sender` and `metadata` come as JSON. The frame is built once, or twice where some want the metadata.
     """
-    receivers = len(audience.plain) + len(audience.stamped)
-    if not receivers:
+    if not audience.plain and not audience.stamped:
         return 0
+    skipped = None if skip is None else skip.outbox
     plain = wire.message(audience.name, sender, data)
-    for member in audience.plain:
-        if member is skip:
-            receivers -= 1
-        else:
-            member.outbox.put(plain)
+    receivers = audience.plain.put(plain, skipped) if audience.plain else 0
     if audience.stamped:
         stamped = plain if metadata is None else wire.message(audience.name, sender, data, metadata)
-        for member in audience.stamped:
-            if member is skip:
-                receivers -= 1
-            else:
-                member.outbox.put(stamped)
+        receivers += audience.stamped.put(stamped, skipped)
     return receivers
+
+
+def _check_publish(connection: Connection, frame: Publish) -> None:
+    _need(connection, Action.PUBLISH, frame.request_id)
+    if not connection.rights.may_publish(frame.channel):
+        raise _unauthorized(frame.channel, frame.request_id)
+
+
+def _check_send(connection: Connection, frame: Send) -> None:
+    _need(connection, Action.SEND, frame.request_id)
+    if not connection.rights.may_send(frame.to):
+        message = "the grants of this token do not name this peer"
+        raise Refused(ErrorCode.ACTION_NOT_PERMITTED, message, frame.request_id)
 
 
 def _need(connection: Connection, action: Action, request_id: str | None) -> None:

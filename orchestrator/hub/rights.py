@@ -62,7 +62,7 @@ class Scope:
 class Rights:
     """Answers are remembered, so that a name costs its patterns once."""
 
-    __slots__ = ("_grants", "_listings", "_publishing", "_scopes", "_sending", "actions")
+    __slots__ = ("_grants", "_listings", "_scopes", "_sending", "actions", "publishing", "sends_to_all")
 
     def __init__(self, actions: frozenset[Action], scopes: Iterable[Iterable[str]], grants: Grants | None) -> None:
         """A channel has to be in every one of `scopes`. `grants` limit further; `None` = they do not."""
@@ -71,8 +71,11 @@ class Rights:
         self._grants: dict[str, Scope] | None = None
         if grants is not None:
             self._grants = {name: Scope(getattr(grants, name)) for name in grants.__slots__}
+        self.sends_to_all = grants is None and Action.SEND in actions
+        """It may send to any peer."""
         self._listings: dict[str, Listing] = {}
-        self._publishing: dict[str, bool] = {}
+        self.publishing: dict[str, bool] = {}
+        """What `may_publish` has answered lately."""
         self._sending: dict[str, bool] = {}
 
     def may(self, action: Action) -> bool:
@@ -82,9 +85,10 @@ class Rights:
         return _remembered(self._listings, channel, self._subscription)
 
     def may_publish(self, channel: str) -> bool:
-        return _remembered(self._publishing, channel, self._may_publish)
+        return _remembered(self.publishing, channel, self._may_publish)
 
     def may_send(self, to: str) -> bool:
+        """Tell whether the grants, if there are any, name this peer."""
         return self._grants is None or _remembered(self._sending, to, self._grants["send"].has)
 
     def sees_presence(self, channel: str) -> bool:
@@ -106,7 +110,11 @@ class Rights:
         return Listing.UNLISTED if self._grants["observe"].covers(channel) else Listing.REFUSED
 
     def _may_publish(self, channel: str) -> bool:
-        return self._in_scope(channel) and (self._grants is None or self._grants["publish"].covers(channel))
+        return (
+            Action.PUBLISH in self.actions
+            and self._in_scope(channel)
+            and (self._grants is None or self._grants["publish"].covers(channel))
+        )
 
 
 def _remembered(answers: dict[str, _T], name: str, ask: Callable[[str], _T]) -> _T:

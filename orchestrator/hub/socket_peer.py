@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from orchestrator.hub.connections import Connection
     from orchestrator.hub.driver import Driver
 
-_SLOW_WAIT: Final = 1.0
-"""Seconds that a reader which is too slow anyway gets for its close frame."""
+_SLOW_WAIT: Final = 10.0
+"""Seconds that a reader which was too slow gets to read why: as long as memory is not needed for others."""
 _TEXT: Final = WSMsgType.TEXT
 _UTF8: Final = codecs.getincrementaldecoder("utf-8")
 _log: Final = logging.getLogger("orchestrator.hub")
@@ -46,6 +46,7 @@ class SocketPeer(WSListener):
         self.line = Line(transport, self._fault)
         self._driver = driver
         self._transport = transport
+        self._write = transport.write
         self._admitted = admitted
         self._on_lost = on_lost
         self._settings = settings
@@ -99,7 +100,8 @@ class SocketPeer(WSListener):
         except Exception:  # noqa: BLE001  # a fault of ours ends this connection, loudly, and no other
             _log.exception("a frame could not be handled")
             self._driver.hub.violation(connection, CloseCode.INTERNAL_ERROR, self._driver.clock())
-        self._driver.settle()
+        if not self._driver.flushing:
+            self._driver.settle()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002  # it is ours
         self._lost()
@@ -126,6 +128,18 @@ class SocketPeer(WSListener):
     # -- called by the driver
 
     def flush(self, now: float) -> None:
+        outbox = self._outbox
+        if outbox.held or self._connection is None:
+            self._flush_held(now)
+        elif data := outbox.take(now):
+            self._write(data)
+            if self._paused:
+                self._driver.hub.stalled(self._connection, self._transport.get_write_buffer_size(), now)
+            else:
+                outbox.sent(now)
+
+    def _flush_held(self, now: float) -> None:
+        """Write what is to be written before the end, and bring that about, as far as the socket goes along."""
         outbox = self._outbox
         if self._gone or self._ws is None:
             return
@@ -221,7 +235,7 @@ class SocketPeer(WSListener):
             self._linger()
             return
         if code == CloseCode.POLICY_VIOLATION:
-            wait = min(wait, _SLOW_WAIT)
+            wait = max(wait, _SLOW_WAIT)
         self._cut_after(wait)
 
     def _cut_after(self, wait: float) -> None:
@@ -262,6 +276,7 @@ class SocketPeer(WSListener):
         if self._gone:
             return
         self._gone = True
+        self._outbox.lost()
         if self._deadline is not None:
             self._deadline.cancel()
         if self._connection is not None and self._connection.open:

@@ -21,11 +21,22 @@ PING: Final = b"\x89\x00"
 def text_frame(payload: bytes) -> bytes:
     """Return `payload` as one complete, unmasked text frame."""
     size = len(payload)
+    if size < _SHORT:
+        return _SHORT_HEADERS[size] + payload
+    return _text_header(size) + payload
+
+
+def _text_header(size: int) -> bytes:
     if size < 126:
-        return bytes((0x81, size)) + payload
+        return bytes((0x81, size))
     if size < 65_536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+        return b"\x81\x7e" + size.to_bytes(2, "big")
+    return b"\x81\x7f" + size.to_bytes(8, "big")
+
+
+_SHORT: Final = 2_048
+_SHORT_HEADERS: Final = tuple(map(_text_header, range(_SHORT)))
+"""The headers of nearly all frames, by their size: looking one up takes a third of the time of making it."""
 
 
 def pong_frame(payload: bytes) -> bytes:
@@ -40,9 +51,13 @@ def close_frame(code: int, reason: str) -> bytes:
 
 
 def ack(request_id: str, receivers: int | None = None) -> bytes:
-    if receivers is None:
-        return text_frame(b'{"type":"ack","requestId":%b}' % encode_json(request_id))
-    return text_frame(b'{"type":"ack","requestId":%b,"receivers":%d}' % (encode_json(request_id), receivers))
+    name = encode_json(request_id)
+    rest = b"}" if receivers is None else b',"receivers":%d}' % receivers
+    size = len(_ACK) + len(name) + len(rest)
+    return b"%b%b%b%b" % (_SHORT_HEADERS[size], _ACK, name, rest)  # no request id is so long that this were not short
+
+
+_ACK: Final = b'{"type":"ack","requestId":'
 
 
 def error(code: ErrorCode, message: str, request_id: str | None) -> bytes:
@@ -83,13 +98,22 @@ def welcome(
 
 def message(channel: bytes, sender: bytes, data: bytes | Raw, metadata: bytes | None = None) -> bytes:
     """Return a channel message; all arguments come as JSON, and `data` stays exactly the bytes that it is."""
-    stamp = b"" if metadata is None else b',"fromMetadata":' + metadata
-    return text_frame(b'{"type":"message","channel":%b,"from":%b,"data":%b%b}' % (channel, sender, data, stamp))
+    return text_frame(b'{"type":"message","channel":%b,"from":%b,"data":%b%b' % (channel, sender, data, _end(metadata)))
 
 
-def direct(sender: bytes, data: bytes | Raw, metadata: bytes | None) -> bytes:
-    stamp = b"" if metadata is None else b',"fromMetadata":' + metadata
-    return text_frame(b'{"type":"direct","from":%b,"data":%b%b}' % (sender, data, stamp))
+def direct(start: bytes, data: Raw, end: bytes) -> bytes:
+    """Return a direct message: `start` and `end` are what `around_direct` returns for its sender."""
+    size = len(start) + len(data) + len(end)
+    return b"%b%b%b%b" % (_SHORT_HEADERS[size] if size < _SHORT else _text_header(size), start, data, end)
+
+
+def around_direct(sender: bytes, metadata: bytes | None) -> tuple[bytes, bytes]:
+    """Return what comes before and after the data of each direct message of a sender; both arguments come as JSON."""
+    return b'{"type":"direct","from":%b,"data":' % sender, _end(metadata)
+
+
+def _end(metadata: bytes | None) -> bytes:
+    return b"}" if metadata is None else b',"fromMetadata":%b}' % metadata
 
 
 def presence(channel: bytes, joined: Iterable[bytes], left: Iterable[bytes]) -> bytes:

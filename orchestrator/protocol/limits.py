@@ -46,6 +46,8 @@ REPEAT_COUNT: Final = 100_000
 OUTBOX_BYTES: Final = 1_048_576
 OUTBOX_AGE: Final = 5.0
 """Bytes and seconds of unsent frames after which a slow consumer is closed."""
+FAN_OUT_BYTES: Final = 134_217_728
+"""Bytes per second, of a message times its receivers, that one publisher with limited messages may cause."""
 PING_INTERVAL: Final = 25.0
 PING_TIMEOUT: Final = 10.0
 HANDSHAKE_TIMEOUT: Final = 5.0

@@ -204,7 +204,7 @@ class HubEnd:
         if outbox.aborted:
             self._end(CloseCode.ABNORMAL, "")
             return
-        frames = list(outbox.frames)
+        frames = outbox.waiting()
         if outbox.take(now):
             for frame in frames:
                 if not self._network.loses(frame, self._peer):
@@ -233,9 +233,9 @@ class HubEnd:
         connection, outbox = self._connection, self._outbox
         if connection is None or outbox is None or not connection.open:
             return
-        before = len(outbox.frames)
+        before = len(outbox.waiting())
         self._network.hub.receive(connection, text, self._network.now)
-        self._network.note(connection, text, outbox.frames[before:])
+        self._network.note(connection, text, outbox.waiting()[before:])
 
     def _end(self, code: int, reason: str) -> None:
         if not self._over:
