@@ -71,6 +71,8 @@ _LIMITS: Final = (
     ("max-connections", _count, "N", "of one app at a time; default: 0, no limit"),
     ("max-messages", _count, "N", "publishes and sends that one app may attempt; default: 0, no limit"),
     ("connects-per-minute", _count, "N", "WebSockets that one address may ask for; default: 60; 0: no limit"),
+    ("outbound-bytes", _count, "N", "that may wait for all slow readers together; default: a quarter of the memory"),
+    ("fan-out-bytes", _count, "N", "per second, times receivers, from one limited publisher; default: 134217728"),
     ("ping-interval", _seconds, "SECONDS", "of silence before a connection is asked for a sign of life; default: 25"),
     ("ping-timeout", _seconds, "SECONDS", "that it has to give one; default: 10"),
     ("drain-window", _seconds, "SECONDS", "over which a shutdown spreads its closes at most; default: 10"),

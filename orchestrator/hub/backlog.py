@@ -37,24 +37,16 @@ class Backlog:
     def _make_room(self) -> None:
         """Give up the slowest readers, those with most waiting, until enough is free.
 
-        Those who were given up before, and have still to read why, go first and without a word.
+        Those who were given up before, and have still to read why, go first. A reader whose frames are not enough
+        loses what its socket holds too, and so the reason: it is better than to give up the next one.
         """
         target = int(self._limit * _ROOM)
-        parting = [outbox for outbox in self._holders if outbox.closing is not None]
-        self._cut(parting, target)
-        for outbox in sorted(self._holders, key=_waiting, reverse=True):
+        slowest = sorted(self._holders, key=lambda outbox: (outbox.closing is None, -outbox.backlog))
+        for outbox in slowest:
             if self.total <= target:
                 return
-            self.shed += 1
-            outbox.overflow()
-        self._cut(list(self._holders), target)
-
-    def _cut(self, outboxes: list[Outbox], target: int) -> None:
-        for outbox in sorted(outboxes, key=_waiting, reverse=True):
-            if self.total <= target:
-                return
-            outbox.abort()
-
-
-def _waiting(outbox: Outbox) -> int:
-    return outbox.backlog
+            if outbox.closing is None:
+                self.shed += 1
+                outbox.overflow()
+            if self.total > target:
+                outbox.abort()

@@ -42,7 +42,7 @@ class Hub:
     def __init__(self, settings: Settings, on_fault: Callable[[Exception], None] | None = None) -> None:
         """`on_fault` is told of an exception that ended the handling of one request, and of nothing else."""
         self.settings = settings
-        self.turn = Turn(backlog=Backlog(settings.outbound_bytes))
+        self.turn = Turn(backlog=Backlog(settings.outbound_bytes or 0))
         self.draining = False
         self._timers = Timers()
         self._membership = Membership(self._timers, self.turn, settings.snapshot_gap, settings.presence_window)

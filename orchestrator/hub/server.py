@@ -21,6 +21,7 @@ from orchestrator.hub.door import Door, Waiting
 from orchestrator.hub.driver import Driver
 from orchestrator.hub.http import HttpConnection, make_app
 from orchestrator.hub.keys import KeyProblem
+from orchestrator.hub.memory import available_memory
 from orchestrator.hub.request_head import HttpRefusal, Upgrade
 from orchestrator.hub.socket_peer import SocketPeer
 from orchestrator.hub.unfinished import Reader
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _BACKLOG: Final = 4096
 _READ_BUFFER: Final = 4096
+_SHARE_OF_MEMORY: Final = 4
+"""One part in so many of the memory may wait for readers that lag."""
 _log: Final = logging.getLogger("orchestrator.hub")
 _SILENT: Final = logging.Logger("orchestrator.hub.libraries", logging.CRITICAL + 1)
 """For libraries that log requests, whose URLs hold credentials, and frames, which are nobody's business."""
@@ -47,6 +50,8 @@ class Server:
     """A hub on a listening socket. `start` it, and `drain` it in the end."""
 
     def __init__(self, keys: KeyRing, settings: Settings) -> None:
+        if settings.outbound_bytes is None:
+            settings = replace(settings, outbound_bytes=(available_memory() or 0) // _SHARE_OF_MEMORY)
         self.keys = keys
         self.settings = settings
         self.hub = Hub(settings, on_fault=_report)

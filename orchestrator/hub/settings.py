@@ -20,8 +20,9 @@ class Settings:
     ping_timeout: float = limits.PING_TIMEOUT
     outbox_bytes: int = limits.OUTBOX_BYTES
     outbox_age: float = limits.OUTBOX_AGE
-    outbound_bytes: int = 0
-    """Of all readers that lag together; beyond it, those with most waiting are closed first."""
+    outbound_bytes: int | None = None
+    """Of all readers that lag together; beyond it, those with most waiting are closed first. `None` = a quarter of the
+    memory that the server's process may have, and no limit for a hub without a server."""
     fan_out_bytes: int = limits.FAN_OUT_BYTES
     """Per second that one publisher may have written to others, if its messages are limited at all."""
     max_frame: int = limits.MAX_FRAME_SIZE
