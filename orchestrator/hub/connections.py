@@ -44,6 +44,7 @@ class Connection:
     """What the hub remembers of one connection. Times are monotonic seconds."""
 
     __slots__ = (
+        "__weakref__",
         "_budget",
         "_refilled",
         "age_watched",

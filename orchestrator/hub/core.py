@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from orchestrator.hub import wire
 from orchestrator.hub.apps import App
@@ -92,7 +93,7 @@ class Hub:
                 self._close(old, CloseCode.NORMAL, "continued by another connection", Reason.LEFT)
             else:
                 self._close(old, CloseCode.ADMIN_DISCONNECT, "replaced", Reason.REPLACED)
-        self._watch(connection, now)
+        self._watch(ref(connection), now)
         self._drop_slow()
         return connection
 
@@ -331,9 +332,13 @@ class Hub:
         else:
             self._timers.at(due, partial(self._check_age, connection))
 
-    def _watch(self, connection: Connection, now: float) -> None:
-        """Close the connection when its token ends, and when it gives no sign of life for too long."""
-        if not connection.open:
+    def _watch(self, watched: ref[Connection], now: float) -> None:
+        """Close a connection when its token ends, and when it gives no sign of life for too long.
+
+        The timer keeps none that has ended: there may be very many in the time that it takes.
+        """
+        connection = watched()
+        if connection is None or not connection.open:
             return
         if connection.expires is not None and connection.expires <= now:
             self._close(connection, CloseCode.TOKEN_EXPIRED)
@@ -354,7 +359,7 @@ class Hub:
                 return
         if connection.expires is not None:
             due = min(due, connection.expires)
-        self._timers.at(due, partial(self._watch, connection))
+        self._timers.at(due, partial(self._watch, watched))
 
 
 def _with_instance(app: App, peer_id: str) -> list[Connection]:

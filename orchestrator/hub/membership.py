@@ -64,20 +64,22 @@ class Membership:
         pending = subscription.pending
         if pending is None:
             return
+        owed = partial(self._send_roster, connection, text, subscription, pending)
+        connection.outbox.once_sent(lambda now: self._timers.at(now + self._gap, owed))
+
+    def _send_roster(
+        self, connection: Connection, text: str, subscription: Subscription, pending: Pending, _now: float
+    ) -> None:
+        if subscription.pending is not pending or connection.subscriptions.get(text) is not subscription:
+            return  # a later subscribe has its own, or there is no subscription any more
         channel = connection.app.channels.exact.get(text)
-
-        def due(_now: float) -> None:
-            if subscription.pending is not pending or connection.subscriptions.get(text) is not subscription:
-                return  # a later subscribe has its own, or there is no subscription any more
-            if pending.snapshot is None and channel is not None and channel.news.changes:
-                channel.news.waiting.append(due)
-                return
-            subscription.pending = None
-            connection.outbox.put(pending.snapshot or _snapshot(connection, text, channel))
-            for frame in pending.held:
-                connection.outbox.put(frame)
-
-        connection.outbox.once_sent(lambda now: self._timers.at(now + self._gap, due))
+        if pending.snapshot is None and channel is not None and channel.news.changes:
+            channel.news.waiting.append(partial(self._send_roster, connection, text, subscription, pending))
+            return
+        subscription.pending = None
+        connection.outbox.put(pending.snapshot or _snapshot(connection, text, channel))
+        for frame in pending.held:
+            connection.outbox.put(frame)
 
     def leave(self, connection: Connection, text: str, reason: Reason) -> None:
         """Unsubscribe; the others hear of a peer that is gone."""

@@ -248,6 +248,10 @@ class Outbox:
         self._drop()
         self._count(0)
 
+    def part(self) -> None:
+        """Let go of all to whom this belongs, who hold it: none of them is to wait for the garbage collector."""
+        self.owner = self.connection = None
+
     def _drop(self) -> None:
         self._seal()
         self.frames.clear()

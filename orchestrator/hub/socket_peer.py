@@ -43,7 +43,6 @@ class SocketPeer(WSListener):
         on_lost: Callable[[SocketPeer], None],
     ) -> None:
         settings = driver.hub.settings
-        self.line = Line(transport, self._fault)
         self._driver = driver
         self._transport = transport
         self._write = transport.write
@@ -116,6 +115,10 @@ class SocketPeer(WSListener):
             self._driver.settle()
 
     # -- called by the reader
+
+    def line(self) -> Line:
+        """Return the transport as picows is to see it; nobody but picows keeps it."""
+        return Line(self._transport, self._fault)
 
     def text_so_far(self) -> tuple[bytes, int] | None:
         """Return the state of the UTF-8 decoder after the fragments that have come; `None` if they are no text."""
@@ -277,12 +280,15 @@ class SocketPeer(WSListener):
             return
         self._gone = True
         self._outbox.lost()
+        self._ws = None
         if self._deadline is not None:
             self._deadline.cancel()
+            self._deadline = None
         if self._connection is not None and self._connection.open:
             self._driver.hub.disconnect(self._connection, self._driver.clock())
         self._driver.settle()
         self._on_lost(self)
+        self._outbox.part()
 
 
 def _may_be_sent(code: int) -> bool:

@@ -106,7 +106,7 @@ class Reader(WSProtocol):  # type: ignore[misc]  # it is compiled, and not in it
         self._loop = loop
         self._unfinished = Unfinished()
         self._look_soon: asyncio.TimerHandle | None = None
-        self.connection_made(peer.line)
+        self.connection_made(peer.line())
         buffer = _get_buffer(self, -1)
         buffer[: len(request)] = request
         _buffer_updated(self, len(request))

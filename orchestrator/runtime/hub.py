@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.serve import run_fast, serve_here, serve_until
+from orchestrator.hub.serve import run_fast, serve_here, serve_until, spare_collections
 from orchestrator.hub.settings import Settings
 from orchestrator.runtime import open_files
 from orchestrator.runtime.control import ControlChannel, Drain, Ending, HubSpec, Ready, Standing, ToChild
@@ -136,6 +136,7 @@ def _watch(end: socket.socket, server: Server, stop: asyncio.Event) -> None:
 def main() -> int:
     end = socket.socket(fileno=int(sys.argv[1]))
     open_files.allow_many()
+    spare_collections()
     return run_fast(serve_parent(end))
 
 

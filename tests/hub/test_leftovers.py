@@ -1,0 +1,65 @@
+"""What a connection leaves behind when it ends: nothing, and at once, without the garbage collector's help."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+
+from orchestrator.hub.connections import Connection
+from orchestrator.hub.outbox import Outbox
+from orchestrator.hub.socket_peer import SocketPeer
+from orchestrator.hub.unfinished import Reader
+from tests.hub.sockets import CLOSE, frame, raw_peer, server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.hub.server import Server
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def come_and_go(hub: Server, name: str, *, politely: bool) -> None:
+    async with raw_peer(hub.url, name) as peer:
+        peer.say({"type": "subscribe", "channel": "x", "requestId": "r"})
+        while (await peer.message())["type"] != "presence":
+            pass
+        peer.say({"type": "publish", "channel": "x", "data": 1, "requestId": "r"})
+        assert (await peer.message())["type"] == "ack"
+        if politely:
+            peer.send(frame(CLOSE, b"\x03\xe8"))
+            assert await peer.close_code() == 1000
+    while hub._peers:
+        await asyncio.sleep(0)
+
+
+def left() -> list[str]:
+    return [type(one).__name__ for one in gc.get_objects() if type(one) in (Connection, Outbox, SocketPeer, Reader)]
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("politely", [True, False])
+def test_what_belonged_to_a_connection_goes_with_it_and_not_when_garbage_is_looked_for(politely: bool) -> None:
+    async def scene() -> None:
+        async with server() as hub:
+            before = left()
+            for number in range(5):
+                await come_and_go(hub, f"p{number}", politely=politely)
+            for _ in range(5):  # turns, in which the loop lets go of the transport
+                await asyncio.sleep(0)
+            assert left() == before
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scene())
