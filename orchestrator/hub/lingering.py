@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 UNREAD: Final = 262_144
 """Bytes that are read and thrown away before the other side has to wait for the end."""
 _TLS_WAIT: Final = 1.0
+_ACCEPTED: Final = b"HTTP/1.1 101 "
 _CLOSE: Final = 0x88
 """The first byte of a close frame."""
 
@@ -47,6 +48,24 @@ class Lingering(asyncio.Protocol):
             self._on_lost()
 
 
+class _Descriptor:
+    """All of a socket that picows needs: it asks for options that nobody looks at, and sets one that is set already."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def setsockopt(self, *_option: int) -> None:
+        return
+
+    def getsockopt(self, *_option: int) -> int:
+        return 0
+
+
 class Line:
     """A transport as picows sees it, which cannot end a connection by itself.
 
@@ -60,7 +79,8 @@ class Line:
         self._transport = transport
         self._on_fault = on_fault
         self._told = False
-        self.get_extra_info = transport.get_extra_info
+        self.response = b""
+        """The answer to the request for a WebSocket: it is for whoever writes first to send it along."""
         self.writelines = transport.writelines
         self.abort = transport.abort
         self.is_closing = transport.is_closing
@@ -68,12 +88,19 @@ class Line:
     def as_transport(self) -> asyncio.Transport:
         return cast(asyncio.Transport, self)
 
+    def get_extra_info(self, name: str) -> object:
+        if name == "socket":
+            return _Descriptor(self._transport.get_extra_info(name).fileno())
+        return self._transport.get_extra_info(name)
+
     def get_write_buffer_size(self) -> int:
         """Say that there is something, since picows would write to the socket itself otherwise."""
         return 1
 
     def write(self, data: bytes) -> None:
-        if data[0] == _CLOSE:
+        if data.startswith(_ACCEPTED):
+            self.response = bytes(data)
+        elif data[0] == _CLOSE:
             self._told = True
             self._on_fault(int.from_bytes(data[2:4], "big"))
         else:

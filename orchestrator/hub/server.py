@@ -38,12 +38,28 @@ if TYPE_CHECKING:
     from orchestrator.protocol.tokens import SecretKey
 
 _BACKLOG: Final = 4096
-_READ_BUFFER: Final = 4096
+_READ_BUFFER: Final = 2048
+"""Bytes to begin with; it grows for those who send much at once."""
 _SHARE_OF_MEMORY: Final = 4
 """One part in so many of the memory may wait for readers that lag."""
 _log: Final = logging.getLogger("orchestrator.hub")
 _SILENT: Final = logging.Logger("orchestrator.hub.libraries", logging.CRITICAL + 1)
 """For libraries that log requests, whose URLs hold credentials, and frames, which are nobody's business."""
+
+
+class _Mute:
+    """The same for picows, which makes a logger of its own for each connection of what is one."""
+
+    def isEnabledFor(self, _level: int) -> bool:  # noqa: N802  # as loggers call it
+        return False
+
+    def log(self, *_words: object) -> None:
+        return
+
+    debug = info = warning = error = exception = critical = log
+
+
+_MUTE: Final = _Mute()
 
 
 class Server:
@@ -172,7 +188,7 @@ def _to_picows(transport: asyncio.Transport, peer: SocketPeer, upgrade: Upgrade,
         ws_path=None,
         is_client_side=False,
         ws_listener_factory=lambda _request: peer,
-        logger=_SILENT,
+        logger=_MUTE,
         disconnect_on_exception=True,
         websocket_handshake_timeout=settings.handshake_timeout,
         enable_auto_ping=False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -53,6 +53,7 @@ class SocketPeer(WSListener):
         self._outbox.owner = self
         self._connection: Connection | None = None
         self._ws: WSTransport | None = None
+        self._last_frame: WSFrame | None = None
         self._paused = False
         self._faulty = False
         """The frames of the other side make no sense any more."""
@@ -74,14 +75,16 @@ class SocketPeer(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._ws = transport
         self._transport.set_write_buffer_limits(high=1, low=0)  # whatever waits, waits in the outbox
+        self._outbox.put(cast(Line, transport.underlying_transport).response)  # it goes along with what comes first
         if not isinstance(self._admitted, CloseCode):
             now = self._driver.clock()
             self._connection = self._driver.hub.connect(self._admitted, self._outbox, now, self._driver.wall())
-            self._driver.settle()
         else:
-            self._close(self._admitted, closing(self._admitted).meaning)
+            self._outbox.close(self._admitted, closing(self._admitted).meaning)
+        self._driver.settle()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # noqa: ARG002  # it is ours
+        self._last_frame = frame
         connection = self._connection
         if connection is None or not connection.open:
             self._ignore(frame)
@@ -123,6 +126,11 @@ class SocketPeer(WSListener):
     def text_so_far(self) -> tuple[bytes, int] | None:
         """Return the state of the UTF-8 decoder after the fragments that have come; `None` if they are no text."""
         return None if self._message is None or self._binary else self._utf8.getstate()
+
+    def ends_with_frame(self) -> bool:
+        """Tell whether there were frames since this was asked last, and what was read ended where the last one does."""
+        last, self._last_frame = self._last_frame, None
+        return last is not None and not last.tail_size
 
     def refuse(self, code: CloseCode) -> None:
         """Close for a fault in a frame that is not whole yet; of all that follows, nothing will make sense."""

@@ -120,7 +120,13 @@ class Reader(WSProtocol):  # type: ignore[misc]  # it is compiled, and not in it
                 _buffer_updated(self, size)
                 return
         read = new[:size].tobytes()  # before picows unmasks it, or moves it away
-        _buffer_updated(self, size)
+        if self._unfinished.between_frames:
+            self._peer.ends_with_frame()
+            _buffer_updated(self, size)
+            if self._peer.ends_with_frame():
+                return
+        else:
+            _buffer_updated(self, size)
         if self._unfinished.follow(read) and self._look_soon is None:
             self._look_soon = self._loop.call_later(_PAUSE, self._look)
 

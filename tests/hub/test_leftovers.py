@@ -42,7 +42,8 @@ async def come_and_go(hub: Server, name: str, *, politely: bool) -> None:
             peer.send(frame(CLOSE, b"\x03\xe8"))
             assert await peer.close_code() == 1000
     while hub._peers:
-        await asyncio.sleep(0)
+        hub._all_gone.clear()
+        await hub._all_gone.wait()
 
 
 def left() -> list[str]:

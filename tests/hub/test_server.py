@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -259,3 +260,20 @@ async def test_14_no_log_line_and_no_answer_holds_a_credential(caplog: pytest.Lo
     for secret in secrets:
         assert secret not in ours
         assert secret.encode() not in answers
+
+
+@on_both_loops
+async def test_small_frames_are_not_held_back_for_more_to_come() -> None:
+    async with server() as hub, raw_peer(hub.url, "a"):
+        (peer,) = hub._peers
+        connected = peer._transport.get_extra_info("socket")
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+@on_both_loops
+async def test_the_answer_to_an_upgrade_and_the_welcome_are_one_write() -> None:
+    async with server() as hub, raw(hub.url) as client:
+        client.send(upgrade(f"/v1?token={token('a')}"))
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert bytes(client.reader._buffer).endswith(b"}")  # type: ignore[attr-defined]
