@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.hub.news import News
 from orchestrator.hub.outbox import Group
+from orchestrator.hub.pattern_index import PatternIndex
 from orchestrator.hub.rosters import Roster
 from orchestrator.protocol.frames import encode_json
-from orchestrator.protocol.globs import Star, compiled, has_star, tokens
+from orchestrator.protocol.globs import has_star
 from orchestrator.protocol.names import is_reserved
 
 if TYPE_CHECKING:
     from orchestrator.hub.connections import Connection
     from orchestrator.hub.rosters import Pending
-    from orchestrator.protocol.globs import Pattern
 
 _REMEMBERED: Final = 4096
 """Channels without a subscriber of their own whose pattern subscribers are remembered."""
@@ -58,29 +58,21 @@ class Channel:
     audience: Audience | None = None
 
 
-@dataclass(slots=True)
-class _PatternMembers:
-    pattern: Pattern
-    prefix: str
-    members: dict[Connection, Subscription] = field(default_factory=dict)
+_Members: TypeAlias = "dict[Connection, Subscription]"
 
 
 class Channels:
     """All subscriptions of one app.
 
     What a delivery costs depends on its receivers alone: they are worked out when a channel's subscriptions, or those
-    to patterns, have changed since the last message on it. Then only patterns that begin like the name are tried.
+    to patterns, have changed since the last message on it.
     """
 
-    __slots__ = ("_by_prefix", "_generation", "_patterns", "_prefix_sizes", "_remembered", "exact")
+    __slots__ = ("_generation", "_patterns", "_remembered", "exact")
 
     def __init__(self) -> None:
         self.exact: dict[str, Channel] = {}
-        self._patterns: dict[str, _PatternMembers] = {}
-        self._by_prefix: dict[str, dict[str, _PatternMembers]] = {}
-        """Pattern subscriptions by the text before their first star, then by their whole text."""
-        self._prefix_sizes: dict[int, int] = {}
-        """How many of those texts have which length."""
+        self._patterns: PatternIndex[_Members] = PatternIndex()
         self._generation = 0
         """Of the pattern subscriptions: an audience of another one may be out of date."""
         self._remembered: dict[str, Audience] = {}
@@ -129,11 +121,9 @@ class Channels:
         if channel is not None:
             wants = {member: subscription.stamped for member, subscription in channel.members.items()}
         if self._patterns and not is_reserved(name):
-            for size in self._prefix_sizes:
-                for held in self._by_prefix.get(name[:size], {}).values():
-                    if len(held.prefix) == size and held.pattern.matches(name):
-                        for member, subscription in held.members.items():
-                            wants[member] = subscription.stamped or wants.get(member, False)
+            for members in self._patterns.matching(name):
+                for member, subscription in members.items():
+                    wants[member] = subscription.stamped or wants.get(member, False)
         return Audience(
             name=encode_json(name) if channel is None else channel.json,
             plain=Group(member.outbox for member, stamped in wants.items() if not stamped),
@@ -142,38 +132,21 @@ class Channels:
         )
 
     def _add_pattern(self, connection: Connection, text: str, subscription: Subscription) -> None:
-        held = self._patterns.get(text)
-        if held is None:
-            held = self._patterns[text] = _PatternMembers(compiled(text), _prefix(text))
-            size = len(held.prefix)
-            self._by_prefix.setdefault(held.prefix, {})[text] = held
-            self._prefix_sizes[size] = self._prefix_sizes.get(size, 0) + 1
-        held.members[connection] = subscription
+        members = self._patterns.get(text)
+        if members is None:
+            members = {}
+            self._patterns.add(text, members)
+        members[connection] = subscription
         self._outdate()
 
     def _remove_pattern(self, connection: Connection, text: str) -> None:
-        held = self._patterns[text]
-        del held.members[connection]
-        if not held.members:
-            size = len(held.prefix)
-            del self._patterns[text]
-            del self._by_prefix[held.prefix][text]
-            if not self._by_prefix[held.prefix]:
-                del self._by_prefix[held.prefix]
-            self._prefix_sizes[size] -= 1
-            if not self._prefix_sizes[size]:
-                del self._prefix_sizes[size]
+        members = self._patterns.get(text)
+        assert members is not None, "it holds the subscription that is removed"
+        del members[connection]
+        if not members:
+            self._patterns.remove(text)
         self._outdate()
 
     def _outdate(self) -> None:
         self._generation += 1
         self._remembered.clear()
-
-
-def _prefix(pattern: str) -> str:
-    literal: list[str] = []
-    for token in tokens(pattern):
-        if isinstance(token, Star):
-            break
-        literal.append(token)
-    return "".join(literal)

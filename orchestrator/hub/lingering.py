@@ -74,6 +74,8 @@ class Line:
     frame is not written but told to `on_fault`, and whoever is told closes.
     """
 
+    __slots__ = ("__weakref__", "_on_fault", "_told", "_transport", "abort", "is_closing", "response", "writelines")
+
     def __init__(self, transport: asyncio.Transport, on_fault: Callable[[int], None]) -> None:
         """`on_fault` gets the close code that fits the fault."""
         self._transport = transport

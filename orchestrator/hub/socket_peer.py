@@ -35,6 +35,30 @@ _log: Final = logging.getLogger("orchestrator.hub")
 class SocketPeer(WSListener):
     """Made with whom the credential stands for, or with the code that refuses it."""
 
+    __slots__ = (
+        "_admitted",
+        "_answered",
+        "_binary",
+        "_closing",
+        "_connection",
+        "_deadline",
+        "_driver",
+        "_faulty",
+        "_gone",
+        "_ignored",
+        "_last_frame",
+        "_lingering",
+        "_message",
+        "_on_lost",
+        "_outbox",
+        "_paused",
+        "_settings",
+        "_transport",
+        "_utf8",
+        "_write",
+        "_ws",
+    )
+
     def __init__(
         self,
         driver: Driver,
@@ -68,7 +92,8 @@ class SocketPeer(WSListener):
         self._message: bytearray | None = None
         """What has come of a message in fragments."""
         self._binary = False
-        self._utf8 = _UTF8()
+        self._utf8: codecs.IncrementalDecoder | None = None
+        """Of the text that comes in fragments."""
 
     # -- called by picows
 
@@ -125,7 +150,7 @@ class SocketPeer(WSListener):
 
     def text_so_far(self) -> tuple[bytes, int] | None:
         """Return the state of the UTF-8 decoder after the fragments that have come; `None` if they are no text."""
-        return None if self._message is None or self._binary else self._utf8.getstate()
+        return None if self._utf8 is None else self._utf8.getstate()
 
     def ends_with_frame(self) -> bool:
         """Tell whether there were frames since this was asked last, and what was read ended where the last one does."""
@@ -197,13 +222,13 @@ class SocketPeer(WSListener):
         if self._message is None:
             self._message = bytearray()
             self._binary = frame.msg_type == WSMsgType.BINARY
-            self._utf8.reset()
+            self._utf8 = None if self._binary else _UTF8()
         payload = frame.get_payload_as_bytes()
         if len(self._message) + len(payload) > self._settings.max_frame:
             hub.violation(connection, CloseCode.MESSAGE_TOO_BIG, now)
             return
         self._message += payload
-        if not self._binary:
+        if self._utf8 is not None:
             try:
                 self._utf8.decode(payload, final=frame.fin)
             except UnicodeDecodeError:
@@ -212,7 +237,7 @@ class SocketPeer(WSListener):
         if not frame.fin:
             hub.receive_fragment(connection, now)
             return
-        message, self._message = bytes(self._message), None
+        message, self._message, self._utf8 = bytes(self._message), None, None
         if self._binary:
             hub.receive_binary(connection, message, now)
         else:

@@ -34,6 +34,8 @@ class Unfinished:
     Once the other side has broken the rules for headers, what this says means nothing.
     """
 
+    __slots__ = ("_decoder", "_header", "_kind", "_mask", "_masked", "_missing", "between_frames")
+
     def __init__(self) -> None:
         self.between_frames = True
         """What was read ends where a frame ends."""
@@ -99,6 +101,8 @@ class Unfinished:
 
 class Reader(WSProtocol):  # type: ignore[misc]  # it is compiled, and not in its stubs
     """picows' protocol, which is no documented interface; tests hold what is used of it."""
+
+    __slots__ = ("_look_soon", "_loop", "_peer", "_unfinished")
 
     def start(self, peer: SocketPeer, loop: asyncio.AbstractEventLoop, request: bytes) -> None:
         """Open the WebSocket of a peer with the request for it."""

@@ -30,7 +30,9 @@ def test_of_the_first_version_of_groups_the_one_for_memory_counts() -> None:
     ]
 
 
-@pytest.mark.parametrize(("text", "limit"), [("1048576\n", 1_048_576), ("max\n", None), ("9223372036854771712\n", None)])
+@pytest.mark.parametrize(
+    ("text", "limit"), [("1048576\n", 1_048_576), ("max\n", None), ("9223372036854771712\n", None)]
+)
 def test_no_limit_is_no_number(text: str, limit: int | None) -> None:
     assert limit_of(text) == limit
 
