@@ -39,7 +39,8 @@ fuzz: $(FUZZ) ## look for bytes that frames, tokens and patterns do not stand; F
 	  $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
-bench: $(RUN) ## what client, dispatch, streams and store stand and how fast they are, with short settings; bench/README.md has the long ones
+bench: $(RUN) ## what hub, client, dispatch, streams and store stand and how fast they are, with short settings; bench/README.md has the long ones
+	@$(BIN)/python -m bench.hub_load --rounds 1 --seconds 0.5 --warm 0.2 --connections 2000 --channels 10000
 	@$(BIN)/python -m bench.reconnect_storm --clients 300 --age 0
 	@$(BIN)/python -m bench.flapping --seconds 10
 	@$(BIN)/python -m bench.client_throughput --rounds 2 --messages 50000 --publishes 10000

@@ -123,6 +123,17 @@ async def nats(folder: Path, clients: int) -> AsyncIterator[Broker]:
 
 
 @asynccontextmanager
+async def plain_nats(folder: Path) -> AsyncIterator[tuple[int, int]]:
+    """Run NATS without anything that it keeps; yield its process and its port."""
+    settings = folder / "nats.conf"
+    settings.write_text('listen: "127.0.0.1:-1"\n', encoding="utf-8")
+    command = [str(_environment() / "bin" / "nats-server"), "--config", str(settings)]
+    async with _running(command, b"Server is ready") as (process, lines):
+        (listens,) = [line for line in lines if b"Listening for client connections on" in line]
+        yield process.pid, int(listens.rpartition(b":")[2])
+
+
+@asynccontextmanager
 async def _running(command: list[str], ready: bytes) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[bytes]]]:
     """Run a server until it is left, and yield it with what it had printed until it was ready; it is killed in the end."""
     process = await asyncio.create_subprocess_exec(

@@ -26,6 +26,10 @@ class Child:
         assert process.stdin is not None and process.stdout is not None
         self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def told(self) -> dict[str, Any]:
         """Return its next line. Raises `RuntimeError` when it has ended without one."""
         line = await self._stdout.readline()

@@ -44,7 +44,7 @@ class RealHub:
 
 
 @asynccontextmanager
-async def real_hub(folder: Path) -> AsyncIterator[RealHub]:
+async def real_hub(folder: Path, *more: str) -> AsyncIterator[RealHub]:
     """Start a hub and wait until it is ready; hubs of the same folder have the same key. It is killed in the end."""
     keys = folder / "keys.yaml"
     if not keys.exists():
@@ -55,7 +55,7 @@ async def real_hub(folder: Path) -> AsyncIterator[RealHub]:
     command = ["hub", "serve", "--keys", str(keys), "--listen", "127.0.0.1:0", "--json"]
     with (folder / "hub.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "orchestrator", *command, stdout=asyncio.subprocess.PIPE, stderr=log
+            sys.executable, "-m", "orchestrator", *command, *more, stdout=asyncio.subprocess.PIPE, stderr=log
         )
     try:
         assert process.stdout is not None

@@ -11,11 +11,13 @@ from typing import get_args
 
 import pytest
 
+from orchestrator.cli.bench_text import table as bench_table
 from orchestrator.cli.graph import FORMS as DRAWINGS
 from orchestrator.cli.init import TEMPLATES
 from orchestrator.cli.main import VERBS, main
 from orchestrator.cli.problems import FORMS
 from orchestrator.cli.ps import table
+from orchestrator.client.load.course import PARTS
 from orchestrator.errors import ExitCode
 from orchestrator.runtime.operator_wire import State
 from tests.runtime.operated import BEGAN, TableRun
@@ -90,6 +92,21 @@ def test_every_option_of_what_asks_a_run_is_described(verb: str) -> None:
     for action in parser._actions:
         for option in action.option_strings:
             assert f"`{verb} {option}" in section or f"`{option}`" in section, f"{verb} {option} is described nowhere"
+
+
+def test_every_option_and_workload_of_the_load_is_described() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    importlib.import_module("orchestrator.cli.bench").arguments("bench", parser)
+    _, _, section = DOCUMENT.partition("## Measure: bench")
+    section = section.partition("\n## ")[0]
+    for action in parser._actions:
+        for option in action.option_strings:
+            assert f"| `{option}" in section, f"bench {option} is described nowhere"
+    for workload in PARTS:
+        assert f"| `{workload}` |" in section
+    titles, *rows = shown("bench")[1].splitlines()
+    assert titles.split() == bench_table([])[0].split()
+    assert [row.split("  ")[0] for row in rows] == [part for parts in PARTS.values() for part in parts]
 
 
 def test_every_state_of_a_replica_is_described() -> None:

@@ -14,6 +14,9 @@ from orchestrator.protocol.limits import MAX_URL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+END: Final = b"\r\n\r\n"
+UPGRADE_STARTS: Final = (b"GET /v1?", b"GET /v1 ")
+"""What every request for a WebSocket begins with."""
 _VERSION: Final = "13"
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -59,7 +62,7 @@ class Upgrade:
 
 def is_upgrade(head: bytes) -> bool:
     """Tell whether the head of a request, without the empty line that ends it, asks for a WebSocket at `/v1`."""
-    if not head.startswith((b"GET /v1?", b"GET /v1 ")):
+    if not head.startswith(UPGRADE_STARTS):
         return False
     return any(
         name.strip().lower() == b"upgrade" and b"websocket" in value.lower()

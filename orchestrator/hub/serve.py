@@ -9,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from orchestrator.errors import ExitCode
+from orchestrator.hub import open_files
 from orchestrator.hub.server import Server
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def serve(
     `beside` runs as long as the hub does, and is cancelled then; by setting the event it stops the hub like a signal.
     A second signal ends the process at once. Raises `KeyProblem` for TLS files that cannot be used.
     """
+    open_files.allow_many()
     spare_collections()
     return run_fast(serve_here(listening, keys, settings, on_ready=on_ready, beside=beside))
 

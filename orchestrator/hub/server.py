@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
+from orchestrator.hub.accepting import Accepting
 from orchestrator.hub.admission import admit
 from orchestrator.hub.connect_gate import ConnectGate
 from orchestrator.hub.control_plane import ControlPlane
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from orchestrator.protocol.codes import CloseCode
     from orchestrator.protocol.tokens import SecretKey
 
-_BACKLOG: Final = 4096
+_DRAINING: Final = HttpRefusal(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"}).response()
+_TOO_MANY: Final = HttpRefusal(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "60"}).response()
 _READ_BUFFER: Final = 2048
 """Bytes to begin with; it grows for those who send much at once."""
 _SHARE_OF_MEMORY: Final = 4
@@ -79,11 +81,11 @@ class Server:
         and when nobody is expected."""
         self._control_plane = ControlPlane(self.hub)
         self._gate = ConnectGate(settings.connects_per_minute, settings.limit_loopback)
-        self._waiting = Waiting(settings.max_waiting)
+        self._waiting = Waiting(settings.max_waiting, settings.handshake_timeout)
         self._peers: set[SocketPeer] = set()
         self._all_gone = asyncio.Event()
         self._driver: Driver
-        self._server: asyncio.Server
+        self._accepting: Accepting
         self._runner: web.AppRunner
 
     @property
@@ -102,10 +104,7 @@ class Server:
         self._runner = web.AppRunner(make_app(self), access_log=None, logger=_SILENT, shutdown_timeout=1.0)
         await self._runner.setup()
         self.url, self.http_url = _urls(listening, tls is not None)
-        patience = None if tls is None else self.settings.handshake_timeout
-        self._server = await loop.create_server(
-            self._door, sock=listening, ssl=tls, backlog=_BACKLOG, ssl_handshake_timeout=patience
-        )
+        self._accepting = Accepting(listening, tls, self._waiting, self._answer_unread, self._door)
 
     async def drain(self) -> None:
         """Say goodbye to everybody, wait until they are gone or the grace is over, and stop."""
@@ -122,7 +121,7 @@ class Server:
 
     async def cut(self) -> None:
         """Stop at once, without a word to anybody."""
-        self._server.close()
+        await self._accepting.close()
         self._waiting.shut_all()
         for peer in list(self._peers):
             peer.cut()
@@ -166,8 +165,14 @@ class Server:
         except TokenRefused as refused:
             return refused.code
 
-    def _door(self) -> Door:
-        return Door(self._waiting, self.settings.handshake_timeout, self.accept, self._http)
+    def _door(self, source: str) -> Door:
+        return Door(source, self._waiting, self._answer_unread, self.accept, self._http)
+
+    def _answer_unread(self, source: str) -> bytes | None:
+        """Return what `accept` would refuse any request for a WebSocket with, as long as nothing was done for it."""
+        if self.draining:
+            return _DRAINING
+        return _TOO_MANY if self._gate.is_full(source, self._driver.clock()) else None
 
     def _http(self) -> asyncio.Protocol:
         manager = self._runner.server
@@ -201,7 +206,7 @@ def _to_picows(transport: asyncio.Transport, peer: SocketPeer, upgrade: Upgrade,
         read_buffer_init_size=_READ_BUFFER,
     )
     transport.set_protocol(protocol)
-    protocol.start(peer, driver.loop, upgrade.plain_request())
+    protocol.start(peer, driver.loop, upgrade.plain_request(), settings.frame_timeout)
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

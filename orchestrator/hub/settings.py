@@ -26,6 +26,8 @@ class Settings:
     fan_out_bytes: int = limits.FAN_OUT_BYTES
     """Per second that one publisher may have written to others, if its messages are limited at all."""
     max_frame: int = limits.MAX_FRAME_SIZE
+    frame_timeout: float = 15.0
+    """For a frame, or a message in fragments, from its first byte to its last."""
     max_channels: int = limits.MAX_CHANNELS
     max_connections: int = 0
     """Of one app at a time."""
@@ -34,9 +36,10 @@ class Settings:
 
     handshake_timeout: float = limits.HANDSHAKE_TIMEOUT
     max_waiting: int = 1_000
-    """Sockets that have not yet sent a whole request; the oldest makes room for the next."""
+    """Sockets that have not yet sent a whole request; beyond that, the address with the most of them gives up its
+    oldest."""
     connects_per_minute: int = 60
-    """WebSocket attempts from one address."""
+    """WebSocket attempts from one address; an IPv6 address counts as the 64 bits that it begins with."""
     limit_loopback: bool = False
     """The number of attempts is limited on this machine's own addresses too."""
     close_wait: float = 5.0

@@ -49,6 +49,7 @@ class SocketPeer(WSListener):
         "_last_frame",
         "_lingering",
         "_message",
+        "_message_late",
         "_on_lost",
         "_outbox",
         "_paused",
@@ -91,6 +92,7 @@ class SocketPeer(WSListener):
         self._deadline: asyncio.TimerHandle | None = None
         self._message: bytearray | None = None
         """What has come of a message in fragments."""
+        self._message_late: asyncio.TimerHandle | None = None
         self._binary = False
         self._utf8: codecs.IncrementalDecoder | None = None
         """Of the text that comes in fragments."""
@@ -221,6 +223,9 @@ class SocketPeer(WSListener):
         hub = self._driver.hub
         if self._message is None:
             self._message = bytearray()
+            self._message_late = self._driver.loop.call_later(
+                self._settings.frame_timeout, self.refuse, CloseCode.POLICY_VIOLATION
+            )
             self._binary = frame.msg_type == WSMsgType.BINARY
             self._utf8 = None if self._binary else _UTF8()
         payload = frame.get_payload_as_bytes()
@@ -238,6 +243,9 @@ class SocketPeer(WSListener):
             hub.receive_fragment(connection, now)
             return
         message, self._message, self._utf8 = bytes(self._message), None, None
+        if self._message_late is not None:
+            self._message_late.cancel()
+            self._message_late = None
         if self._binary:
             hub.receive_binary(connection, message, now)
         else:
@@ -314,9 +322,10 @@ class SocketPeer(WSListener):
         self._gone = True
         self._outbox.lost()
         self._ws = None
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        for timer in (self._deadline, self._message_late):
+            if timer is not None:
+                timer.cancel()
+        self._deadline = self._message_late = None
         if self._connection is not None and self._connection.open:
             self._driver.hub.disconnect(self._connection, self._driver.clock())
         self._driver.settle()

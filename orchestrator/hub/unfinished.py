@@ -1,4 +1,5 @@
-"""Frames that are not whole yet: a text that is broken already is refused before its sender has finished it.
+"""Frames that are not whole yet: a text that is broken already is refused before its sender has finished it, and so is
+any frame whose sender takes too long.
 
 picows hands over whole frames only, so this reads along with it, as little as it can.
 """
@@ -22,6 +23,7 @@ _PAUSE: Final = 0.1
 _CONTINUATION: Final = 0x0
 _TEXT: Final = 0x1
 _BINARY: Final = 0x2
+_MAY_BE_TEXT: Final = (_TEXT, _CONTINUATION)
 _UTF8: Final = codecs.getincrementaldecoder("utf-8")
 _START: Final = _UTF8().getstate()
 _get_buffer: Final = WSProtocol.get_buffer
@@ -34,11 +36,13 @@ class Unfinished:
     Once the other side has broken the rules for headers, what this says means nothing.
     """
 
-    __slots__ = ("_decoder", "_header", "_kind", "_mask", "_masked", "_missing", "between_frames")
+    __slots__ = ("_decoder", "_header", "_kind", "_mask", "_masked", "_missing", "between_frames", "followed")
 
     def __init__(self) -> None:
         self.between_frames = True
         """What was read ends where a frame ends."""
+        self.followed = 0
+        """Frames that were followed to their ends."""
         self._kind: int | None = None
         """The opcode of the frame that is unfinished; `None` while its header is, or when there is none."""
         self._header = b""
@@ -66,6 +70,7 @@ class Unfinished:
             if end > len(data):
                 break
             at = end
+            self.followed += 1
         self._kind, self._mask, self._missing = data[at] & 0x0F, data[start - 4 : start], end - len(data)
         self._decoder, self.between_frames = None, False
         return self._keep(data[start:])
@@ -75,6 +80,8 @@ class Unfinished:
 
         `continued` is the state of a decoder after the fragments before; `None` when they are no text.
         """
+        if self._kind not in _MAY_BE_TEXT:
+            return
         if self._decoder is None:
             state = _START if self._kind == _TEXT else continued
             if state is None:
@@ -85,7 +92,7 @@ class Unfinished:
         self._decoder.decode(self._unmask())
 
     def _keep(self, payload: bytes) -> bool:
-        if self._kind not in (_TEXT, _CONTINUATION):
+        if self._kind not in _MAY_BE_TEXT:
             return False
         self._masked += payload
         return True
@@ -102,14 +109,21 @@ class Unfinished:
 class Reader(WSProtocol):  # type: ignore[misc]  # it is compiled, and not in its stubs
     """picows' protocol, which is no documented interface; tests hold what is used of it."""
 
-    __slots__ = ("_look_soon", "_loop", "_peer", "_unfinished")
+    __slots__ = ("_frame_timeout", "_late", "_look_soon", "_loop", "_peer", "_timed", "_unfinished")
 
-    def start(self, peer: SocketPeer, loop: asyncio.AbstractEventLoop, request: bytes) -> None:
-        """Open the WebSocket of a peer with the request for it."""
+    def start(self, peer: SocketPeer, loop: asyncio.AbstractEventLoop, request: bytes, frame_timeout: float) -> None:
+        """Open the WebSocket of a peer with the request for it.
+
+        The peer is told to refuse a frame that is not whole after `frame_timeout` seconds, or up to 0.1 s more.
+        """
         self._peer = peer
         self._loop = loop
+        self._frame_timeout = frame_timeout
         self._unfinished = Unfinished()
         self._look_soon: asyncio.TimerHandle | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self._timed = -1
+        """The frame that `_late` is about, as the number of those before it."""
         self.connection_made(peer.line())
         buffer = _get_buffer(self, -1)
         buffer[: len(request)] = request
@@ -131,20 +145,37 @@ class Reader(WSProtocol):  # type: ignore[misc]  # it is compiled, and not in it
                 return
         else:
             _buffer_updated(self, size)
-        if self._unfinished.follow(read) and self._look_soon is None:
+        self._unfinished.follow(read)
+        if self._look_soon is None and not self._unfinished.between_frames:
             self._look_soon = self._loop.call_later(_PAUSE, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._look_soon is not None:
-            self._look_soon.cancel()
+        for timer in (self._look_soon, self._late):
+            if timer is not None:
+                timer.cancel()
+        self._look_soon = self._late = None
         super().connection_lost(exc)
 
     def _look(self) -> None:
         self._look_soon = None
+        unfinished = self._unfinished
+        if unfinished.between_frames:
+            return
         try:
-            self._unfinished.check(self._peer.text_so_far())
+            unfinished.check(self._peer.text_so_far())
         except UnicodeDecodeError:
             self._peer.refuse(CloseCode.INVALID_TEXT)
+            return
+        if self._timed != unfinished.followed:
+            self._timed = unfinished.followed
+            if self._late is not None:
+                self._late.cancel()
+            self._late = self._loop.call_later(self._frame_timeout, self._give_up)
+
+    def _give_up(self) -> None:
+        self._late = None
+        if self._timed == self._unfinished.followed and not self._unfinished.between_frames:
+            self._peer.refuse(CloseCode.POLICY_VIOLATION)
 
 
 def _extent(data: bytes, at: int) -> tuple[int, int]:

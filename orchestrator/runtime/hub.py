@@ -17,10 +17,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.hub import open_files
 from orchestrator.hub.keys import KeyRing
 from orchestrator.hub.serve import run_fast, serve_here, serve_until, spare_collections
 from orchestrator.hub.settings import Settings
-from orchestrator.runtime import open_files
 from orchestrator.runtime.control import ControlChannel, Drain, Ending, HubSpec, Ready, Standing, ToChild
 from orchestrator.runtime.logs import configure_child
 from orchestrator.runtime.parent import watch_parent

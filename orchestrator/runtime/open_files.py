@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
 from typing import TYPE_CHECKING, Final
 
@@ -15,8 +14,6 @@ EACH: Final = 7
 """Files of one process while it is started: three pairs between it and us, and its log file."""
 OWN: Final = 160
 """Files of the run itself: the libraries', the sockets that it listens on, and 64 commands that talk to it."""
-MANY: Final = 65_536
-"""What is enough where the system sets no limit."""
 
 
 class TooFewFiles(OrchestratorError):
@@ -61,13 +58,6 @@ def reserve(plan: Plan) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     except (OSError, ValueError):  # macOS has another limit beyond that one
         raise TooFewFiles(processes, needed, soft) from None
-
-
-def allow_many() -> None:
-    """Have this process be allowed as many as the system lets it: only for one that starts no program of somebody else's."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (MANY if hard == resource.RLIM_INFINITY else hard, hard))
 
 
 def _is_enough(limit: int, needed: int) -> bool:

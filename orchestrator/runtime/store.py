@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import ExitCode, StoreUnavailable
+from orchestrator.hub import open_files
 from orchestrator.hub.serve import run_fast
 from orchestrator.protocol.codes import CloseCode
 from orchestrator.protocol.tokens import TokenRefused, verify
-from orchestrator.runtime import open_files
 from orchestrator.runtime.control import AccessChanged, ControlChannel, Drain, Ending, Ready, StoreSpec, ToChild
 from orchestrator.runtime.logs import configure_child
 from orchestrator.runtime.parent import watch_parent

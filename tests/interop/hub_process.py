@@ -18,7 +18,7 @@ from orchestrator.hub.key_file import PublishableEntry, SecretEntry
 from orchestrator.protocol.tokens import Claims, mint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 PAGE_KEY = "pk_live_" + "p" * 24
 
@@ -67,12 +67,16 @@ def reserved_address() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def hub_process(keys: Path, listen: str = "127.0.0.1:0", *more: str) -> AsyncIterator[HubProcess]:
+async def hub_process(
+    keys: Path, listen: str = "127.0.0.1:0", *more: str, inherits: Sequence[int] = ()
+) -> AsyncIterator[HubProcess]:
     """Start a hub and wait until it says that it is ready; it is killed if it is still there in the end."""
     _provide_keys(keys)
     command = [sys.executable, "-m", "orchestrator", "hub", "serve", "--keys", str(keys), "--listen", listen, "--json"]
     with _log(keys).open("a") as log:
-        process = await asyncio.create_subprocess_exec(*command, *more, stdout=asyncio.subprocess.PIPE, stderr=log)
+        process = await asyncio.create_subprocess_exec(
+            *command, *more, stdout=asyncio.subprocess.PIPE, stderr=log, pass_fds=inherits
+        )
     try:
         assert process.stdout is not None
         ready = json.loads(await process.stdout.readline() or "null")
