@@ -74,6 +74,7 @@ class HubPeer(asyncio.Protocol):
         self.welcome: asyncio.Future[Welcome] = loop.create_future()
         """Or why there is none: a `ConnectionProblem`."""
         self._answer: asyncio.Future[None] = loop.create_future()
+        self._answer.set_result(None)  # nothing was asked
         self._known: set[str] = set()
         self._told_of: asyncio.Future[None] = loop.create_future()
         self._awaited = -1
@@ -86,7 +87,9 @@ class HubPeer(asyncio.Protocol):
             self._transport.write(data)
 
     async def join(self, channel: str) -> None:
-        """Raises `ConnectionProblem` when the hub refuses."""
+        """Raises `ConnectionProblem` when the hub refuses, or has closed the connection."""
+        if self._ended:
+            raise ConnectionProblem("the hub closed a connection before it was asked for anything")
         self._answer = asyncio.get_running_loop().create_future()
         self.write(text_frame(b'{"type":"subscribe","channel":%b,"requestId":"join"}' % encode_json(channel)))
         await self._answer
