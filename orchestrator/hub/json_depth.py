@@ -16,7 +16,11 @@ def too_deep(text: bytes, most: int) -> bool:
     The levels are counted by taking the innermost ones out, again and again, each time in one pass over what is
     left: a text of any shape costs at most `most` passes.
     """
-    if text.count(b"{") + (text.count(b"[") if b"[" in text else 0) <= most:  # counting takes longer than looking
+    size = len(text)
+    if size < 2 * most:  # each level is opened and closed
+        return False
+    objects = size - len(text.replace(b"{", b""))  # takes half as long as counting does
+    if objects + (text.count(b"[") if text.find(b"[") >= 0 else 0) <= most:
         return False
     brackets = _STRING.sub(b"", text).translate(_AS_SQUARE, _NOT_BRACKETS)
     for _ in range(most):
