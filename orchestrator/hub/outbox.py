@@ -130,6 +130,8 @@ class Group:
                     dirty.append(outbox)
                 outbox.tail = batch
                 outbox.frames.append(batch)
+        if len(batch.slow) == batch.receivers:  # nobody holds it, so nobody would seal it
+            batch.seal()
         return batch.receivers
 
 
@@ -313,6 +315,7 @@ class Outbox:
 
     def stall(self, unsent: int) -> None:
         """Note that the socket could not take all of what it was last given."""
+        self._seal()
         self.stalled = self.held = True
         self.unsent = unsent
         self._count(self._size + unsent)

@@ -204,8 +204,34 @@ def test_what_different_ways_bring_in_one_turn_keeps_its_order_for_every_reader(
                 assert peer.connection is not None
                 rig.hub.resumed(peer.connection, rig.now)
         rig.flush()
+        assert not open_batches(rig)
         got = {name: [f["data"] for f in peer.new() if "data" in f] for name, peer in zip(expected, peers, strict=True)}
         assert got == expected, seed
+
+
+def open_batches(rig: Rig) -> list[bytes]:
+    app = rig.hub.app("default")
+    assert app is not None
+    audiences = [channel.audience for channel in app.channels.exact.values()] + [*app.channels._remembered.values()]
+    return [a.name for a in audiences if a is not None and (a.plain.batch is not None or a.stamped.batch is not None)]
+
+
+def test_what_goes_to_slow_readers_alone_is_gathered_for_nobody() -> None:
+    """A batch ends with the turn because whoever holds it is written to then; there has to be somebody."""
+    rig = Rig()
+    sender, reader, other = publisher(rig), rig.connect("reader"), rig.connect("other")
+    for peer in (reader, other):
+        peer.join("x")
+        assert peer.connection is not None
+        rig.hub.stalled(peer.connection, 1, rig.now)
+    sender.ask("publish", channel="x", data=1)
+    assert not open_batches(rig)
+    for peer in (reader, other):
+        assert peer.connection is not None
+        rig.hub.resumed(peer.connection, rig.now)
+    sender.ask("publish", channel="x", data=2)
+    assert not open_batches(rig)
+    assert [frame["data"] for frame in reader.new() if frame["type"] == "message"] == [1, 2]
 
 
 def test_what_was_put_before_a_close_is_written_and_nothing_after_it() -> None:
