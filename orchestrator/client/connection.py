@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 WhenDisconnected: TypeAlias = Literal["fail", "wait"]
 Ask: TypeAlias = "Callable[[Raw, float], Request]"
 """Makes a request of a payload, at a time."""
+AskOf: TypeAlias = "Callable[[str, Raw, float], Request]"
+"""The same for a channel, or a peer."""
 
 PARTS_AT_ONCE: Final = 4
 """Parts of one payload that may wait for the hub's acks: 256 KiB, where a receiver that lags may queue 1 MiB."""
@@ -260,17 +262,18 @@ class Client:
         `publish` raises for what cannot be sent, and `NotConnected`.
         """
         _check_channel(channel)
-        return self._now(partial(self._session.publish, channel), payload_of(data))
+        return self._now(self._session.publish, channel, payload_of(data))
 
     def send_now(self, to: str, data: object) -> asyncio.Future[int | None] | None:
         """Write a message for one peer before this returns. Like `publish_now`."""
         _check_peer(to)
-        return self._now(partial(self._session.send, to), payload_of(data))
+        return self._now(self._session.send, to, payload_of(data))
 
-    def _now(self, ask: Ask, data: Raw) -> asyncio.Future[int | None] | None:
-        if memoryview(data).nbytes > self.max_message_size or not self._driver.pacing.taken():
+    def _now(self, ask: AskOf, subject: str, data: Raw) -> asyncio.Future[int | None] | None:
+        driver = self._driver
+        if memoryview(data).nbytes > self._session.max_message_size or not driver.pacing.taken():
             return None
-        return self._driver.asked(ask(data, self._driver.now))
+        return driver.asked(ask(subject, data, driver.now))
 
     async def events(self) -> AsyncIterator[ClientEvent]:
         """Yield what happens, in order, to one consumer.

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from msgspec import Struct
+
 from orchestrator.protocol import limits
 
 if TYPE_CHECKING:
@@ -81,8 +83,7 @@ class Drop:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """A request has ended: with the hub's ack, or with `error`."""
 
     request: str

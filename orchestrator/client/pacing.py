@@ -27,7 +27,9 @@ class Pacing:
     @property
     def short(self) -> bool:
         budget = self._budget()
-        return bool(self._waiting) or (budget is not None and budget.short(self._loop.time()))
+        if budget is None or budget.unlimited:
+            return bool(self._waiting)
+        return bool(self._waiting) or budget.short(self._loop.time())
 
     def taken(self) -> bool:
         """Take a frame from the budget, if nobody waits for one; without a connection there is nothing to wait for."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from orchestrator.client.effects import Settled
 from orchestrator.errors import AckTimeout, ConnectionProblem, NotAuthorized, PeerNotFound, RequestRefused
@@ -39,8 +40,7 @@ def lacks(kind: str, subject: str, code: str) -> NotAuthorized:
     return NotAuthorized(code, said, subject)
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     kind: str
     """The type of the frame that was sent."""
     subject: str

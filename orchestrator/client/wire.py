@@ -1,7 +1,8 @@
 """One WebSocket on one socket: the sans-IO protocol of `websockets`, fed by asyncio callbacks.
 
-Frames go up and down without a task or a queue in between, and what is written within one turn of the event loop
-leaves in one write. There is no proxy, no compression, and no redirect is followed.
+Frames go up and down without a task or a queue in between. The first that is written within a turn of the event loop
+leaves at once, and what follows in the same turn leaves together, in one write or in a few. Whole text messages pass the library by once the connection is open. There is no proxy, no
+compression, and no redirect is followed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Event, State
 from websockets.uri import parse_uri
 
+from orchestrator.client.framing import Frames, text_frame
 from orchestrator.protocol.codes import CloseCode
 from orchestrator.protocol.limits import MAX_OUTBOUND_FRAME
 
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+WRITTEN_AT_ONCE: Final = 16
+"""Frames: of many in one turn, the hub has the first while the last are still made."""
+
 _SILENT: Final = logging.Logger("orchestrator.client.wire", level=logging.CRITICAL + 1)
 """Not in the logging tree: at debug level the library would write the URL, and with it the credential, to the log."""
 
 _CALL: Final = "Connect call failed"
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class AnyWire(Protocol):
@@ -85,7 +91,12 @@ class Wire(asyncio.Protocol):
         self._partial: bytearray | None = None
         self._partial_is_text = False
         self._flush_due = False
-        self._unread: deque[Event] = deque()
+        self._head = b""
+        """The last bytes of what has come so far, while the answer to the opening handshake goes on."""
+        self._frames = Frames(MAX_OUTBOUND_FRAME)
+        self._outgoing: list[bytes] = []
+        """Frames that leave at the end of this turn of the event loop, before anything of the library's."""
+        self._unread: deque[bytes | Event] = deque()
         """What has arrived and waits for its turn: at most what one read holds."""
         self._waiting = False
         self._lost = False
@@ -112,10 +123,13 @@ class Wire(asyncio.Protocol):
         """Write one text message. After the end it goes nowhere, like everything that a dead socket took before."""
         if self._protocol.state is not State.OPEN:
             return
-        self._protocol.send_text(frame)
+        self._outgoing.append(text_frame(frame))
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
+            self._write()
+        elif len(self._outgoing) >= WRITTEN_AT_ONCE:
+            self._write()
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye, and cut the socket if the hub has not closed it within the close timeout."""
@@ -149,19 +163,46 @@ class Wire(asyncio.Protocol):
         self._on_open()
 
     def data_received(self, data: bytes) -> None:
-        self._protocol.receive_data(data)
-        self._unread.extend(self._protocol.events_received())
+        if self._protocol.state is State.CONNECTING:
+            data = self._opened_by(data)
+        if self._protocol.state is State.OPEN:
+            self._split(data)
+        elif data:
+            self._of_library(data)
         if not self._waiting:
             self._read()
+
+    def _opened_by(self, data: bytes) -> bytes:
+        """Give the library the answer to the opening handshake, and return what follows it."""
+        end = (self._head + data).find(_END_OF_HEAD)
+        cut = len(data) if end < 0 else end + len(_END_OF_HEAD) - len(self._head)
+        self._head = (self._head + data)[-len(_END_OF_HEAD) + 1 :]
+        self._of_library(data[:cut])
+        return data[cut:]
+
+    def _split(self, data: bytes) -> None:
+        for found in self._frames.receive(data):
+            if isinstance(found, bytes):
+                self._unread.append(found)
+            else:
+                self._of_library(found.data)
+                if self._protocol.state is not State.OPEN:
+                    return  # after a close, or a mistake, nothing counts any more
+
+    def _of_library(self, data: bytes) -> None:
+        self._protocol.receive_data(data)
+        self._unread.extend(self._protocol.events_received())
 
     def _read(self) -> None:
         """Hand on what has arrived, until it is all or somebody is to have a turn."""
         unread = self._unread
         while unread:
             event = unread.popleft()
-            if not isinstance(event, Frame):
+            if isinstance(event, bytes):
+                enough = self._text(event)
+            elif not isinstance(event, Frame):
                 continue  # the answer to the opening handshake
-            if event.opcode is Opcode.TEXT and event.fin:
+            elif event.opcode is Opcode.TEXT and event.fin:
                 enough = self._text(event.data)
             elif event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 enough = self._fragment(event)
@@ -187,17 +228,22 @@ class Wire(asyncio.Protocol):
         self._read()
 
     def eof_received(self) -> None:
-        self._protocol.receive_eof()
+        self._end_of_stream()
         if not self._waiting:
             self._read()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._protocol.receive_eof()
+        self._end_of_stream()
         self._lost, self._error = True, error
         if not self._waiting:
             self._read()
 
     # -- how
+
+    def _end_of_stream(self) -> None:
+        if rest := self._frames.rest():
+            self._of_library(rest)
+        self._protocol.receive_eof()
 
     def _text(self, data: bytes | bytearray | memoryview) -> bool:
         try:
@@ -221,7 +267,11 @@ class Wire(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_due = False
-        waiting = self._protocol.data_to_send()
+        self._write()
+
+    def _write(self) -> None:
+        waiting = [*self._outgoing, *self._protocol.data_to_send()]
+        self._outgoing.clear()
         if not waiting or self._transport is None or self._transport.is_closing():
             return
         self._transport.write(b"".join(waiting))

@@ -57,6 +57,7 @@ class Accepting:
         self._door = door
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[None]] = set()
+        listening.setblocking(False)  # or taking one more than there is would hold up everybody
         self._most = open_files.most()
         self._taken = 0
         """Sockets since there was none left."""

@@ -505,7 +505,7 @@ class Dispatcher:
     # -- who gets what
 
     def _assign(self, now: float) -> list[Effect]:
-        if not self._online:
+        if not self._online or not self._waiting:
             return []
         effects: list[Effect] = []
         for job, seat in self._waiting.served(now):

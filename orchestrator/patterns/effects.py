@@ -1,15 +1,19 @@
-"""What an engine asks of whoever drives it, and how the hub's answers come back to it."""
+"""What an engine asks of whoever drives it, and how the hub's answers come back to it.
+
+Structs, where one is made for every message: a dataclass takes five times as long.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
 from orchestrator.protocol.payloads import Payload
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(Struct, frozen=True):
     """Publish `payload`; a `ref` that is not `None` asks for the hub's answer, given back under it."""
 
     channel: str
@@ -19,8 +23,7 @@ class Publish:
     """Who gets it joins parts: what is too large for one message may go in several."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send `payload` to one peer; a `ref` that is not `None` asks for the hub's answer, given back under it."""
 
     to: str
@@ -41,27 +44,23 @@ class Note:
 # -- the hub's answers
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """The hub took the message; `receivers` is `None` where the hub does not count them."""
 
     receivers: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The hub did not take the message, so nobody got it."""
 
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class Unanswered:
+class Unanswered(Struct, frozen=True):
     """The connection ended before the hub answered: somebody may have got the message, or nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unsent:
+class Unsent(Struct, frozen=True):
     """There was no connection, so the message never left."""
 
 

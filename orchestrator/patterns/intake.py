@@ -164,6 +164,10 @@ class Intake:
     def load(self) -> Load:
         return Load(len(self._jobs), self._capacity)
 
+    def load_without(self, task_id: str) -> Load:
+        """Return what it will be when this task has ended."""
+        return Load(len(self._jobs) - (task_id in self._jobs), self._capacity)
+
     @property
     def room(self) -> int:
         """How many tasks could be begun at once."""

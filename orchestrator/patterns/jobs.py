@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.patterns.effects import Note, Publish, Send
@@ -36,8 +36,7 @@ class Order:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """A task is over. `result` is the JSON of its reply; exactly one of the two is given, for streams perhaps neither."""
 
     id: str
@@ -45,8 +44,7 @@ class Finished:
     error: OrchestratorError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chunked:
+class Chunked(Struct, frozen=True):
     """The next chunk of a stream task."""
 
     id: str

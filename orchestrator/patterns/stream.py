@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeAlias
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from orchestrator.patterns.effects import Send
 from orchestrator.protocol.payloads import CompletionChunk, Failure, StreamAck, StreamResume
@@ -24,7 +24,9 @@ CREDIT_CHUNKS: Final = 512
 ACK_BYTES: Final = REPLAY_BYTES // 8
 """The same in bytes of their content: a writer waits for a reader that is `REPLAY_BYTES` behind."""
 MERGED_BYTES: Final = 16 * 1024
-"""What neighbouring chunks of text may come to when they are merged."""
+"""What neighbouring chunks of text may come to when they are merged, and chunks that travel in one message."""
+MANY: Final = 64
+"""Chunks in one message."""
 RESUME_INTERVAL: Final = 0.5
 """Seconds between two requests for the same gap."""
 
@@ -42,6 +44,8 @@ class Writer:
         self._next = 0
         self._acked = -1
         self._acks_heard = acknowledged
+        self.takes_many = False
+        """The reader has said that several chunks may come in one message."""
         self._cursor = 0
         """The number of the next chunk to send."""
         self._sent = 0
@@ -103,13 +107,27 @@ class Writer:
             self._append(CompletionChunk(stream_id=self.stream_id, seq=self._next, done=True, error=error))
 
     def pending(self) -> CompletionChunk | None:
-        """Return the next chunk to send and step past it; `None` when all are sent."""
+        """Return the next chunk to send, with those that may travel with it, and step past them; `None` = all are sent."""
         if self._cursor >= self._next:
             return None
         chunk = self._kept[self._cursor - self._first]
         self._cursor += 1
+        if self.takes_many and self._cursor < self._next and not chunk.done:
+            chunk = self._with_followers(chunk)
         self._sent = max(self._sent, self._cursor)
         return chunk
+
+    def _with_followers(self, chunk: CompletionChunk) -> CompletionChunk:
+        """Step past the chunks that travel with this one: all that there are, but for the last, and up to a limit."""
+        more: list[Raw] = []
+        size, start = memoryview(chunk.content).nbytes, self._cursor - self._first
+        for follower in islice(self._kept, start, start + MANY - 1):
+            size += memoryview(follower.content).nbytes
+            if follower.done or size > MERGED_BYTES:
+                break
+            more.append(follower.content)
+        self._cursor += len(more)
+        return CompletionChunk(chunk.stream_id, chunk.seq, chunk.content, more=tuple(more)) if more else chunk
 
     def rewind(self, seq: int) -> bool:
         """Send again from `seq` on. Returns false when that chunk is no longer kept: the stream is then broken."""
@@ -118,9 +136,13 @@ class Writer:
         self._cursor = min(self._cursor, seq)
         return True
 
-    def acked(self, seq: int) -> None:
-        """Let go of what the reader says it has; a claim to have more than was sent is passed over."""
+    def acked(self, seq: int, *, many: bool = False) -> None:
+        """Let go of what the reader says it has; a claim to have more than was sent is passed over.
+
+        `many`: it says, too, that it takes several chunks in one message.
+        """
         self._acks_heard = True
+        self.takes_many = self.takes_many or many
         if seq >= self._next:
             return
         self._acked = max(self._acked, seq)
@@ -148,15 +170,13 @@ class Writer:
         self._sent = max(self._sent, self._first)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """The next chunk of a stream, in order."""
 
     content: Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """A stream is over; `error` says why when it did not reach its end."""
 
     error: Failure | None = None
@@ -188,6 +208,8 @@ class Reader:
         self.started = True
         if self._over:
             return []
+        if chunk.more:
+            return self._receive_many(chunk, now)
         if chunk.seq is None:  # an older program: it counts on the order of arrival
             return self._read(chunk)
         if chunk.seq < self._next:
@@ -199,6 +221,19 @@ class Reader:
             reading += self._read(self._ahead.pop(self._next))
         if self._ahead:
             reading += self.resume(now)
+        return reading
+
+    def _receive_many(self, chunk: CompletionChunk, now: float) -> list[Reading]:
+        contents = (chunk.content, *chunk.more)
+        if chunk.seq == self._next and not self._ahead:  # as nearly always
+            self._numbered = True
+            self._next += len(contents)
+            self._sizes.extend([memoryview(content).nbytes for content in contents])
+            return [Piece(content) for content in contents]
+        reading: list[Reading] = []
+        for number, content in enumerate(contents):
+            seq = None if chunk.seq is None else chunk.seq + number
+            reading += self.receive(CompletionChunk(chunk.stream_id, seq, content), now)
         return reading
 
     def resume(self, now: float) -> list[Reading]:
@@ -219,7 +254,7 @@ class Reader:
     def progress(self) -> StreamAck:
         """Say what has been used so far; the first one tells the producer that this reader acknowledges at all."""
         self._unsaid = 0
-        return StreamAck(self.stream_id, self._consumed - 1)
+        return StreamAck(self.stream_id, self._consumed - 1, many=True)
 
     def missing(self) -> StreamResume:
         """Ask for all that has not arrived; also a way to learn whether the producer still knows of the stream."""

@@ -26,6 +26,10 @@ class Waiting:
         self._jobs, self._workforce = jobs, workforce
         self._queues: dict[_Group, deque[str]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether anybody may be waiting."""
+        return bool(self._queues)
+
     def put(self, job: Job, *, first: bool = False) -> None:
         owner = None
         if job.order.key is not None:

@@ -120,6 +120,8 @@ class CompletionChunk(Payload, tag="completion-chunk", frozen=True):
     content: Raw = field(default_factory=lambda: Raw(b'""'))
     done: bool = field(default_factory=bool)
     error: Failure | None = None
+    more: tuple[Raw, ...] = ()
+    """The pieces that follow, numbered on from `seq`: only for a reader that has said that it takes many at a time."""
 
 
 class StreamResume(Payload, tag="stream-resume", frozen=True):
@@ -134,6 +136,8 @@ class StreamAck(Payload, tag="stream-ack", frozen=True):
 
     stream_id: str
     seq: int
+    many: bool = False
+    """This reader takes many pieces in one message."""
 
 
 class EventNotice(Payload, tag="event", frozen=True):

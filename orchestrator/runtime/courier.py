@@ -185,13 +185,17 @@ class Ticker:
                 handle.cancel()
 
     def _arm(self) -> None:
+        """See to it that the engines are looked at no later than they ask; earlier costs next to nothing."""
         self._rearming = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         times = [due for next_tick, _ in self._engines if (due := next_tick()) is not None]
-        if times and not self._closed:
-            self._timer = asyncio.get_running_loop().call_at(min(times), self._fire)
+        if not times or self._closed:
+            return
+        due = min(times)
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(due, self._fire)
 
     def _fire(self) -> None:
         self._timer = None

@@ -21,7 +21,7 @@ from orchestrator.patterns.workforce import Pool
 from orchestrator.protocol.payloads import AnyPayload
 from orchestrator.runtime.courier import Courier
 from orchestrator.runtime.kept_tray import KeptHandle, KeptTray
-from orchestrator.runtime.reading import read_answer
+from orchestrator.runtime.reading import Adapters, read_answer
 from orchestrator.runtime.tracing import Trace, current_trace
 from orchestrator.runtime.wishes import ANYBODY, Wish, check_text, wish_of, wishes_of
 
@@ -200,6 +200,16 @@ class HubHandle(Handle[R]):
         if not self._future.done():
             self._desk.cancel(self.id)
 
+    async def only_result(self) -> R:
+        """Return what `result` does, to the only one who ever asks: the task ends with the wait for it."""
+        if self._future.done() and self._future.exception() is not None:
+            await asyncio.sleep(0)
+        try:
+            raw = await self._future
+        finally:
+            self._desk.cancel(self.id)  # without effect on one that has ended
+        return read_answer(self._adapter, raw if raw is not None else Raw(b"null"), self._name)
+
     def leave(self) -> None:
         """Nobody waits for it any more."""
         self.cancel()
@@ -220,13 +230,15 @@ class HubWorkers(Workers):
     ) -> None:
         """`timeouts` gives the topology's seconds for each task type."""
         self._desk, self._timeouts, self._new_id, self._kept = desk, timeouts, new_id, kept
-        self._adapters: dict[type, TypeAdapter[Any]] = {}
+        self._adapter = Adapters()
 
     def submit(self, task: Task[R], **options: Unpack[TaskOptions]) -> Handle[R]:
         return self._submit(task, wish_of(options))
 
     async def run(self, task: Task[R], **options: Unpack[TaskOptions]) -> R:
         handle = self._submit(task, wish_of(options))
+        if isinstance(handle, HubHandle):
+            return await handle.only_result()
         try:
             return await handle.result()
         finally:
@@ -308,12 +320,6 @@ class HubWorkers(Workers):
         if trace.deadline is not None:
             seconds = max(min(seconds, trace.deadline - self._desk.now), 0.0)
         return task_order(self._new_id(), task, seconds, wish, streams=streams, trace=trace)
-
-    def _adapter(self, message: type[BaseModel]) -> TypeAdapter[Any]:
-        adapter = self._adapters.get(message)
-        if adapter is None:
-            adapter = self._adapters[message] = TypeAdapter(answer_type(message))
-        return adapter
 
 
 DEFAULT_TIMEOUT: Final = 120.0

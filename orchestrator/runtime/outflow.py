@@ -40,8 +40,9 @@ class Outflow:
     ) -> None:
         """`reader_seen` hears of each chunk whether its reader was there.
 
-        `merges`: chunks are text, and neighbours may become one while the connection is short of messages. `ours`: the
-        reader is of this package, and so is one that acknowledges: it joins parts.
+        `merges`: chunks are text, and neighbours may become one while the connection is short of messages, for a reader
+        that does not take many in one message. `ours`: the reader is of this package, and so is one that acknowledges:
+        it joins parts.
         """
         self.reader = reader
         self.writer = Writer(stream_id, acknowledged=ours)
@@ -50,6 +51,8 @@ class Outflow:
         self._under_way = 0
         self._held: asyncio.TimerHandle | bool = False
         """Whether sending is suspended, and the timer that takes it up again, if it is not a reconnect that does."""
+        self._turn_ends: asyncio.Handle | None = None
+        """Sends what was put in this turn of the event loop after the first chunk."""
         self._moved = asyncio.Event()
         self._broken: OrchestratorError | None = None
         self._gone_since: float | None = None
@@ -89,8 +92,8 @@ class Outflow:
             return
         if self._broken is not None:
             raise self._broken
-        self.writer.push(content, merge=self._merges and link.short_of_messages)
-        self._flow()
+        self.writer.push(content, merge=self._merges and not self.writer.takes_many and link.short_of_messages)
+        self._flow_once_a_turn()
 
     def end(self, error: Failure | None = None) -> None:
         self.writer.end(asyncio.get_running_loop().time(), error)
@@ -111,8 +114,8 @@ class Outflow:
         self._gone_since, self.given_up = None, False
         self._go_on()
 
-    def acked(self, seq: int) -> None:
-        self.writer.acked(seq)
+    def acked(self, seq: int, *, many: bool = False) -> None:
+        self.writer.acked(seq, many=many)
         self._moved.set()
 
     def connected(self) -> None:
@@ -134,6 +137,9 @@ class Outflow:
     def close(self) -> None:
         if isinstance(self._held, asyncio.TimerHandle):
             self._held.cancel()
+        if self._turn_ends is not None:
+            self._turn_ends.cancel()
+            self._turn_ends = None
 
     def _go_on(self) -> None:
         if isinstance(self._held, asyncio.TimerHandle):
@@ -141,7 +147,25 @@ class Outflow:
         self._held = False
         self._flow()
 
+    def _flow_once_a_turn(self) -> None:
+        """Send a chunk at once, and what is put behind it in the same turn of the event loop together, at its end.
+
+        A chunk that comes alone waits for nothing so, and many that come at once leave in few messages.
+        """
+        if not self.writer.takes_many:
+            self._flow()
+        elif self._turn_ends is None:
+            self._turn_ends = asyncio.get_running_loop().call_soon(self._end_turn)
+            self._flow()
+
+    def _end_turn(self) -> None:
+        self._turn_ends = None
+        self._flow()
+        self._moved.set()
+
     def _flow(self) -> None:
+        if not self.writer.unsent:
+            return
         window = WINDOW if self._gone_since is None and not self._courier.link.short_of_messages else 1
         while not self._held and self._broken is None and not self.given_up and self._under_way < window:
             chunk = self.writer.pending()

@@ -14,7 +14,7 @@ import structlog
 from msgspec import Raw
 from pydantic import TypeAdapter
 
-from orchestrator.agents.messages import StreamTask, Task, answer_type
+from orchestrator.agents.messages import StreamTask, Task
 from orchestrator.agents.relations import Handle
 from orchestrator.errors import ConnectionProblem
 from orchestrator.patterns.dispatch import Dispatcher
@@ -23,6 +23,7 @@ from orchestrator.patterns.workforce import Pool, Workforce
 from orchestrator.protocol.payloads import AnyPayload, CompletionChunk
 from orchestrator.runtime.courier import Courier, Link, Ticker
 from orchestrator.runtime.dispatching import Desk, HubHandle, read_chunks, task_order
+from orchestrator.runtime.reading import Adapters
 from orchestrator.runtime.wishes import Wish, check_text
 
 R = TypeVar("R")
@@ -41,6 +42,7 @@ class Questions(ABC):
     def __init__(self, link: Link) -> None:
         self._courier, self._ticker = Courier(link), Ticker()
         self._desks: dict[str, Desk] = {}
+        self._adapter = Adapters()
         self._asks: Mapping[str, Any] = {}
         """The peers of each agent that the token names."""
         self._programs: frozenset[str] = frozenset()
@@ -96,7 +98,7 @@ class Questions(ABC):
             order = Order(self._new_id(), ASKED, Raw(b""), timeout, True, asked, key=key, wait=wait)
         else:
             order = task_order(self._new_id(), asked, timeout, wish, streams=True)
-        adapter = _WORDS if isinstance(asked, str) else TypeAdapter[Any](answer_type(type(asked)))
+        adapter = _WORDS if isinstance(asked, str) else self._adapter(type(asked))
         async with aclosing(read_chunks(self._desk(agent), order, adapter)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -119,19 +121,18 @@ class Questions(ABC):
         timeout: float = ASK_TIMEOUT,
     ) -> Handle[R]:
         """Hand an agent a task and return at once; its handle raises like `stream`."""
-        self._check_open()
-        order = task_order(self._new_id(), task, timeout, Wish(key=key, wait=wait))
-        return HubHandle(self._desk(agent), order, TypeAdapter[R](answer_type(type(task))))
+        return self._submit(agent, task, timeout, Wish(key=key, wait=wait))
 
     async def run(
         self, agent: str, task: Task[R], *, key: str | None = None, wait: float = 0.0, timeout: float = ASK_TIMEOUT
     ) -> R:
         """Hand an agent a task and return its reply; cancelling the caller cancels the task. Raises like `stream`."""
-        handle = self.submit(agent, task, key=key, wait=wait, timeout=timeout)
-        try:
-            return await handle.result()
-        finally:
-            handle.cancel()
+        return await self._submit(agent, task, timeout, Wish(key=key, wait=wait)).only_result()
+
+    def _submit(self, agent: str, task: Task[R], timeout: float, wish: Wish) -> HubHandle[R]:
+        self._check_open()
+        order = task_order(self._new_id(), task, timeout, wish)
+        return HubHandle(self._desk(agent), order, self._adapter(type(task)))
 
     def _desk(self, agent: str) -> Desk:
         """Return the engine for one agent: its peers are those that the token names, else the agent's own name."""

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Raw
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from orchestrator.agents.messages import answer_type
 from orchestrator.errors import TaskFailed
 
 R = TypeVar("R")
+
+
+class Adapters:
+    """What reads the answers to each type of task: made once, which takes far longer than reading one."""
+
+    def __init__(self) -> None:
+        self._known: dict[type, TypeAdapter[Any]] = {}
+
+    def __call__(self, message: type[BaseModel]) -> TypeAdapter[Any]:
+        adapter = self._known.get(message)
+        if adapter is None:
+            adapter = self._known[message] = TypeAdapter(answer_type(message))
+        return adapter
 
 
 def read_answer(adapter: TypeAdapter[R], raw: Raw, task: str) -> R:

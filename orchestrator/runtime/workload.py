@@ -39,6 +39,7 @@ from orchestrator.protocol.payloads import (
     Failure,
     StreamAck,
     StreamResume,
+    TaskAccepted,
     TaskCancel,
     TaskError,
     TaskOffer,
@@ -93,6 +94,10 @@ class Workload:
         """Set once the agent is ready for its first message: what is sent to it before waits."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._flows: dict[str, Outflow] = {}
+        self._unsaid: dict[str, Send] = {}
+        """That a task was taken, while its handler runs for the first time: an outcome at the end of that says it, too."""
+        self._sweep_at: float | None = None
+        """When the oldest of the streams that have ended may be forgotten, or a little before."""
         self._asked: set[str] = set()
         """Ids of questions in words: they are answered by chunks, whatever the task behind them returns."""
         self._owned = Owned()
@@ -131,13 +136,16 @@ class Workload:
 
     def next_tick(self) -> float | None:
         """Return when `tick` has something to do; `None` when it has not."""
-        due = [ended + REPLAY_SECONDS for flow in self._flows.values() if (ended := flow.writer.ended_at) is not None]
-        return min((time for time in (self.intake.next_tick(), *due) if time is not None), default=None)
+        due = self.intake.next_tick()
+        return due if self._sweep_at is None or (due is not None and due < self._sweep_at) else self._sweep_at
 
     def tick(self, now: float) -> None:
         self._apply(self.intake.tick(now))
-        for stream_id in [stream_id for stream_id, flow in self._flows.items() if flow.writer.expired(now)]:
-            self._flows.pop(stream_id).close()
+        if self._sweep_at is not None and now >= self._sweep_at:
+            for stream_id in [stream_id for stream_id, flow in self._flows.items() if flow.writer.expired(now)]:
+                self._flows.pop(stream_id).close()
+            ended = [flow.writer.ended_at for flow in self._flows.values() if flow.writer.ended_at is not None]
+            self._sweep_at = min(ended) + REPLAY_SECONDS if ended else None
 
     # -- the end
 
@@ -215,16 +223,23 @@ class Workload:
         elif isinstance(payload, StreamResume):
             flow.resume(payload.start)
         else:
-            flow.acked(payload.seq)
+            flow.acked(payload.seq, many=payload.many)
 
     # -- what the engine says
 
     def _apply(self, effects: Iterable[Effect]) -> None:
+        accepted: Send | None = None
         for effect in effects:
+            if accepted is not None:
+                if isinstance(effect, Run) and self._may_end_at_once(effect):
+                    self._unsaid[effect.offer.task_id] = accepted
+                else:
+                    self._send(accepted)
+                accepted = None
             if isinstance(effect, Run):
-                work = self._owned.start(self._run(effect), f"task {effect.offer.task_id}")
-                self._running[effect.offer.task_id] = work
-                work.add_done_callback(partial(self._unless_begun, effect))
+                self._begin(effect)
+            elif isinstance(effect, Send) and isinstance(effect.payload, TaskAccepted):
+                accepted = effect
             elif isinstance(effect, Abort):
                 self._log.info("cancelled", task_id=effect.task_id, reason=effect.reason)
                 if effect.task_id in self._kept:
@@ -244,6 +259,8 @@ class Workload:
                 self._log.log(LEVELS[effect.level], effect.event, **effect.fields)
             else:
                 self._send(effect)
+        if accepted is not None:
+            self._send(accepted)
         if len(self._asked) > len(self.intake):  # some were cancelled while they waited
             self._asked = {task_id for task_id in self._asked if task_id in self.intake}
         if self.intake.idle:
@@ -251,6 +268,23 @@ class Workload:
         if self.leasing is not None:
             self.leasing.changed()
         self._changed()
+
+    def _begin(self, run: Run) -> None:
+        task_id = run.offer.task_id
+        work = self._owned.start(self._run(run), f"task {task_id}")
+        self._running[task_id] = work
+        work.add_done_callback(partial(self._unless_begun, run))
+        if task_id in self._unsaid:  # behind the handler's first step
+            asyncio.get_running_loop().call_soon(self._say_accepted, task_id)
+
+    def _may_end_at_once(self, run: Run) -> bool:
+        """Whether its caller, one of this package, takes an outcome for a word that the task was taken as well."""
+        return run.offer.attempt > 0 and not run.streams and run.offer.task_id not in self._asked
+
+    def _say_accepted(self, task_id: str) -> None:
+        accepted = self._unsaid.pop(task_id, None)
+        if accepted is not None:
+            self._send(accepted)
 
     def _send(self, effect: Send) -> None:
         if isinstance(effect.payload, TaskRefused) and effect.payload.task_id in self._asked:  # handed back at the end
@@ -340,12 +374,13 @@ class Workload:
         self._running.pop(offer.task_id, None)
         self._asked.discard(offer.task_id)
         outcome: Outcome = None
+        load = None if self._unsaid.pop(offer.task_id, None) is None else self.intake.load_without(offer.task_id)
         if flow is not None:
-            flow.end(error)
+            self._end_flow(flow, error)
         elif error is not None:
-            outcome = TaskError(offer.task_id, error, offer.attempt)
+            outcome = TaskError(offer.task_id, error, offer.attempt, load)
         elif reply is not None:
-            outcome = TaskResult(offer.task_id, reply, offer.attempt)
+            outcome = TaskResult(offer.task_id, reply, offer.attempt, load)
         self.completed += error is None
         self._apply(self.intake.finished(offer.task_id, outcome))
 
@@ -371,6 +406,11 @@ class Workload:
         flow = Outflow(name, run.sender, self._courier, seen, merges=text, ours=ours)
         self._flows[task_id] = flow
         return flow
+
+    def _end_flow(self, flow: Outflow, error: Failure | None) -> None:
+        flow.end(error)
+        if self._sweep_at is None:
+            self._sweep_at = self.now + REPLAY_SECONDS
 
     def _forget_streams(self) -> None:
         """Let go of the oldest streams that have ended, as far as there are too many of them, or too much in them."""
@@ -442,7 +482,7 @@ class Workload:
             ):  # whoever waits gets all of it from the store
                 outcome = TaskResult(held.id, Raw(b"null"), held.leased.attempt)
             elif flow is not None and (final or flow.writer.begun):
-                flow.end(end.error)
+                self._end_flow(flow, end.error)
             elif flow is not None:
                 flow.abandon()
         finally:

@@ -407,7 +407,7 @@ class TestStreams:
         engine = dispatcher(helper(1))
         engine.submit(order(task="Tell"), 0.0)
         first = engine.receive("helper.1", chunk(0), 1.0)
-        assert first == [Send("helper.1", StreamAck("t1", -1)), Chunked("t1", Raw(b'"0"'))]
+        assert first == [Send("helper.1", StreamAck("t1", -1, many=True)), Chunked("t1", Raw(b'"0"'))]
         assert engine.receive("helper.1", chunk(1), 1.0) == [Chunked("t1", Raw(b'"1"'))]
         assert engine.receive("helper.1", chunk(2, done=True), 1.0) == [Finished("t1")]
 
@@ -458,7 +458,7 @@ class TestStreams:
         engine.receive("helper.1", chunk(0), 1.0)
         engine.receive("helper.1", TaskProgress("t1", 1), PROBE_SECONDS)
         said = [effect.payload for effect in engine.tick(2 * PROBE_SECONDS) if isinstance(effect, Send)]
-        assert said == [StreamAck("t1", -1), StreamResume("t1", 1)]
+        assert said == [StreamAck("t1", -1, many=True), StreamResume("t1", 1)]
 
     def test_a_failure_told_beside_the_stream_breaks_it_with_what_arrived(self) -> None:
         engine = dispatcher(helper(1))
@@ -483,7 +483,7 @@ class TestStreams:
         engine.probed("t1", Refused(PeerNotFound("peer_not_found", "")), 2.1)
         effects = engine.receive("helper.1", TaskProgress("t1", 1), 3.0)
         assert [effect.payload for effect in effects if isinstance(effect, Send)] == [
-            StreamAck("t1", 0),
+            StreamAck("t1", 0, many=True),
             StreamResume("t1", 1),
         ]
 

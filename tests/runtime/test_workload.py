@@ -132,7 +132,7 @@ def offer(task_id: str, message: BaseModel, attempt: int = 1) -> TaskOffer:
 
 
 @skipping
-async def test_a_task_is_accepted_done_and_answered() -> None:
+async def test_a_task_that_is_done_at_once_is_answered_in_one_message() -> None:
     around, helper, boss = await one()
     await boss.publish("tasks/helper", offer("t1", Work(number=4)))
     assert (await around.hub.heard("task-result")).data == {
@@ -140,7 +140,29 @@ async def test_a_task_is_accepted_done_and_answered() -> None:
         "taskId": "t1",
         "attempt": 1,
         "result": 5,
+        "load": {"inflight": 0, "capacity": 1},
     }
+    assert [message.data["type"] for message in around.hub.log] == ["task", "task-result"]
+    assert helper.replica.workload.completed == 1
+    await around.close()
+
+
+@skipping
+async def test_a_task_that_takes_a_while_is_said_to_be_taken_first() -> None:
+    around, helper, boss = await one()
+    await boss.publish("tasks/helper", offer("t1", Wait()))
+    await around.hub.heard("task-accepted")
+    helper.replica.workload.target.gate.set()
+    assert "load" not in (await around.hub.heard("task-result")).data
+    assert [message.data["type"] for message in around.hub.log] == ["task", "task-accepted", "task-result"]
+    await around.close()
+
+
+@skipping
+async def test_a_caller_that_counts_no_attempts_is_told_that_its_task_was_taken_in_any_case() -> None:
+    around, helper, boss = await one()
+    await boss.publish("tasks/helper", offer("t1", Work(number=4), attempt=0))
+    assert "load" not in (await around.hub.heard("task-result")).data
     assert [message.data["type"] for message in around.hub.log] == ["task", "task-accepted", "task-result"]
     assert helper.replica.workload.completed == 1
     await around.close()
