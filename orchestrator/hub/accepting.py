@@ -69,8 +69,9 @@ class Accepting:
         self._loop.add_reader(listening, self._take)
 
     async def close(self) -> None:
-        """Stop listening, and let go of those who are on their way to the door."""
-        self._loop.remove_reader(self._listening)
+        """Stop listening, and let go of those who are on their way to the door. Again, it does nothing."""
+        if self._listening.fileno() >= 0:
+            self._loop.remove_reader(self._listening)
         if self._again is not None:
             self._again.cancel()
         self._listening.close()

@@ -125,9 +125,9 @@ class Scene:
             self.heard.clear()
             await self.heard.wait()
 
-    async def quiet(self) -> None:
-        """Wait until no replica works on anything."""
-        for workload in (replica.workload for replica in self.replicas.values()):
+    async def quiet(self, *peers: str) -> None:
+        """Wait until none of these replicas works on anything; no names = of all."""
+        for workload in (self.replicas[peer].workload for peer in peers or self.replicas):
             while not workload.intake.idle:
                 workload._idle.clear()
                 await workload._idle.wait()

@@ -136,6 +136,8 @@ async def _left(run: Scene, cli: User, asked: str, prompt: str, method: str = ""
     await (begun.wait() if held else run.until(lambda: prompt in run.asked))
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
+    if asked in run.replicas:
+        await run.quiet(asked)  # or those that it asked might be done before it tells them to stop
     released.set()
     for target in targets:
         delattr(target, method)
