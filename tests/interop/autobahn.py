@@ -148,7 +148,7 @@ class Echo(Hub):
 
     def connect(self, identity: Identity, outbox: Outbox, now: float, wall: float) -> Connection | None:
         connection = super().connect(identity, outbox, now, wall)
-        outbox.frames.clear()  # without the welcome
+        outbox.frames.pop()  # the welcome, behind the answer to the handshake
         return connection
 
     def receive(self, connection: Connection, text: bytes, now: float) -> None:
