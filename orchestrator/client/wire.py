@@ -1,8 +1,8 @@
 """One WebSocket on one socket: the sans-IO protocol of `websockets`, fed by asyncio callbacks.
 
 Frames go up and down without a task or a queue in between. The first that is written within a turn of the event loop
-leaves at once, and what follows in the same turn leaves together, in one write or in a few. Whole text messages pass the library by once the connection is open. There is no proxy, no
-compression, and no redirect is followed.
+leaves at once, and what follows in the same turn leaves together, in one write or in a few. Whole text messages pass
+the library by once the connection is open. There is no proxy, no compression, and no redirect is followed.
 """
 
 from __future__ import annotations
@@ -250,6 +250,7 @@ class Wire(asyncio.Protocol):
             text = str(data, "utf-8")
         except UnicodeDecodeError:
             self._protocol.fail(CloseCode.INVALID_TEXT, "a text frame is not UTF-8")
+            self._unread.clear()  # after a mistake nothing counts any more
             return False
         return self._on_text(text)
 

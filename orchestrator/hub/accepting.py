@@ -29,6 +29,8 @@ _MANY: Final = 8
 as to take one, so it is not tried each time."""
 _PAUSE: Final = 0.25
 """Seconds after which it is tried again when there was no room."""
+_TOLD: Final = 20
+"""Of those who are refused, as many a second get a TLS handshake to be told so."""
 _PEEK: Final = 16_384
 _SAY_AGAIN: Final = 60.0
 _log: Final = logging.getLogger("orchestrator.hub")
@@ -63,6 +65,7 @@ class Accepting:
         """Sockets since there was none left."""
         self._scarce = False
         """There was little room when we last looked."""
+        self._second = self._told = 0
         self._again: asyncio.TimerHandle | None = None
         self._said = float("-inf")
         listening.listen(_BACKLOG)
@@ -95,9 +98,21 @@ class Accepting:
             self._taken += 1
             self._scarce = connection.fileno() >= self._most
             source = source_of(address[0])
-            answer = self._answer_unread(source) if self._tls is None else None
-            if answer is None or not _answered(connection, answer):
+            answer = self._answer_unread(source)
+            if answer is None:
                 self._welcome(connection, source)
+            elif self._tls is not None and not self._may_tell():
+                connection.close()  # a handshake only to say no costs more than anything that it may ask for
+            elif self._tls is not None or not _answered(connection, answer):
+                self._welcome(connection, source)
+
+    def _may_tell(self) -> bool:
+        """Tell whether somebody may still be told within this second, in a TLS connection, that it is refused."""
+        second = int(self._loop.time())
+        if second != self._second:
+            self._second, self._told = second, 0
+        self._told += 1
+        return self._told <= _TOLD
 
     def _welcome(self, connection: socket.socket, source: str) -> None:
         door = self._door(source)

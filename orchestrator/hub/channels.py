@@ -45,6 +45,10 @@ class Audience:
     """Those that get the sender's metadata with it."""
     generation: int
 
+    @property
+    def size(self) -> int:
+        return len(self.plain) + len(self.stamped)
+
 
 @dataclass(slots=True, eq=False)
 class Channel:

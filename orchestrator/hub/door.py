@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
@@ -35,6 +36,8 @@ class Waiting:
         """With the time until which each may wait, which is in the order of their coming."""
         self._crowd: Crowd[Door] = Crowd()
         self._refused: dict[asyncio.Transport, None] = {}
+        self._visitors: dict[asyncio.Transport, None] = {}
+        """Those who asked over HTTP, and may stay to ask again."""
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, door: Door) -> None:
@@ -52,9 +55,10 @@ class Waiting:
 
     def shed(self) -> bool:
         """Give up one socket that has had its chance, for the sake of its descriptor; tell whether there was one."""
-        if self._refused:
-            self._abort_oldest()
-            return True
+        for guests in (self._refused, self._visitors):
+            if guests:
+                _abort_oldest(guests)
+                return True
         had_its_chance = asyncio.get_running_loop().time() - _CHANCE + self._patience
         for door in (self._crowd.first_to_go(), next(iter(self._doors), None)):
             if door is not None and self._doors[door] <= had_its_chance:
@@ -65,7 +69,7 @@ class Waiting:
     def shut_all(self) -> None:
         for door in list(self._doors):
             door.shut()
-        for transport in list(self._refused):
+        for transport in (*self._refused, *self._visitors):
             transport.abort()
         if self._timer is not None:
             self._timer.cancel()
@@ -78,15 +82,17 @@ class Waiting:
             transport.abort()  # with nothing unread and nothing unsent this is no reset
             return
         if self._most and len(self._refused) >= self._most:
-            self._abort_oldest()
+            _abort_oldest(self._refused)
         self._refused[transport] = None
         transport.write(response)
         Lingering(transport, 1.0, lambda: self._refused.pop(transport, None))
 
-    def _abort_oldest(self) -> None:
-        oldest = next(iter(self._refused))
-        del self._refused[oldest]
-        oldest.abort()
+    def visited(self, transport: asyncio.Transport) -> None:
+        """Note that a connection speaks HTTP, and stays until it ends or its descriptor is needed."""
+        self._visitors[transport] = None
+
+    def left(self, transport: asyncio.Transport) -> None:
+        self._visitors.pop(transport, None)
 
     def _shut_late(self) -> None:
         self._timer = None
@@ -99,6 +105,12 @@ class Waiting:
             door.shut()
 
 
+def _abort_oldest(transports: dict[asyncio.Transport, None]) -> None:
+    oldest = next(iter(transports))
+    del transports[oldest]
+    oldest.abort()
+
+
 class Door(asyncio.Protocol):
     """Reads a head of at most 32 KiB, and hands the socket on with what was read."""
 
@@ -108,10 +120,11 @@ class Door(asyncio.Protocol):
         waiting: Waiting,
         answer_unread: Callable[[str], bytes | None],
         to_websocket: Callable[[asyncio.Transport, Upgrade], None],
-        to_http: Callable[[], asyncio.Protocol],
+        to_http: Callable[[Callable[[], None]], asyncio.Protocol],
     ) -> None:
         """`answer_unread` gives what an upgrade from a source is answered whatever else it says, if there is that;
-        `to_websocket` may raise `HttpRefusal`; `to_http` makes the protocol that answers all other requests."""
+        `to_websocket` may raise `HttpRefusal`; `to_http` makes the protocol that answers all other requests, and
+        calls what it is given when it has let go of the socket."""
         self.source = source
         self._waiting = waiting
         self._answer_unread = answer_unread
@@ -176,7 +189,8 @@ class Door(asyncio.Protocol):
     def _hand_over(self, transport: asyncio.Transport, read: bytes, end: int) -> None:
         head = read[:end]
         if not is_upgrade(head):
-            protocol = self._to_http()
+            protocol = self._to_http(partial(self._waiting.left, transport))
+            self._waiting.visited(transport)
             transport.set_protocol(protocol)
             protocol.connection_made(transport)
             protocol.data_received(read)

@@ -16,6 +16,8 @@ from orchestrator.protocol.limits import MAX_REQUEST_HEAD, MAX_REST_BODY, MAX_UR
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_KEPT: Final = 75.0
+"""Seconds that a connection may wait for its next request, unless its descriptor is needed before."""
 _NAME: Final = "orchestrator"
 """What the port calls itself: not which versions of what it is made of."""
 _log: Final = logging.getLogger("orchestrator.hub")
@@ -64,17 +66,24 @@ def make_app(host: Host) -> web.Application:
 class HttpConnection(web.RequestHandler):
     """One connection of aiohttp's, whose complaints about what it cannot parse do not repeat it to anybody."""
 
-    def __init__(self, manager: web.Server, logger: logging.Logger) -> None:
+    __slots__ = ("_on_lost",)
+
+    def __init__(self, manager: web.Server, logger: logging.Logger, on_lost: Callable[[], None]) -> None:
+        self._on_lost = on_lost
         super().__init__(
             manager,
             loop=asyncio.get_running_loop(),
             access_log=logger,
             logger=logger,
-            keepalive_timeout=75,
+            keepalive_timeout=_KEPT,
             max_line_size=MAX_URL + 64,
             max_field_size=MAX_REQUEST_HEAD,
             auto_decompress=False,
         )
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._on_lost()
+        super().connection_lost(exc)
 
     def handle_error(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UNREAD: Final = 262_144
+UNREAD: Final = 1_048_576
 """Bytes that are read and thrown away before the other side has to wait for the end."""
 _TLS_WAIT: Final = 1.0
 _ACCEPTED: Final = b"HTTP/1.1 101 "

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from orchestrator.errors import ExitCode, OrchestratorError
 
 _BACKLOG = 4096
-_UNSENT = 262_144
 
 
 class ListenProblem(OrchestratorError):
@@ -81,7 +80,6 @@ def listen(address: Address) -> socket.socket:
     if address.descriptor is not None:
         given = socket.socket(fileno=address.descriptor)
         given.setblocking(False)
-        _hold_little(given)
         return given
     host = "127.0.0.1" if address.host == "localhost" else address.host
     try:
@@ -101,14 +99,4 @@ def listen(address: Address) -> socket.socket:
             raise ListenProblem(f"cannot listen on {address}: {free}") from None
         raise ListenProblem(f"cannot listen on {address}: {error.strerror}") from None
     listening.setblocking(False)
-    _hold_little(listening)
     return listening
-
-
-def _hold_little(listening: socket.socket) -> None:
-    """Have the system take little for each connection that its reader has no room for: what waits is for us to count.
-
-    It would take more than a megabyte for each, which no limit of the hub knows of. What is on its way is not meant.
-    """
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)

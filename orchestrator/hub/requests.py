@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from orchestrator.hub.apps import App
     from orchestrator.hub.channels import Audience
-    from orchestrator.hub.connections import Connection
+    from orchestrator.hub.connections import Connection, FanOut
     from orchestrator.hub.membership import Membership
     from orchestrator.hub.settings import Settings
     from orchestrator.protocol.frames import ClientFrame, Ping
@@ -62,16 +62,13 @@ class Requests:
         if receivers is None:
             if self._limited:
                 self.check_quota(app, request_id)
-            if connection.fan_out is not None and not connection.fan_out.allows(now):
-                message = "this connection's messages have gone to very many receivers; wait a moment"
-                raise Refused(ErrorCode.OVER_MESSAGE_QUOTA, message, request_id)
+            audience = app.channels.audience(frame.channel)
+            if connection.fan_out is not None:
+                _charge(connection.fan_out, frame, audience.size, now)
             if app.untold:
                 self._membership.introduce(connection)
-            audience = app.channels.audience(frame.channel)
             metadata = connection.identity.peer_metadata
             receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
-            if connection.fan_out is not None:
-                connection.fan_out.spend(len(frame.data), receivers)
             if frame.id is not None:
                 app.repeats.note(connection.peer_id, frame.id, receivers, now)
         if request_id is not None:
@@ -91,6 +88,8 @@ class Requests:
                 self.check_quota(app, request_id)
             if not targets:
                 raise Refused(ErrorCode.PEER_NOT_FOUND, "the peer is not connected", request_id)
+            if connection.fan_out is not None:
+                _charge(connection.fan_out, frame, len(targets), now)
             if app.untold:
                 self._membership.introduce(connection)
             start, end = connection.around_direct
@@ -145,6 +144,14 @@ def deliver(audience: Audience, sender: bytes, data: Raw, metadata: bytes | None
         stamped = plain if metadata is None else wire.message(audience.name, sender, data, metadata)
         receivers += audience.stamped.put(stamped, skipped)
     return receivers
+
+
+def _charge(fan_out: FanOut, frame: Publish | Send, receivers: int, now: float) -> None:
+    """Take from a publisher's budget what a message to so many costs. Raises `Refused` when there is nothing left."""
+    if not fan_out.allows(now):
+        message = "this connection's messages have gone to very many receivers; wait a moment"
+        raise Refused(ErrorCode.OVER_MESSAGE_QUOTA, message, frame.request_id)
+    fan_out.spend(len(frame.data), receivers)
 
 
 def _check_publish(connection: Connection, frame: Publish) -> None:

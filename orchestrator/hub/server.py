@@ -30,6 +30,7 @@ from orchestrator.protocol.tokens import TokenRefused
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from orchestrator.hub.admission import Identity
     from orchestrator.hub.keys import KeyRing
@@ -174,10 +175,10 @@ class Server:
             return _DRAINING
         return _TOO_MANY if self._gate.is_full(source, self._driver.clock()) else None
 
-    def _http(self) -> asyncio.Protocol:
+    def _http(self, on_lost: Callable[[], None]) -> asyncio.Protocol:
         manager = self._runner.server
         assert manager is not None, "the runner was set up"
-        return HttpConnection(manager, _SILENT)
+        return HttpConnection(manager, _SILENT, on_lost)
 
     def _forget(self, peer: SocketPeer) -> None:
         self._peers.discard(peer)

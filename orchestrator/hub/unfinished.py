@@ -7,7 +7,7 @@ picows hands over whole frames only, so this reads along with it, as little as i
 from __future__ import annotations
 
 import codecs
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # compiled, and not in its stubs
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _PAUSE: Final = 0.1
 """Seconds that a frame may be unfinished before it is looked at. Nearly all are whole long before."""
+_AT_ONCE: Final = 65_536
+"""Bytes that are read at a time."""
 _CONTINUATION: Final = 0x0
 _TEXT: Final = 0x1
 _BINARY: Final = 0x2
@@ -128,6 +130,10 @@ class Reader(WSProtocol):  # type: ignore[misc]  # it is compiled, and not in it
         buffer = _get_buffer(self, -1)
         buffer[: len(request)] = request
         _buffer_updated(self, len(request))
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        """Offer a part of the buffer to read into: it grows whenever a read fills nearly all of it, and never shrinks."""
+        return cast(memoryview, _get_buffer(self, size_hint)[:_AT_ONCE])
 
     def buffer_updated(self, size: int) -> None:
         """Take what was read. Most reads are one whole frame, and are passed on without further ado."""

@@ -279,6 +279,8 @@ class Workload:
 
     def _may_end_at_once(self, run: Run) -> bool:
         """Whether its caller, one of this package, takes an outcome for a word that the task was taken as well."""
+        if self._idempotent(run.offer.task):  # which is for the caller to know if this process ends in the middle of it
+            return False
         return run.offer.attempt > 0 and not run.streams and run.offer.task_id not in self._asked
 
     def _say_accepted(self, task_id: str) -> None:

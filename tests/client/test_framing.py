@@ -122,6 +122,27 @@ def answered(socket: Socket) -> bytes:
     return b"".join(server.data_to_send())
 
 
+async def test_after_a_text_that_is_none_nothing_is_heard() -> None:
+    heard: list[str] = []
+
+    def hear(text: str) -> bool:
+        heard.append(text)
+        return False
+
+    socket = Socket()
+    wire = Wire(
+        "ws://localhost/v1?token=t",
+        close_timeout=1.0,
+        on_open=lambda: wire.ask(),
+        on_text=hear,
+        on_end=lambda code, reason: None,
+    )
+    wire.connection_made(cast(asyncio.BaseTransport, socket))
+    wire.data_received(answered(socket) + raw(Opcode.TEXT, b"\xff") + raw(Opcode.TEXT, b"behind it"))
+    assert heard == ["welcome", "and more"]
+    assert b"\x88" in socket.written, "the connection is failed"
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100_000])
 async def test_what_comes_with_the_answer_to_the_handshake_is_heard(size: int) -> None:
     heard: list[str] = []

@@ -264,11 +264,20 @@ def test_hazard_12_a_publisher_may_cause_so_many_bytes_a_second_and_is_told_when
     assert answers[-1]["code"] == "over_message_quota"
     assert flooder.code() is None
     assert other.ask("publish", channel="x", data=1)["type"] == "ack", "it is nobody else's budget"
-    assert flooder.ask("send", to="other", data=1)["type"] == "ack"
     rig.advance(0.5)
+    assert flooder.ask("send", to="other", data=1)["type"] == "ack"
     assert flooder.ask("publish", channel="x", data=1)["type"] == "ack"
     for reader in readers:
         assert len([f for f in reader.new() if f["type"] == "message"]) == 12
+
+
+def test_hazard_12_a_send_to_a_peer_of_many_connections_costs_as_much_as_it_causes() -> None:
+    rig = Rig(Settings(fan_out_bytes=10_000))
+    for _ in range(10):
+        rig.connect("many")
+    flooder = rig.connect("flooder")
+    answers = [flooder.ask("send", to="many", data="y" * 1_900)["type"] for _ in range(3)]
+    assert answers == ["ack", "error", "error"]
 
 
 def test_who_may_send_as_much_as_it_likes_may_reach_as_many_as_it_likes() -> None:

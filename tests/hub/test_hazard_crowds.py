@@ -122,6 +122,29 @@ async def test_hazard_6_an_address_that_is_full_gets_429_for_whatever_begins_lik
 
 
 @on_both_loops
+async def test_hazard_6_of_those_who_would_have_to_shake_hands_to_be_refused_few_are_told() -> None:
+    settings = Settings(tls_certificate=CERTIFICATE, connects_per_minute=1, limit_loopback=True, drain_grace=0.5)
+    context = ssl.create_default_context(cafile=CERTIFICATE)
+    async with server(settings) as hub:
+        hub._gate.admits("127.0.0.1", hub._driver.clock())
+        port = int(hub.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+        writer.write(upgrade(f"/v1?token={token('a')}"))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 429 ")
+        writer.close()
+        closed = 0
+        async with asyncio.timeout(10), AsyncExitStack() as stack:
+            for _ in range(60):
+                silent = await stack.enter_async_context(raw(hub.url))
+                silent.send(b"\x16")
+                waiting = asyncio.create_task(silent.ended())
+                await asyncio.wait([waiting], timeout=0.02)
+                closed += waiting.done()
+                waiting.cancel()
+        assert closed > 20
+
+
+@on_both_loops
 async def test_hazard_6_a_request_that_waited_in_the_queue_of_a_busy_hub_is_answered_all_the_same() -> None:
     async with server(Settings(connects_per_minute=1, limit_loopback=True, drain_grace=0.5)) as hub:
         whole = upgrade(f"/v1?token={token('a')}")

@@ -85,6 +85,18 @@ async def test_hazard_9_whoever_waits_without_a_credential_makes_room_for_others
         assert len(warnings(hub)) == 1
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_hazard_9_whoever_only_asked_over_http_makes_room_for_others(tmp_path: Path, loop: str) -> None:
+    async with strict_hub(tmp_path, LIMITED, connects_per_minute=0, loop=loop) as hub, AsyncExitStack() as kept:
+        for _ in range(MOST):
+            visitor = await kept.enter_async_context(raw(hub.url))
+            visitor.send(b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n")
+        await until_it_says_so(hub)
+        for number in range(MOST // 2):
+            async with asyncio.timeout(1):
+                await kept.enter_async_context(raw_peer(hub.url, f"peer.{number}"))
+
+
 async def test_hazard_9_a_hub_takes_as_many_descriptors_as_it_may_have(tmp_path: Path) -> None:
     async with strict_hub(tmp_path, ("prlimit", "--nofile=64:400")) as hub:
         assert resource.prlimit(hub.process.pid, resource.RLIMIT_NOFILE) == (400, 400)

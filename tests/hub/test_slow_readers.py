@@ -8,9 +8,12 @@ import logging
 import tracemalloc
 from typing import TYPE_CHECKING
 
+from picows.picows import WSProtocol  # type: ignore[attr-defined]  # compiled, and not in its stubs
+
 from orchestrator.hub.core import Hub
 from orchestrator.hub.driver import Driver
 from orchestrator.hub.settings import Settings
+from orchestrator.hub.unfinished import Reader
 from tests.hub.rig import Rig
 from tests.hub.sockets import CLOSE, Raw, frame, on_both_loops, raw_peer, server
 
@@ -96,6 +99,29 @@ async def test_a_close_that_comes_together_with_what_it_is_closed_for_ends_the_s
         assert await peer.close_code() == 1002
         async with asyncio.timeout(5):
             await peer.ended()
+
+
+@on_both_loops
+async def test_a_prompt_reader_stands_a_burst_of_sixteen_large_messages() -> None:
+    async with server() as hub, raw_peer(hub.url, "sender") as sender, raw_peer(hub.url, "reader") as reader:
+        for number in range(48):
+            sender.say({"type": "send", "to": "reader", "data": f"{number} {'x' * 65_000}"})
+            if number % 16 == 15:
+                for earlier in range(number - 15, number + 1):
+                    assert (await reader.message())["data"].startswith(f"{earlier} ")
+
+
+@on_both_loops
+async def test_hazard_2_what_a_connection_is_read_into_stays_small_however_much_it_sends() -> None:
+    async with server() as hub, raw_peer(hub.url, "sender") as sender:
+        (peer,) = hub._peers
+        for number in range(60):
+            sender.say({"type": "send", "to": "nobody", "data": "x" * 60_000, "requestId": str(number)})
+        for _ in range(60):
+            assert (await sender.message())["type"] == "error"
+        reader = peer._transport.get_protocol()
+        assert isinstance(reader, Reader)
+        assert len(WSProtocol.get_buffer(reader, -1)) <= 262_144
 
 
 def test_a_reader_that_stalls_again_and_again_costs_one_timer() -> None:

@@ -64,6 +64,10 @@ class Shout(Task[int]):
     pass
 
 
+class Repeat(Task[int]):
+    pass
+
+
 @agent
 class Boss:
     pass
@@ -101,6 +105,10 @@ class Helper:
     @task
     async def shout(self, job: Shout) -> int:
         raise ValueError("x" * 1_000_000)
+
+    @task(idempotent=True)
+    async def repeat(self, job: Repeat) -> int:
+        return 2
 
     @task
     async def stop(self, job: Stop) -> int:
@@ -154,6 +162,17 @@ async def test_a_task_that_takes_a_while_is_said_to_be_taken_first() -> None:
     await around.hub.heard("task-accepted")
     helper.replica.workload.target.gate.set()
     assert "load" not in (await around.hub.heard("task-result")).data
+    assert [message.data["type"] for message in around.hub.log] == ["task", "task-accepted", "task-result"]
+    await around.close()
+
+
+@skipping
+async def test_that_a_task_may_be_done_twice_is_said_before_its_handler_begins() -> None:
+    """A caller that does not know the plan has to know it if the worker dies in the first step of its handler."""
+    around, _, boss = await one()
+    await boss.publish("tasks/helper", offer("t1", Repeat()))
+    assert (await around.hub.heard("task-accepted")).data["idempotent"] is True
+    await around.hub.heard("task-result")
     assert [message.data["type"] for message in around.hub.log] == ["task", "task-accepted", "task-result"]
     await around.close()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     OnFrames = Callable[[int, bytes], None]
 
 _FRAMING: Final = WebSocketFraming()
-_STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _REQUEST_ID: Final = re.compile(rb'\{"type": ?"ack", ?"requestId": ?"r(\d{7})"')
 
 

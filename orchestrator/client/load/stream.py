@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _STEP: Final = 0.001
 """Seconds between two looks at what is due."""
+_MOST: Final = 1_000
+"""Chunks that are sent at a time; who cannot keep up with what is asked for sends as many as it can."""
 _SLOWER: Final = 0.9
 """Of what a hub allows each connection to send, where that is the limit."""
 
@@ -73,7 +75,7 @@ class _Pace:
     async def keep(self) -> None:
         began = time.perf_counter()
         while True:
-            due = int((time.perf_counter() - began) * self._per_second)
+            due = min(int((time.perf_counter() - began) * self._per_second), self.sent + _MOST)
             for number in range(self.sent, due):
                 self._streams[number % len(self._streams)].send()
             self.sent = due
