@@ -48,6 +48,7 @@ class Hub:
         self._timers = Timers()
         self._membership = Membership(self._timers, self.turn, settings.snapshot_gap, settings.presence_window)
         self._requests = Requests(settings, self._membership)
+        self._handlers = self._requests.handlers
         self._apps: dict[str, App] = {}
         self._on_fault = on_fault
         self._max_frame = settings.max_frame
@@ -122,7 +123,7 @@ class Hub:
         try:
             frame = read_unnamed(text)
             request_id = frame.request_id
-            self._requests.handle(connection, frame)
+            self._handlers[type(frame)](connection, frame)
         except Refused as refused:
             connection.outbox.put(wire.error(refused.code, refused.message, refused.request_id))
         except UnicodeDecodeError:

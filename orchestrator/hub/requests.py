@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.hub import wire
 from orchestrator.hub.intake import Refused, check_names
 from orchestrator.hub.rights import Listing
 from orchestrator.hub.rosters import Reason
 from orchestrator.protocol.codes import Action, ErrorCode
-from orchestrator.protocol.frames import Publish, Send, Subscribe, Unsubscribe
+from orchestrator.protocol.frames import Ping, Publish, Send, Subscribe, Unsubscribe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from msgspec import Raw
 
     from orchestrator.hub.apps import App
@@ -19,35 +21,27 @@ if TYPE_CHECKING:
     from orchestrator.hub.connections import Connection, FanOut
     from orchestrator.hub.membership import Membership
     from orchestrator.hub.settings import Settings
-    from orchestrator.protocol.frames import ClientFrame, Ping
+    from orchestrator.protocol.frames import ClientFrame
 
 
 class Requests:
-    __slots__ = ("_limited", "_membership", "_settings")
+    __slots__ = ("_limited", "_membership", "_settings", "handlers")
 
     def __init__(self, settings: Settings, membership: Membership) -> None:
         self._settings = settings
         self._limited = settings.max_messages > 0
-        self._membership = membership
-
-    def handle(self, connection: Connection, frame: ClientFrame) -> None:
-        """Carry out one request, whose names need not have been checked yet, and acknowledge it.
+        self.handlers: dict[type[ClientFrame], Callable[[Connection, Any], None]] = {
+            Publish: self._publish,
+            Send: self._send,
+            Subscribe: self._subscribe,
+            Unsubscribe: self._unsubscribe,
+            Ping: self._ping,
+        }
+        """What carries out and acknowledges a request of each kind, whose names need not have been checked yet.
 
         Raises `Refused` for one that is to be answered with an error.
         """
-        if isinstance(frame, Publish):
-            self._publish(connection, frame)
-            return
-        if isinstance(frame, Send):
-            self._send(connection, frame)
-            return
-        check_names(frame)
-        if isinstance(frame, Subscribe):
-            self._subscribe(connection, frame)
-        elif isinstance(frame, Unsubscribe):
-            self._unsubscribe(connection, frame)
-        else:
-            self._ping(connection, frame)
+        self._membership = membership
 
     def _publish(self, connection: Connection, frame: Publish) -> None:
         app, request_id = connection.app, frame.request_id
@@ -82,14 +76,14 @@ class Requests:
         app.messages += 1
         if not connection.rights.sends_to_all:
             _check_send(connection, frame)
-        now = connection.outbox.turn.now
-        if frame.id is None or app.repeats.receivers(connection.peer_id, frame.id, now) is None:
+        outbox = connection.outbox
+        if frame.id is None or app.repeats.receivers(connection.peer_id, frame.id, outbox.turn.now) is None:
             if self._limited:
                 self.check_quota(app, request_id)
             if not targets:
                 raise Refused(ErrorCode.PEER_NOT_FOUND, "the peer is not connected", request_id)
             if connection.fan_out is not None:
-                _charge(connection.fan_out, frame, len(targets), now)
+                _charge(connection.fan_out, frame, len(targets), outbox.turn.now)
             if app.untold:
                 self._membership.introduce(connection)
             start, end = connection.around_direct
@@ -97,11 +91,12 @@ class Requests:
             for target in targets:
                 target.outbox.put(direct)
             if frame.id is not None:
-                app.repeats.note(connection.peer_id, frame.id, len(targets), now)
+                app.repeats.note(connection.peer_id, frame.id, len(targets), outbox.turn.now)
         if request_id is not None:
-            connection.outbox.put(wire.ack(request_id))
+            outbox.put(wire.ack(request_id))
 
     def _subscribe(self, connection: Connection, frame: Subscribe) -> None:
+        check_names(frame)
         channel, request_id = frame.channel, frame.request_id
         _need(connection, Action.SUBSCRIBE, request_id)
         listing = connection.rights.subscription(channel)
@@ -116,6 +111,7 @@ class Requests:
         self._membership.owe_roster(connection, channel)
 
     def _unsubscribe(self, connection: Connection, frame: Unsubscribe) -> None:
+        check_names(frame)
         if frame.channel in connection.subscriptions:
             self._membership.leave(connection, frame.channel, Reason.LEFT)
         _acknowledge(connection, frame.request_id)

@@ -112,7 +112,7 @@ class SocketPeer(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # noqa: ARG002  # it is ours
         self._last_frame = frame
-        connection = self._connection
+        connection, driver = self._connection, self._driver
         if connection is None or not connection.open:
             self._ignore(frame)
             return
@@ -123,14 +123,14 @@ class SocketPeer(WSListener):
                 and self._message is None
                 and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
             ):
-                self._driver.hub.receive(connection, frame.get_payload_as_bytes(), self._driver.clock())
+                driver.hub.receive(connection, frame.get_payload_as_bytes(), driver.clock())
             else:
                 self._other_frame(connection, frame)
         except Exception:  # noqa: BLE001  # a fault of ours ends this connection, loudly, and no other
             _log.exception("a frame could not be handled")
             self._driver.hub.violation(connection, CloseCode.INTERNAL_ERROR, self._driver.clock())
-        if not self._driver.flushing:
-            self._driver.settle()
+        if not driver.flushing:
+            driver.settle()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002  # it is ours
         self._lost()
