@@ -35,6 +35,14 @@ async def loopback(state: str) -> None:
         raise RuntimeError(f"the loopback interface could not be set {state}")
 
 
+async def visited(port: int) -> None:
+    """Connect once, until the hub closes: with the first connection its loop opens a file that it keeps."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
+    await reader.read()
+    writer.close()
+
+
 class Peer:
     def __init__(self, url: str, token: str, timeouts: Timeouts) -> None:
         async def provide() -> str:
@@ -85,6 +93,7 @@ async def main(folder: Path) -> dict[str, Any]:
     await loopback("up")
     async with real_hub(folder) as hub:
         pid = hub.process.pid
+        await visited(hub.port)
         base = descriptors(pid)
         timeouts = {
             f"{kind} {number}": how for kind, how in (("usual", USUAL), ("quick", QUICK)) for number in range(EACH)
