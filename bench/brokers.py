@@ -6,11 +6,8 @@ Valkey and NATS, and what speaks to them, come from wheels, in an environment th
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.environments import home_of, python_with
 from bench.lines import ROOT
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
 from orchestrator.runtime.control import Ready, StoreSpec
@@ -36,6 +34,7 @@ WHEELS: Final = (
     "nats-py==2.16.0",
     "uvloop",
 )
+_NAME: Final = "brokers"
 AGENT: Final = "bench"
 """Whose queue the tasks are in that are done."""
 KEPT: Final = "kept"
@@ -164,33 +163,8 @@ async def _running(command: list[str], ready: bytes) -> AsyncIterator[tuple[asyn
 
 def broker_python() -> Path | None:
     """Return the interpreter that has the clients of Valkey and NATS; `None` where it cannot be had."""
-    home, wanted = _environment(), "\n".join(WHEELS)
-    python, made = home / "bin" / "python", home / ".made"
-    home.parent.mkdir(exist_ok=True)
-    with (home.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if made.exists() and made.read_text(encoding="utf-8") == wanted:
-            return python
-        shutil.rmtree(home, ignore_errors=True)
-        uv = Path(sys.executable).with_name("uv")
-        commands: list[list[str]] = [
-            [sys.executable, "-m", "venv", str(home)],
-            [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *WHEELS],
-        ]
-        if uv.exists():
-            commands = [
-                [str(uv), "venv", "-q", "--python", sys.executable, str(home)],
-                [str(uv), "pip", "install", "-q", "--python", str(python), *WHEELS],
-            ]
-        try:
-            for command in commands:
-                subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr, timeout=300)
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"Valkey and NATS are left out, since they could not be installed: {error}", file=sys.stderr)
-            return None
-        made.write_text(wanted, encoding="utf-8")
-    return python
+    return python_with(_NAME, WHEELS)
 
 
 def _environment() -> Path:
-    return ROOT / ".venv-sdk" / f"brokers-py{sys.version_info.major}.{sys.version_info.minor}"
+    return home_of(_NAME)

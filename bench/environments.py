@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+def home_of(name: str) -> Path:
+    return ROOT / ".venv-sdk" / f"{name}-py{sys.version_info.major}.{sys.version_info.minor}"
+
+
 def python_with(name: str, wheels: Sequence[str]) -> Path | None:
     """Return the interpreter of the environment `name`, which has these wheels; `None` where it cannot be had."""
-    home = ROOT / ".venv-sdk" / f"{name}-py{sys.version_info.major}.{sys.version_info.minor}"
+    home = home_of(name)
     python, made, wanted = home / "bin" / "python", home / ".made", "\n".join(wheels)
     home.parent.mkdir(exist_ok=True)
     with (home.parent / ".lock").open("w") as lock:

@@ -122,30 +122,8 @@ def answered(socket: Socket) -> bytes:
     return b"".join(server.data_to_send())
 
 
-async def test_after_a_text_that_is_none_nothing_is_heard() -> None:
-    heard: list[str] = []
-
-    def hear(text: str) -> bool:
-        heard.append(text)
-        return False
-
-    socket = Socket()
-    wire = Wire(
-        "ws://localhost/v1?token=t",
-        close_timeout=1.0,
-        on_open=lambda: wire.ask(),
-        on_text=hear,
-        on_end=lambda code, reason: None,
-    )
-    wire.connection_made(cast(asyncio.BaseTransport, socket))
-    wire.data_received(answered(socket) + raw(Opcode.TEXT, b"\xff") + raw(Opcode.TEXT, b"behind it"))
-    assert heard == ["welcome", "and more"]
-    assert b"\x88" in socket.written, "the connection is failed"
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 100_000])
-async def test_what_comes_with_the_answer_to_the_handshake_is_heard(size: int) -> None:
-    heard: list[str] = []
+def opened(heard: list[str]) -> tuple[Wire, Socket]:
+    """Return a wire that has asked for its WebSocket, and what it writes to; what comes is added to `heard`."""
 
     def hear(text: str) -> bool:
         heard.append(text)
@@ -160,6 +138,20 @@ async def test_what_comes_with_the_answer_to_the_handshake_is_heard(size: int) -
         on_end=lambda code, reason: heard.append(f"{code} {reason}"),
     )
     wire.connection_made(cast(asyncio.BaseTransport, socket))
+    return wire, socket
+
+
+async def test_after_a_text_that_is_none_nothing_is_heard() -> None:
+    heard: list[str] = []
+    wire, socket = opened(heard)
+    wire.data_received(answered(socket) + raw(Opcode.TEXT, b"\xff") + raw(Opcode.TEXT, b"behind it"))
+    assert heard == ["welcome", "and more", "1007 a text frame is not UTF-8"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100_000])
+async def test_what_comes_with_the_answer_to_the_handshake_is_heard(size: int) -> None:
+    heard: list[str] = []
+    wire, socket = opened(heard)
     answer = answered(socket)
     for start in range(0, len(answer), size):
         wire.data_received(answer[start : start + size])
