@@ -124,9 +124,11 @@ class Accepting:
     async def _lead(self, connection: socket.socket, door: Door) -> None:
         try:
             await self._loop.connect_accepted_socket(lambda: door, connection, ssl=self._tls)
-        except (OSError, asyncio.CancelledError):  # gone, or no TLS, or too slow at it: nobody is there to be told
+        except BaseException as error:
             door.leave()
             connection.close()
+            if not isinstance(error, OSError):  # gone, or no TLS: nobody is there to be told
+                raise
 
     def _make_room(self, why: str) -> None:
         self._scarce = True
