@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 
@@ -44,3 +45,11 @@ def unsent(port: int) -> int:
         if fields[1].endswith(local) and fields[3] != "0A":
             total += int(fields[4].partition(":")[0], 16)
     return total
+
+
+async def visited(port: int) -> None:
+    """Connect once, until the hub closes: with the first connection its loop opens a file that it keeps."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
+    await reader.read()
+    writer.close()

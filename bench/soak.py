@@ -22,7 +22,7 @@ from aiohttp import ClientError, ClientSession
 from yarl import URL
 
 from bench.bare_peers import BarePeer
-from bench.hub_facts import descriptors, resident_mib, wake_ups
+from bench.hub_facts import descriptors, resident_mib, visited, wake_ups
 from bench.measuring import run
 from bench.real_hub import real_hub
 from bench.verdict import Bar, tell
@@ -335,6 +335,7 @@ async def measured(options: argparse.Namespace) -> tuple[list[Bar], dict[str, ob
         hub = await stack.enter_async_context(real_hub(folder, *OPTIONS))
         pid = hub.process.pid
         empty = await quiet_wake_ups(pid)
+        await visited(hub.port)
         start, start_mib = descriptors(pid), resident_mib(pid)
         session = await stack.enter_async_context(ClientSession())
         soak = Soak(hub, session, options.seed)

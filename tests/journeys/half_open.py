@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 from aiohttp import ClientSession
 
-from bench.hub_facts import descriptors
+from bench.hub_facts import descriptors, visited
 from bench.real_hub import real_hub
 from orchestrator.client.connection import Client
 from orchestrator.client.effects import Timeouts
@@ -33,14 +33,6 @@ async def loopback(state: str) -> None:
     process = await asyncio.create_subprocess_exec("ip", "link", "set", "lo", state)
     if await process.wait() != 0:
         raise RuntimeError(f"the loopback interface could not be set {state}")
-
-
-async def visited(port: int) -> None:
-    """Connect once, until the hub closes: with the first connection its loop opens a file that it keeps."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /healthz HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
-    await reader.read()
-    writer.close()
 
 
 class Peer:
