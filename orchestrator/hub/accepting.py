@@ -7,8 +7,10 @@ even the socket that listens.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.hub import open_files
@@ -119,16 +121,18 @@ class Accepting:
         task = self._loop.create_task(self._lead(connection, door))
         door.expect(task)
         self._arriving.add(task)
-        task.add_done_callback(self._arriving.discard)
+        task.add_done_callback(partial(self._led, connection, door))
 
     async def _lead(self, connection: socket.socket, door: Door) -> None:
-        try:
+        with contextlib.suppress(OSError):  # gone, or no TLS: nobody is there to be told
             await self._loop.connect_accepted_socket(lambda: door, connection, ssl=self._tls)
-        except BaseException as error:
+
+    def _led(self, connection: socket.socket, door: Door, task: asyncio.Task[None]) -> None:
+        """Let go of a socket that did not get there; one that was cancelled before it began has run nothing else."""
+        self._arriving.discard(task)
+        if not door.reached:
             door.leave()
             connection.close()
-            if not isinstance(error, OSError):  # gone, or no TLS: nobody is there to be told
-                raise
 
     def _make_room(self, why: str) -> None:
         self._scarce = True

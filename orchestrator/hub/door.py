@@ -135,6 +135,11 @@ class Door(asyncio.Protocol):
         self._coming: asyncio.Task[None] | None = None
         waiting.add(self)
 
+    @property
+    def reached(self) -> bool:
+        """Whether the socket has come, after its TLS handshake if there is one."""
+        return self._transport is not None
+
     def expect(self, coming: asyncio.Task[None]) -> None:
         """Be told of what leads the socket here; it ends as soon as the socket has come."""
         self._coming = coming
