@@ -5,12 +5,16 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from orchestrator.errors import ExitCode, OrchestratorError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
 
-class BackplaneProblem(Exception):
+class BackplaneProblem(OrchestratorError):
     """The engine cannot be used: it is not there, or refuses us. The text is a sentence, and holds no credential."""
+
+    exit_code = ExitCode.UNREACHABLE
 
 
 class Kind(Enum):

@@ -105,6 +105,13 @@ class Channels:
             del self.exact[text]
         return channel
 
+    def count(self, text: str) -> int:
+        """Return how many subscribe to exactly this text."""
+        if has_star(text):
+            return len(self._patterns.get(text) or ())
+        channel = self.exact.get(text)
+        return 0 if channel is None else len(channel.members)
+
     def audience(self, name: str) -> Audience:
         """Return whom a message on the channel `name` reaches; the sender may be among them."""
         channel = self.exact.get(name)

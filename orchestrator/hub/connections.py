@@ -64,6 +64,8 @@ class Connection:
         "rights",
         "subscriptions",
     )
+    local: Final = True
+    """It is no `Member`."""
 
     def __init__(
         self,

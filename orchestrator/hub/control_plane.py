@@ -58,7 +58,9 @@ class ControlPlane:
         _need(key, codes.Action.PRESENCE)
         _need_channels(key, [channel])
         peers = b",".join(self._hub.roster(key.app, channel))
-        return b'{"channel":%b,"peers":[%b]}' % (encode_json(channel), peers)
+        cluster = self._hub.cluster
+        stale = b"" if cluster is None else b',"stale":%b' % (b"true" if cluster.stale else b"false")
+        return b'{"channel":%b,"peers":[%b]%b}' % (encode_json(channel), peers, stale)
 
     def _publish(self, key: SecretKey, channel: str, message: Publication, now: float) -> bytes:
         self._hub.attempt(key.app)
@@ -77,15 +79,19 @@ class ControlPlane:
         return encode_json({"peerId": peer_id, "closed": self._hub.kick(key.app, peer_id, now)})
 
     def _usage(self, key: SecretKey) -> bytes:
-        app, settings = self._hub.app(key.app), self._hub.settings
+        app, settings, cluster = self._hub.app(key.app), self._hub.settings, self._hub.cluster
+        used = [(0, 0, 0) if app is None else (app.connections, app.peak, app.messages)]
+        if cluster is not None:
+            used += cluster.usage(key.app)
+        now, peak, messages = (sum(each) for each in zip(*used, strict=True))
         return encode_json(
             {
                 "appId": key.app,
                 "periodStartUnix": None,
                 "periodEndUnix": None,
-                "concurrentNow": 0 if app is None else app.connections,
-                "peakConcurrent": 0 if app is None else app.peak,
-                "messagesUsed": 0 if app is None else app.messages,
+                "concurrentNow": now,
+                "peakConcurrent": peak,
+                "messagesUsed": messages,
                 "overageMessages": 0,
                 "overageConnections": 0,
                 "plan": {

@@ -14,12 +14,14 @@ from weakref import ref
 from orchestrator.hub import wire
 from orchestrator.hub.apps import App
 from orchestrator.hub.backlog import Backlog
+from orchestrator.hub.cluster import Cluster
 from orchestrator.hub.connections import Connection, FanOut
 from orchestrator.hub.intake import Refused, read_unnamed
 from orchestrator.hub.membership import Membership
+from orchestrator.hub.neighbourhood import Neighbourhood
 from orchestrator.hub.outbox import Outbox, Turn
 from orchestrator.hub.repeats import FROM_OUTSIDE
-from orchestrator.hub.requests import Requests, deliver
+from orchestrator.hub.requests import Requests, put
 from orchestrator.hub.rosters import Reason
 from orchestrator.hub.timers import Timers
 from orchestrator.protocol import limits
@@ -27,11 +29,12 @@ from orchestrator.protocol.codes import CloseCode, ErrorCode, closing
 from orchestrator.protocol.frames import encode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from msgspec import Raw
 
     from orchestrator.hub.admission import Identity
+    from orchestrator.hub.backplane import Backplane
     from orchestrator.hub.keys import KeyRing
     from orchestrator.hub.settings import Settings
 
@@ -46,12 +49,21 @@ class Hub:
         self.turn = Turn(backlog=Backlog(settings.outbound_bytes or 0))
         self.draining = False
         self._timers = Timers()
-        self._membership = Membership(self._timers, self.turn, settings.snapshot_gap, settings.presence_window)
-        self._requests = Requests(settings, self._membership)
+        self.membership = Membership(self._timers, self.turn, settings.snapshot_gap, settings.presence_window)
+        self._requests = Requests(settings, self.membership)
         self._handlers = self._requests.handlers
         self._apps: dict[str, App] = {}
+        self.cluster: Cluster | None = None
         self._on_fault = on_fault
         self._max_frame = settings.max_frame
+
+    def join(self, node: str, backplane: Backplane, now: float) -> Cluster:
+        """Become part of a cluster, as `node`, before anybody is connected; the backplane is up."""
+        self.turn.now = now
+        cluster = Cluster(node, backplane, Neighbourhood(self), self.turn, self._timers)
+        self.cluster = self.membership.cluster = self._requests.cluster = cluster
+        cluster.start()
+        return cluster
 
     # -- connections
 
@@ -76,7 +88,10 @@ class Hub:
         spread = self.settings.fan_out_bytes
         fan_out = FanOut(spread, now) if spread and identity.rate is not None else None
         connection = outbox.connection = Connection(identity, app, outbox, now, expires, fan_out)
+        others = len(app.peers.get(identity.peer_id, ()))
         app.add(connection)
+        if self.cluster is not None:
+            self.cluster.connected(connection, others)
         outbox.put(
             wire.welcome(
                 connection.peer_json,
@@ -90,12 +105,12 @@ class Hub:
         )
         for old in previous:
             if old.identity.instance == identity.instance:
-                self._membership.move(old, connection)
+                self.membership.move(old, connection)
                 self._close(old, CloseCode.NORMAL, "continued by another connection", Reason.LEFT)
             else:
                 self._close(old, CloseCode.ADMIN_DISCONNECT, "replaced", Reason.REPLACED)
         self._watch(ref(connection), now)
-        self._drop_slow()
+        self.drop_slow()
         return connection
 
     def disconnect(self, connection: Connection, now: float, reason: Reason = Reason.LOST) -> None:
@@ -103,7 +118,7 @@ class Hub:
         self.turn.now = now
         if connection.open:
             self._remove(connection, reason)
-        self._drop_slow()
+        self.drop_slow()
 
     # -- what connections send
 
@@ -133,20 +148,20 @@ class Hub:
                 self._on_fault(fault)
             connection.outbox.put(wire.error(ErrorCode.INTERNAL_ERROR, "this request failed in the hub", request_id))
         if turn.overflowed:
-            self._drop_slow()
+            self.drop_slow()
 
     def receive_binary(self, connection: Connection, message: bytes, now: float) -> None:  # noqa: ARG002
         """Handle one binary message: the protocol has none."""
         if self._counts(connection, now):
             text = "messages are text, not binary"
             connection.outbox.put(wire.error(ErrorCode.MALFORMED_MESSAGE, text, None))
-            self._drop_slow()
+            self.drop_slow()
 
     def receive_ping(self, connection: Connection, payload: bytes, now: float) -> None:
         """Handle a WebSocket ping, which counts as a message."""
         if self._counts(connection, now):
             connection.outbox.put(wire.pong_frame(payload))
-            self._drop_slow()
+            self.drop_slow()
 
     def receive_pong(self, connection: Connection, now: float) -> None:
         """Handle a WebSocket pong: a sign of life, asked for or not, that counts as a message."""
@@ -161,7 +176,7 @@ class Hub:
         self.turn.now = now
         if connection.open:
             self._close(connection, code)
-        self._drop_slow()
+        self.drop_slow()
 
     # -- the socket's side of an outbox
 
@@ -173,7 +188,7 @@ class Hub:
         if connection.open and not connection.age_watched:
             connection.age_watched = True
             self._timers.at(outbox.oldest + self.settings.outbox_age, partial(self._check_age, connection))
-        self._drop_slow()
+        self.drop_slow()
 
     def resumed(self, connection: Connection, now: float) -> None:
         self.turn.now = now
@@ -189,7 +204,7 @@ class Hub:
     def tick(self, now: float) -> None:
         self.turn.now = now
         self._timers.run(now)
-        self._drop_slow()
+        self.drop_slow()
 
     # -- what whoever runs the hub may do
 
@@ -198,17 +213,31 @@ class Hub:
             for peers in app.peers.values():
                 yield from peers
 
+    def apps(self) -> Iterable[App]:
+        return self._apps.values()
+
+    def end(self, connection: Connection, code: CloseCode, text: str, reason: Reason) -> None:
+        """Close a connection; `text` goes along with the code."""
+        if connection.open:
+            self._close(connection, code, text, reason)
+        self.drop_slow()
+
     def app(self, name: str) -> App | None:
         return self._apps.get(name)
 
     def kick(self, app: str, peer_id: str, now: float) -> int:
-        """Close every connection of a peer for good; return how many."""
+        """Close every connection of a peer for good, at every hub; return how many."""
+        elsewhere = 0 if self.cluster is None else self.cluster.kick(app, peer_id)
+        return elsewhere + self.kick_here(app, peer_id, now)
+
+    def kick_here(self, app: str, peer_id: str, now: float) -> int:
+        """Close the connections of a peer to this hub alone; return how many."""
         self.turn.now = now
         found = self._apps.get(app)
         connections = [] if found is None else list(found.peers.get(peer_id, ()))
         for connection in connections:
             self._close(connection, CloseCode.ADMIN_DISCONNECT, reason=Reason.LEFT)
-        self._drop_slow()
+        self.drop_slow()
         return len(connections)
 
     def rekey(self, keys: KeyRing, now: float) -> None:
@@ -218,7 +247,7 @@ class Hub:
             code = keys.objection(connection.identity.key)
             if code is not None:
                 self._close(connection, code, reason=Reason.LEFT)
-        self._drop_slow()
+        self.drop_slow()
 
     def attempt(self, app: str) -> None:
         """Count a message that somebody outside any connection wants to publish, whatever becomes of it."""
@@ -243,16 +272,27 @@ class Hub:
         receivers = home.repeats.receivers(FROM_OUTSIDE, message_id, now)
         if receivers is None:
             self._requests.check_quota(home, None)
-            receivers = deliver(home.channels.audience(channel), encode_json(sender), data, metadata, None)
+            audience = home.channels.audience(channel)
+            frame = wire.message(audience.name, encode_json(sender), data)
+            receivers = 0
+            if self.cluster is not None and self.cluster.publish(
+                app, channel, FROM_OUTSIDE, frame, metadata, message_id
+            ):
+                receivers = self.cluster.receivers(app, channel)
+            receivers += put(audience, frame, metadata, None)
+            self.turn.origin = None
             home.repeats.note(FROM_OUTSIDE, message_id, receivers, now)
-            self._drop_slow()
+            self.drop_slow()
         return receivers
 
     def roster(self, app: str, channel: str) -> list[bytes]:
         """Return the peers that are listed in a channel, as JSON objects."""
         home = self._apps.get(app)
         held = None if home is None else home.channels.exact.get(channel)
-        return [] if held is None else list(held.roster.entries())
+        if held is not None:
+            return list(held.roster.entries())
+        members = () if self.cluster is None else self.cluster.directory.members(app, channel)
+        return list({member.peer_id: member.entry for member in members}.values())
 
     def drain(self, now: float) -> float:
         """Tell everybody that the hub is going away, and close them all, spread over the time that there is.
@@ -304,8 +344,10 @@ class Hub:
     def _remove(self, connection: Connection, reason: Reason) -> None:
         connection.open = False
         for text in list(connection.subscriptions):
-            self._membership.leave(connection, text, reason)
+            self.membership.leave(connection, text, reason)
         connection.app.remove(connection)
+        if self.cluster is not None:
+            self.cluster.disconnected(connection, len(connection.app.peers.get(connection.peer_id, ())))
 
     def _dismiss(self, group: list[Connection], now: float) -> None:
         self.turn.now = now
@@ -313,7 +355,7 @@ class Hub:
             if connection.open:
                 self._close(connection, CloseCode.GOING_AWAY, reason=Reason.DRAINING)
 
-    def _drop_slow(self) -> None:
+    def drop_slow(self) -> None:
         """Remove the connections whose outboxes overflowed; telling others of it may overflow more."""
         overflowed = self.turn.overflowed
         while overflowed:

@@ -31,7 +31,7 @@ class Driver:
         """See to it that what the hub wants written is written this turn, and that it is called when it wants."""
         if self.flushing:
             return
-        if self.hub.turn.dirty:
+        if self.hub.turn.dirty or self.hub.turn.owed:
             self.flushing = True
             self.loop.call_soon(self._flush)
             return
@@ -58,6 +58,8 @@ class Driver:
         """Write every outbox once; what this leads to is written in the next turn."""
         self.flushing = False
         turn = self.hub.turn
+        if turn.owed and self.hub.cluster is not None:
+            self.hub.cluster.speak()
         dirty, turn.dirty = turn.dirty, []
         now = self.clock()
         for outbox in dirty:

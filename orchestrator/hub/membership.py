@@ -14,10 +14,15 @@ from orchestrator.protocol.codes import Action
 from orchestrator.protocol.frames import encode_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.hub.apps import App
     from orchestrator.hub.channels import Channel
+    from orchestrator.hub.cluster import Cluster
     from orchestrator.hub.connections import Connection
+    from orchestrator.hub.directory import Member
     from orchestrator.hub.outbox import Turn
+    from orchestrator.hub.rosters import Present
     from orchestrator.hub.timers import Timers
 
 
@@ -28,12 +33,13 @@ class Membership:
     window, and of what is left of the changes by then. Nobody hears from a peer before hearing of it.
     """
 
-    __slots__ = ("_gap", "_timers", "_turn", "_window")
+    __slots__ = ("_gap", "_timers", "_turn", "_window", "cluster")
 
     def __init__(self, timers: Timers, turn: Turn, gap: float, window: float) -> None:
         """`gap` is the time in seconds between the moment a socket takes an ack and the roster that follows it."""
         self._timers, self._turn = timers, turn
         self._gap, self._window = gap, window
+        self.cluster: Cluster | None = None
 
     def join(self, connection: Connection, text: str, stamped: bool, listing: Listing) -> None:
         """Subscribe, or replace the options of a subscription; the others hear of a peer that is new to them.
@@ -49,12 +55,15 @@ class Membership:
             _owe_nothing(replaced)
         connection.subscriptions[text] = subscription
         channel = connection.app.channels.add(connection, text, subscription)
+        if self.cluster is not None:
+            self._spread(self.cluster, connection, text, channel, replaced is None)
         if subscription.sees:
             subscription.pending = Pending()
-        if channel is not None and subscription.listed and channel.roster.add(connection):
-            channel.news.joined(connection)
-            connection.app.untold.setdefault(connection.peer_id, {})[channel] = None
-            self._changed(channel, connection.app)
+        if channel is not None and subscription.listed:
+            if channel.roster.add(connection):
+                self._joined(connection.app, channel, connection)
+            if self.cluster is not None:
+                self.cluster.listed(connection.app.name, text, connection.peer_id, connection.entry)
         if subscription.pending is not None and (channel is None or not channel.news.changes):
             subscription.pending.snapshot = _snapshot(connection, text, channel)
 
@@ -85,11 +94,46 @@ class Membership:
         """Unsubscribe; the others hear of a peer that is gone."""
         subscription = connection.subscriptions.pop(text)
         _owe_nothing(subscription)
-        channel = connection.app.channels.remove(connection, text)
-        if channel is not None and subscription.listed and channel.roster.remove(connection):
-            channel.news.left(connection, reason)
-            _no_longer_untold(connection.app, channel, connection.peer_id)
-            self._changed(channel, connection.app)
+        app = connection.app
+        channel = app.channels.remove(connection, text)
+        if self.cluster is not None:
+            self.cluster.unsubscribed(app.name, text, app.channels.count(text))
+        if channel is not None and subscription.listed:
+            if channel.roster.remove(connection):
+                self._left(app, channel, connection, reason)
+            if self.cluster is not None:
+                own = channel.roster.own_entry(connection.peer_id)
+                self.cluster.listed(app.name, text, connection.peer_id, own, reason)
+
+    def appear(self, app: App, name: str, member: Member) -> None:
+        """List a peer that is at another hub, where anybody here reads the roster."""
+        channel = app.channels.exact.get(name)
+        if channel is not None and channel.roster.add(member):
+            self._joined(app, channel, member)
+
+    def vanish(self, app: App, name: str, member: Member, reason: Reason) -> None:
+        channel = app.channels.exact.get(name)
+        if channel is not None and channel.roster.remove(member):
+            self._left(app, channel, member, reason)
+
+    def _spread(self, cluster: Cluster, connection: Connection, text: str, channel: Channel | None, new: bool) -> None:
+        """Have messages of other hubs come here, and list those who are there."""
+        count = connection.app.channels.count(text)
+        if new:
+            cluster.subscribed(connection, text, count)
+            if channel is not None and count == 1:
+                for member in cluster.directory.members(connection.app.name, text):
+                    channel.roster.add(member)
+
+    def _joined(self, app: App, channel: Channel, one: Present) -> None:
+        channel.news.joined(one)
+        app.untold.setdefault(one.peer_id, {})[channel] = None
+        self._changed(channel, app)
+
+    def _left(self, app: App, channel: Channel, one: Present, reason: Reason) -> None:
+        channel.news.left(one, reason)
+        _no_longer_untold(app, channel, one.peer_id)
+        self._changed(channel, app)
 
     def move(self, old: Connection, new: Connection) -> None:
         """Give `new`, of the same peer, every subscription of `old` that its token allows; nobody hears of it.
@@ -97,17 +141,22 @@ class Membership:
         Rosters are sent anew: what changed may have been on its way to `old` when that one broke.
         """
         for text, held in list(old.subscriptions.items()):
-            listing = new.rights.subscription(text)
-            if listing is not Listing.REFUSED and new.rights.may(Action.SUBSCRIBE):
-                self.join(new, text, held.stamped, listing)
-                self.owe_roster(new, text)
+            self.adopt(new, [(text, held.stamped)])
             self.leave(old, text, Reason.LEFT)
 
-    def introduce(self, connection: Connection) -> None:
+    def adopt(self, connection: Connection, subscriptions: Iterable[tuple[str, bool]]) -> None:
+        """Subscribe a connection, of its own accord, to what its token allows; the flags are as in a request."""
+        for text, stamped in subscriptions:
+            listing = connection.rights.subscription(text)
+            if listing is not Listing.REFUSED and connection.rights.may(Action.SUBSCRIBE):
+                self.join(connection, text, stamped, listing)
+                self.owe_roster(connection, text)
+
+    def introduce(self, app: App, peer_id: str) -> None:
         """Tell of a peer's joins, as far as they are untold: it is about to be heard of itself."""
-        if connection.app.untold:
-            for channel in list(connection.app.untold.get(connection.peer_id, ())):
-                self._tell(channel, connection.app)
+        if app.untold:
+            for channel in list(app.untold.get(peer_id, ())):
+                self._tell(channel, app)
 
     def _changed(self, channel: Channel, app: App) -> None:
         """Tell of a change, now or at the end of the window."""

@@ -10,8 +10,7 @@ from orchestrator.hub import rosters, wire
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestrator.hub.connections import Connection
-    from orchestrator.hub.rosters import Reason, Roster
+    from orchestrator.hub.rosters import Present, Reason, Roster
 
 AT_ONCE: Final = 8
 """Changes of a channel that was quiet for a window which are told as they come; those that follow are merged."""
@@ -42,11 +41,11 @@ class News:
     """A window is open: something was told, or is to be, less than one window ago."""
     _spent: int = 0
 
-    def joined(self, connection: Connection) -> None:
+    def joined(self, connection: Present) -> None:
         if connection.peer_id not in self.changes:
             self.changes[connection.peer_id] = Change(connection.peer_json, known=False)
 
-    def left(self, connection: Connection, reason: Reason) -> None:
+    def left(self, connection: Present, reason: Reason) -> None:
         change = self.changes.setdefault(connection.peer_id, Change(connection.peer_json, known=True))
         if change.known:
             change.reason = reason

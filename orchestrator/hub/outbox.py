@@ -9,7 +9,7 @@ from orchestrator.hub.backlog import Backlog
 from orchestrator.protocol.codes import CloseCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from orchestrator.hub.connections import Connection
 
@@ -39,6 +39,10 @@ class Turn:
     overflowed: list[Outbox] = field(default_factory=list)
     """Outboxes whose reader is too slow."""
     backlog: Backlog = field(default_factory=lambda: Backlog(0))
+    origin: tuple[str, int] | None = None
+    """The hub and the number of the message between hubs that brings what is put just now."""
+    owed: bool = False
+    """Something is to be said to other hubs at the end of the turn."""
 
 
 class Batch:
@@ -138,19 +142,21 @@ class Group:
 class Outbox:
     """Complete WebSocket frames for one connection, in order.
 
-    While the socket takes what it is given, frames wait for the end of the turn only. Once the socket stalls, they
+    While the socket takes what it is given, frames wait for the end of the turn only. Once the socket stalls, or the outbox is corked, they
     wait here, at most `limit` bytes together with what the socket still holds; one more and the reader is too slow.
     """
 
     __slots__ = (
         "_in_flight",
         "_once_sent",
+        "_sifting",
         "_size",
         "_waiting_since",
         "aborted",
         "backlog",
         "closing",
         "connection",
+        "corks",
         "dirty",
         "frames",
         "held",
@@ -171,6 +177,8 @@ class Outbox:
         """Whose outbox this is, once the hub has let it in."""
         self.frames: list[bytes | Batch] = []
         self.stalled = False
+        self.corks = 0
+        """Reasons for which nothing is written for now."""
         self.unsent = 0
         """Bytes that a stalled socket still holds."""
         self.oldest = 0.0
@@ -189,6 +197,7 @@ class Outbox:
         self._size = 0
         self._waiting_since: float | None = None
         self._once_sent: list[Callable[[float], None]] | None = None
+        self._sifting: list[tuple[tuple[str, int] | None, bytes]] | None = None
         self._in_flight: list[Callable[[float], None]] | None = None
 
     def put(self, frame: bytes) -> None:
@@ -212,7 +221,10 @@ class Outbox:
             return
         if self._waiting_since is None:
             self._waiting_since = self.turn.now
-        self.frames.append(frame)
+        if self._sifting is not None:
+            self._sifting.append((self.turn.origin, frame))
+        else:
+            self.frames.append(frame)
         self._size += len(frame)
         self._count(self._size + self.unsent)
         if self.backlog > self.limit and self.closing is None:
@@ -233,6 +245,8 @@ class Outbox:
     def close(self, code: int, reason: str) -> None:
         """Take nothing more, and end the connection after what is here was written."""
         if self.closing is None and not self.aborted:
+            self.sifted({})
+            self.corks = 0
             self.closing = Close(code, reason)
             self._mark()
 
@@ -250,6 +264,37 @@ class Outbox:
         self._drop()
         self._count(0)
 
+    def cork(self) -> None:
+        """Keep everything from now on, in its order, until `uncork` was called as often; an end does not wait for that."""
+        self._seal()
+        self.corks += 1
+        self.held = True
+
+    def uncork(self) -> None:
+        if not self.corks:
+            return  # it was closed meanwhile
+        self.corks -= 1
+        if self.corks or self.stalled or self.closing is not None or self.aborted:
+            return
+        self.held = False
+        self._count(0)
+        if self.frames and not self.dirty:
+            self.dirty = True
+            self.turn.dirty.append(self)
+
+    def sift(self) -> None:
+        """Keep with each frame what brought it, until `sifted`; only while it is corked."""
+        self._sifting = []
+
+    def sifted(self, seen: Mapping[str, int]) -> None:
+        """Drop what messages have brought that the other side has got already: of each hub those up to a number."""
+        frames, self._sifting = self._sifting or (), None
+        for origin, frame in frames:
+            if origin is None or origin[1] > seen.get(origin[0], -1):
+                self.frames.append(frame)
+            else:
+                self._size -= len(frame)
+
     def part(self) -> None:
         """Let go of all to whom this belongs, who hold it: none of them is to wait for the garbage collector."""
         self.owner = self.connection = None
@@ -257,6 +302,7 @@ class Outbox:
     def _drop(self) -> None:
         self._seal()
         self.frames.clear()
+        self._sifting = None
         self._size = 0
 
     def _mark(self) -> None:
@@ -288,7 +334,7 @@ class Outbox:
 
         Whoever writes it tells the outcome by `sent` or `stall`.
         """
-        if self.stalled or not self.frames:
+        if self.stalled or self.corks or not self.frames:
             return b""
         frames, self.frames = self.frames, []
         if (tail := self.tail) is not None:
@@ -326,7 +372,7 @@ class Outbox:
         """Note that a stalled socket has taken everything it was given."""
         self.stalled, self.unsent = False, 0
         self._count(0)
-        self.held = self.closing is not None or self.aborted
+        self.held = self.closing is not None or self.aborted or self.corks > 0
         self.sent(now)
         if self.frames and not self.dirty:
             self.dirty = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.hub import wire
 from orchestrator.hub.intake import Refused, check_names
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
     from orchestrator.hub.apps import App
     from orchestrator.hub.channels import Audience
+    from orchestrator.hub.cluster import Cluster
     from orchestrator.hub.connections import Connection, FanOut
     from orchestrator.hub.membership import Membership
     from orchestrator.hub.settings import Settings
     from orchestrator.protocol.frames import ClientFrame
 
 
+_AWAY: Final = "those who subscribe are connected to other hubs, which cannot be reached now"
+
+
 class Requests:
-    __slots__ = ("_limited", "_membership", "_settings", "handlers")
+    __slots__ = ("_limited", "_membership", "_settings", "cluster", "handlers")
 
     def __init__(self, settings: Settings, membership: Membership) -> None:
         self._settings = settings
@@ -42,6 +46,7 @@ class Requests:
         Raises `Refused` for one that is to be answered with an error.
         """
         self._membership = membership
+        self.cluster: Cluster | None = None
 
     def _publish(self, connection: Connection, frame: Publish) -> None:
         app, request_id = connection.app, frame.request_id
@@ -57,12 +62,23 @@ class Requests:
             if self._limited:
                 self.check_quota(app, request_id)
             audience = app.channels.audience(frame.channel)
+            elsewhere = 0 if self.cluster is None else self.cluster.receivers(app.name, frame.channel)
             if connection.fan_out is not None:
-                _charge(connection.fan_out, frame, audience.size, now)
+                _charge(connection.fan_out, frame, audience.size + elsewhere, now)
             if app.untold:
-                self._membership.introduce(connection)
+                self._membership.introduce(app, connection.peer_id)
             metadata = connection.identity.peer_metadata
-            receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
+            if self.cluster is None:
+                receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
+            else:
+                plain = wire.message(audience.name, connection.peer_json, frame.data)
+                reached = self.cluster.publish(app.name, frame.channel, connection.peer_id, plain, metadata, frame.id)
+                receivers = put(audience, plain, metadata, connection)
+                connection.outbox.turn.origin = None
+                if reached:
+                    receivers += elsewhere
+                elif elsewhere and not receivers:
+                    raise Refused(ErrorCode.BACKEND_ERROR, _AWAY, request_id)
             if frame.id is not None:
                 app.repeats.note(connection.peer_id, frame.id, receivers, now)
         if request_id is not None:
@@ -76,6 +92,9 @@ class Requests:
         app.messages += 1
         if not connection.rights.sends_to_all:
             _check_send(connection, frame)
+        if self.cluster is not None and (not targets or self.cluster.elsewhere(app.name, frame.to)):
+            self._send_elsewhere(self.cluster, connection, frame)
+            return
         outbox = connection.outbox
         if frame.id is None or app.repeats.receivers(connection.peer_id, frame.id, outbox.turn.now) is None:
             if self._limited:
@@ -85,7 +104,7 @@ class Requests:
             if connection.fan_out is not None:
                 _charge(connection.fan_out, frame, len(targets), outbox.turn.now)
             if app.untold:
-                self._membership.introduce(connection)
+                self._membership.introduce(app, connection.peer_id)
             start, end = connection.around_direct
             direct = wire.direct(start, frame.data, end)
             for target in targets:
@@ -94,6 +113,25 @@ class Requests:
                 app.repeats.note(connection.peer_id, frame.id, len(targets), outbox.turn.now)
         if request_id is not None:
             outbox.put(wire.ack(request_id))
+
+    def _send_elsewhere(self, cluster: Cluster, connection: Connection, frame: Send) -> None:
+        """Do what `_send` does for a peer that is not here, or not only; the answer comes when there is one."""
+        app, request_id, now = connection.app, frame.request_id, connection.outbox.turn.now
+        if frame.id is not None and app.repeats.receivers(connection.peer_id, frame.id, now) is not None:
+            _acknowledge(connection, request_id)
+            return
+        if self._limited:
+            self.check_quota(app, request_id)
+        targets = app.peers.get(frame.to, {})
+        if connection.fan_out is not None:
+            _charge(connection.fan_out, frame, len(targets) + 1, now)
+        self._membership.introduce(app, connection.peer_id)
+        start, end = connection.around_direct
+        direct = wire.direct(start, frame.data, end)
+        cluster.send(connection, frame.to, direct, frame.id, request_id, len(targets))
+        for target in targets:
+            target.outbox.put(direct)
+        connection.outbox.turn.origin = None
 
     def _subscribe(self, connection: Connection, frame: Subscribe) -> None:
         check_names(frame)
@@ -133,12 +171,15 @@ def deliver(audience: Audience, sender: bytes, data: Raw, metadata: bytes | None
     """
     if not audience.plain and not audience.stamped:
         return 0
+    return put(audience, wire.message(audience.name, sender, data), metadata, skip)
+
+
+def put(audience: Audience, plain: bytes, metadata: bytes | None, skip: Connection | None) -> int:
+    """Do what `deliver` does with a frame that was made already, without the metadata of its sender."""
     skipped = None if skip is None else skip.outbox
-    plain = wire.message(audience.name, sender, data)
     receivers = audience.plain.put(plain, skipped) if audience.plain else 0
     if audience.stamped:
-        stamped = plain if metadata is None else wire.message(audience.name, sender, data, metadata)
-        receivers += audience.stamped.put(stamped, skipped)
+        receivers += audience.stamped.put(plain if metadata is None else wire.stamped(plain, metadata), skipped)
     return receivers
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.hub import wire
 from orchestrator.protocol.frames import encode_json
 
 if TYPE_CHECKING:
     from orchestrator.hub.connections import Connection
+    from orchestrator.hub.directory import Member
+
+    Present: TypeAlias = Connection | Member
+    """Who may be listed: a connection, or a peer that another hub lists."""
 
 SNAPSHOT_BYTES: Final = 900 * 1024
 """Of a roster's frame, above which the largest entries lose their metadata: clients close on 1 MiB."""
@@ -52,12 +56,12 @@ class Pending:
 
 
 class Roster:
-    """The peers of one channel, each with its listed connections."""
+    """The peers of one channel, each with its listed connections, and the other hubs that list it."""
 
     __slots__ = ("_entries", "_peers")
 
     def __init__(self) -> None:
-        self._peers: dict[str, dict[Connection, None]] = {}
+        self._peers: dict[str, dict[Present, None]] = {}
         self._entries: dict[str, bytes] = {}
 
     def __len__(self) -> int:
@@ -73,7 +77,11 @@ class Roster:
         """Return what is listed, as JSON objects."""
         return self._entries.values()
 
-    def add(self, connection: Connection) -> bool:
+    def own_entry(self, peer_id: str) -> bytes | None:
+        """Return the line of the peer's newest connection to this hub; `None` = none is listed."""
+        return next((held.entry for held in reversed(self._peers.get(peer_id, {})) if held.local), None)
+
+    def add(self, connection: Present) -> bool:
         """List a connection, whose metadata becomes its peer's; tell whether the peer is new here."""
         connections = self._peers.setdefault(connection.peer_id, {})
         new = not connections
@@ -82,7 +90,7 @@ class Roster:
         self._entries[connection.peer_id] = connection.entry
         return new
 
-    def remove(self, connection: Connection) -> bool:
+    def remove(self, connection: Present) -> bool:
         """Take a connection off the list; tell whether its peer is gone with it."""
         connections = self._peers.get(connection.peer_id)
         if connections is None or connection not in connections:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from orchestrator.hub.accepting import Accepting
 from orchestrator.hub.admission import admit
+from orchestrator.hub.attachment import Attachment
 from orchestrator.hub.connect_gate import ConnectGate
 from orchestrator.hub.control_plane import ControlPlane
 from orchestrator.hub.core import Hub
@@ -85,6 +86,7 @@ class Server:
         self._waiting = Waiting(settings.max_waiting, settings.handshake_timeout)
         self._peers: set[SocketPeer] = set()
         self._all_gone = asyncio.Event()
+        self._attachment: Attachment | None = None
         self._driver: Driver
         self._accepting: Accepting
         self._runner: web.AppRunner
@@ -94,14 +96,19 @@ class Server:
         return self.hub.draining
 
     async def start(self, listening: socket.socket) -> None:
-        """Serve on a socket that listens; it is closed with the server. Raises `KeyProblem` for unusable TLS files."""
+        """Serve on a socket that listens; it is closed with the server.
+
+        Raises `KeyProblem` for unusable TLS files, and `BackplaneProblem` when there is to be a backplane and is none.
+        """
         loop = asyncio.get_running_loop()
+        self._driver = Driver(self.hub, loop)
         try:
             tls = _tls(self.settings)
-        except KeyProblem:
+            if self.settings.backplane is not None:
+                self._attachment = await Attachment.made(self._driver, self.settings)
+        except BaseException:
             listening.close()
             raise
-        self._driver = Driver(self.hub, loop)
         self._runner = web.AppRunner(make_app(self), access_log=None, logger=_SILENT, shutdown_timeout=1.0)
         await self._runner.setup()
         self.url, self.http_url = _urls(listening, tls is not None)
@@ -126,6 +133,8 @@ class Server:
         self._waiting.shut_all()
         for peer in list(self._peers):
             peer.cut()
+        if self._attachment is not None:
+            await self._attachment.close()
         self._driver.stop()
         await self._runner.cleanup()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.protocol import limits
 
@@ -52,6 +52,11 @@ class Settings:
     """Closes per second that a shutdown does not exceed while it has time."""
     drain_grace: float = 5.0
     """For the other sides' close frames, after the last close of a shutdown was sent."""
+
+    backplane: str | None = field(default=None, repr=False)
+    """The URL of the engine that joins this hub to others; it may hold a password. `None` = it stands alone."""
+    node_name: str = "hub"
+    """What the hub is called among the others; each start of it adds something of its own."""
 
     tls_certificate: str | None = None
     tls_key: str | None = None

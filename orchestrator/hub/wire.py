@@ -112,6 +112,13 @@ def around_direct(sender: bytes, metadata: bytes | None) -> tuple[bytes, bytes]:
     return b'{"type":"direct","from":%b,"data":' % sender, _end(metadata)
 
 
+def stamped(frame: bytes, metadata: bytes) -> bytes:
+    """Return a channel message that was made without its sender's metadata as one with it."""
+    size = frame[1]
+    start = 2 if size < 126 else 4 if size == 126 else 10
+    return text_frame(b"%b%b" % (frame[start:-1], _end(metadata)))
+
+
 def _end(metadata: bytes | None) -> bytes:
     return b"}" if metadata is None else b',"fromMetadata":%b}' % metadata
 
