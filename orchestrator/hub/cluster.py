@@ -55,6 +55,7 @@ _HOLD: Final = 1.0
 """Seconds that somebody is kept waiting until the engine knows what was asked of it; then it goes on all the same."""
 _HAND_OVER: Final = 3.0
 """Seconds after which a connection that another one continues elsewhere is closed, if it was not handed over."""
+_SAY_AGAIN: Final = 60.0
 _RETURN: Final = 5.0
 """Seconds in which a peer may turn up elsewhere when its hub shuts down, without anybody hearing that it was gone."""
 _PART: Final = 256 * 1024
@@ -113,6 +114,7 @@ class Cluster:
         self._sends_watched = False
         self._answers: dict[str, tuple[list[int], list[int]]] = {}
         """What became of the sends of others, which is to be told at the end of the turn."""
+        self._complained = float("-inf")
         self._ended = False
 
     def start(self) -> None:
@@ -205,13 +207,16 @@ class Cluster:
         ticket = self.next_ticket()
         self._held[ticket] = outbox
         outbox.cork()
+        self.tell()  # whoever hears of it is to be counted, and found, wherever that is asked
         self.backplane.barrier(ticket)
         self._timers.at(self._turn.now + _HOLD, partial(self._release_late, ticket))
 
     def _release_late(self, ticket: int, _now: float) -> None:
         outbox = self._held.pop(ticket, None)
         if outbox is not None:
-            _log.warning("the backplane has not confirmed a subscription within %g s", _HOLD)
+            if self._turn.now >= self._complained + _SAY_AGAIN:
+                self._complained = self._turn.now
+                _log.warning("the backplane takes more than %g s to confirm what is subscribed to", _HOLD)
             outbox.uncork()
 
     # -- what goes to others

@@ -36,8 +36,8 @@ class End:
         self.up = True
         self.topics: dict[Topic, None] = {}
         self.in_force: dict[Topic, None] = {}
-        self.out: deque[Callable[[], None]] = deque()
-        self.heard: deque[Callable[[], None]] = deque()
+        self.out: deque[Callable[[], object]] = deque()
+        self.heard: deque[Callable[[], object]] = deque()
         self.listener: Listener
         self.said = 0
         engine.ends.append(self)
