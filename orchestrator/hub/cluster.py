@@ -20,46 +20,40 @@ from orchestrator.hub.envelopes import (
     Delta,
     Held,
     Kick,
-    Op,
     Published,
     Release,
     Released,
-    Said,
     Sent,
     Snapshot,
     Takeover,
     Want,
     decode,
-    encode,
 )
 from orchestrator.hub.handover import Handovers, Holder
-from orchestrator.hub.ledger import INTEREST, LISTED, PEER, Holding, Key, Ledger, holding
+from orchestrator.hub.holdings import EVERYBODY, Holdings
+from orchestrator.hub.ledger import PEER
 from orchestrator.hub.neighbours import Neighbour, Neighbours
 from orchestrator.hub.remote_sends import Outcome, Pending, RemoteSends
 from orchestrator.hub.rosters import Reason
+from orchestrator.hub.voice import Voice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orchestrator.hub.backplane import Backplane
     from orchestrator.hub.connections import Connection
-    from orchestrator.hub.outbox import Outbox, Turn
+    from orchestrator.hub.envelopes import Said
+    from orchestrator.hub.ledger import Holding, Key
+    from orchestrator.hub.outbox import Turn
     from orchestrator.hub.timers import Timers
 
-_EVERYBODY: Final = Topic(Kind.EVERYBODY)
 _LOOK: Final = 0.5
 """Seconds between two looks at who is silent."""
-_GATHER: Final = 0.02
-"""Seconds in which changes are gathered after some were told."""
-_HOLD: Final = 1.0
-"""Seconds that somebody is kept waiting until the engine knows what was asked of it; then it goes on all the same."""
 _HAND_OVER: Final = 3.0
 """Seconds after which a connection that another one continues elsewhere is closed, if it was not handed over."""
 _SAY_AGAIN: Final = 60.0
 _RETURN: Final = 5.0
 """Seconds in which a peer may turn up elsewhere when its hub shuts down, without anybody hearing that it was gone."""
-_PART: Final = 256 * 1024
-"""Bytes of changes in one message, about."""
 _REASONS: Final = {reason.value: reason for reason in Reason}
 _log: Final = logging.getLogger("orchestrator.hub")
 
@@ -91,133 +85,55 @@ class Cluster:
     """
 
     def __init__(self, node: str, backplane: Backplane, core: Core, turn: Turn, timers: Timers) -> None:
-        self.node = node
-        self.backplane = backplane
+        self.voice = Voice(node, backplane)
+        self.holdings = Holdings(self.voice, turn, timers)
         self.directory = Directory()
         self.neighbours = Neighbours(self)
         self._core = core
         self._turn = turn
         self._timers = timers
-        self._own = Ledger()
-        self._ops: list[Op] = []
-        """Changes that were not told yet."""
-        self._gathering = False
-        self._state = 0
-        self._number = 0
-        self._ticket = 0
-        self._held: dict[int, Outbox] = {}
-        """Outboxes that wait for the engine, by the ticket of a barrier."""
         self._asked: dict[int, str] = {}
         """Silent hubs, by the ticket with which they were asked for a sign."""
         self._sends = RemoteSends()
-        self._handovers = Handovers(self, core, turn, timers)
+        self._handovers = Handovers(self.voice, self.holdings, core, turn, timers, self._seen)
         self._sends_watched = False
         self._answers: dict[str, tuple[list[int], list[int]]] = {}
         """What became of the sends of others, which is to be told at the end of the turn."""
-        self._complained = float("-inf")
-        self._ended = False
+        self.unsent = 0
+        """Messages on channels that could not be sent to the other hubs."""
+        self._regretted = float("-inf")
 
     def start(self) -> None:
-        self.backplane.listen(_EVERYBODY)
-        self.backplane.listen(Topic(Kind.NODE, text=self.node))
+        self.voice.backplane.listen(EVERYBODY)
+        self.voice.backplane.listen(Topic(Kind.NODE, text=self.voice.node))
         self._beat(self._turn.now)
         self._timers.at(self._turn.now + _LOOK, self._look)
 
     def end(self) -> None:
         """Say goodbye to the other hubs."""
-        if not self._ended:
+        if not self.voice.silent:
             self.speak()
-            self.say(_EVERYBODY, Bye(self.node, self.next_number()))
-            self._ended = True
+            self.voice.say(EVERYBODY, Bye(self.voice.node, self.voice.next_number()))
+            self.voice.silent = True
             self._sends.end_all(self._turn.now)
 
     @property
     def stale(self) -> bool:
         """Whether what is known of other hubs may be out of date."""
-        return not self.backplane.up or any(neighbour.stale for neighbour in self.neighbours)
-
-    # -- what this hub holds
+        return not self.voice.backplane.up or any(neighbour.stale for neighbour in self.neighbours)
 
     def connected(self, connection: Connection, others: int) -> None:
-        """Have the peer's sends come here; its connection hears nothing before that is so, nor of its welcome.
-
-        `others` are the connections of the peer that were here before.
-        """
-        app, peer = connection.app.name, connection.peer_id
-        instance = connection.identity.instance or ""
-        holders = self.directory.holders(app, peer)
-        known = [held.generation for held in holders.values()]
-        own = self._holding(app, peer)
-        if own is not None:
-            known.append(own.generation)
-        self._note(Key(PEER, app, "", peer), Holding(others + 1, instance, max(known, default=0) + 1).encoded())
-        if not others:
-            self.backplane.listen(Topic(Kind.PEER, app, peer))
-            self._hold(connection.outbox)
-        if instance:
+        """Take note of a connection, before its welcome; `others` of the same peer were here before."""
+        holders = self.directory.holders(connection.app.name, connection.peer_id)
+        self.holdings.connected(connection, others, max((held.generation for held in holders.values()), default=0))
+        if connection.identity.instance is not None:
             rivals = [node for node, held in holders.items() if held.instance]
             for node in sorted(rivals, key=lambda node: holders[node].generation, reverse=True):
                 self._handovers.begin(connection, node)
 
-    def disconnected(self, connection: Connection, others: int) -> None:
-        app, peer = connection.app.name, connection.peer_id
-        held = self._holding(app, peer)
-        if others and held is not None:
-            self._note(Key(PEER, app, "", peer), held._replace(connections=others).encoded())
-        else:
-            self._note(Key(PEER, app, "", peer), None)
-            self.backplane.ignore(Topic(Kind.PEER, app, peer))
-
-    def subscribed(self, connection: Connection, text: str, count: int) -> None:
-        """Have messages come here; the connection hears of its subscription when they do."""
-        app = connection.app.name
-        self._note(Key(INTEREST, app, text, ""), b"%d" % count)
-        if count == 1:
-            self.backplane.listen(Topic(Kind.CHANNEL, app, text))
-            self._hold(connection.outbox)
-
-    def unsubscribed(self, app: str, text: str, count: int) -> None:
-        if count:
-            self._note(Key(INTEREST, app, text, ""), b"%d" % count)
-        else:
-            self._note(Key(INTEREST, app, text, ""), None)
-            self.backplane.ignore(Topic(Kind.CHANNEL, app, text))
-
-    def listed(self, app: str, channel: str, peer: str, entry: bytes | None, reason: Reason | None = None) -> None:
-        """Tell of a peer's line in a roster of this hub's; `None` = no connection of its is listed here any more."""
-        self._note(Key(LISTED, app, channel, peer), entry, "" if reason is None else reason.value)
-
-    def _holding(self, app: str, peer: str) -> Holding | None:
-        value = self._own.get(Key(PEER, app, "", peer))
-        return None if value is None else holding(value)
-
-    def _note(self, key: Key, value: bytes | None, reason: str = "") -> None:
-        if self._own.set(key, value) != value:
-            self._ops.append(Op(*key, value, reason))
-            if not self._gathering:
-                self._turn.owed = True
-
-    def seen(self) -> dict[str, int]:
+    def _seen(self) -> dict[str, int]:
         """Return the number of the message that came last of each hub."""
         return {neighbour.node: neighbour.last for neighbour in self.neighbours}
-
-    def _hold(self, outbox: Outbox) -> None:
-        if not self.backplane.up:
-            return
-        ticket = self.next_ticket()
-        self._held[ticket] = outbox
-        outbox.cork()
-        self.tell()  # whoever hears of it is to be counted, and found, wherever that is asked
-        self.backplane.barrier(ticket)
-        self._timers.at(self._turn.now + _HOLD, partial(self._release_late, ticket))
-
-    def _release_late(self, ticket: int, _now: float) -> None:
-        outbox = self._held.pop(ticket, None)
-        if outbox is not None:
-            if self._turn.now >= self._complained + _SAY_AGAIN:
-                self._complained = self._turn.now
-                _log.warning("the backplane takes more than %g s to confirm what is subscribed to", _HOLD)
-            outbox.uncork()
 
     # -- what goes to others
 
@@ -232,12 +148,24 @@ class Cluster:
 
         Until `turn.origin` is reset, it is what this hub's own connections get too.
         """
-        self.tell()
-        number = self.next_number()
-        said = Published(self.node, number, app, channel, sender, frame, metadata, message_id)
-        taken = self.say(Topic(Kind.CHANNEL, app, channel), said)
-        self._turn.origin = (self.node, number)
+        self.holdings.tell()
+        number = self.voice.next_number()
+        said = Published(self.voice.node, number, app, channel, sender, frame, metadata, message_id)
+        taken = self.voice.say(Topic(Kind.CHANNEL, app, channel), said)
+        if not taken:
+            self._unsent()
+        self._turn.origin = (self.voice.node, number)
         return taken
+
+    def _unsent(self) -> None:
+        """Say from time to time that messages do not reach the other hubs; that the engine is away was said."""
+        self.unsent += 1
+        if self.voice.backplane.up and self._turn.now >= self._regretted + _SAY_AGAIN:
+            self._regretted = self._turn.now
+            text = (
+                "the backplane takes no more for now: of this hub's messages %d have not reached the other hubs so far"
+            )
+            _log.warning(text, self.unsent)
 
     def elsewhere(self, app: str, peer: str) -> bool:
         """Tell whether another hub is known to hold a peer."""
@@ -252,16 +180,16 @@ class Cluster:
         """
         now = self._turn.now
         pending = Pending(connection, to, request_id, message_id, now + remote_sends.PATIENCE, here)
-        if self._sends.full or not self.backplane.up:
+        if self._sends.full or not self.voice.backplane.up:
             remote_sends.tell(pending, Outcome.UNKNOWN, now)
             return
-        self.tell()
-        ticket, number = self.next_ticket(), self.next_number()
+        self.holdings.tell()
+        ticket, number = self.voice.next_ticket(), self.voice.next_number()
         app = connection.app.name
-        said = Sent(self.node, number, app, to, connection.peer_id, frame, message_id, ticket)
-        self._turn.origin = (self.node, number)
+        said = Sent(self.voice.node, number, app, to, connection.peer_id, frame, message_id, ticket)
+        self._turn.origin = (self.voice.node, number)
         self._sends.add(ticket, pending)
-        if not self.backplane.ask(Topic(Kind.PEER, app, to), encode(said), ticket):
+        if not self.voice.ask(Topic(Kind.PEER, app, to), said, ticket):
             self._sends.end(ticket, Outcome.UNKNOWN, now)
         elif not self._sends_watched:
             self._sends_watched = True
@@ -275,7 +203,7 @@ class Cluster:
 
     def kick(self, app: str, peer: str) -> int:
         """Have a peer's connections closed everywhere else; return how many there are, as far as is known."""
-        self.say(_EVERYBODY, Kick(self.node, self.next_number(), app, peer))
+        self.voice.say(EVERYBODY, Kick(self.voice.node, self.voice.next_number(), app, peer))
         return sum(held.connections for held in self.directory.holders(app, peer).values())
 
     def usage(self, app: str) -> Iterable[tuple[int, int, int]]:
@@ -285,45 +213,18 @@ class Cluster:
     def speak(self) -> None:
         """Tell the others what has gathered in a turn."""
         self._turn.owed = False
-        self.tell()
+        self.holdings.tell()
         if self._answers:
             answers, self._answers = self._answers, {}
             for node, (delivered, not_found) in answers.items():
-                said = Answers(self.node, self.next_number(), tuple(delivered), tuple(not_found))
-                self.say(Topic(Kind.NODE, text=node), said)
-
-    def tell(self) -> None:
-        """Tell of all changes: nobody is to hear from a peer, or be told to find it, before knowing of it."""
-        if not self._ops:
-            return
-        ops, self._ops = self._ops, []
-        for some in neighbours.parts(ops, _PART):
-            self._state += 1
-            self.say(_EVERYBODY, Delta(self.node, self.next_number(), self._state, some))
-        if not self._gathering:
-            self._gathering = True
-            self._timers.at(self._turn.now + _GATHER, self._gathered)
-
-    def _gathered(self, _now: float) -> None:
-        self._gathering = False
-        self.tell()
-
-    def say(self, topic: Topic, said: Said) -> bool:
-        return not self._ended and self.backplane.publish(topic, encode(said))
-
-    def next_number(self) -> int:
-        self._number += 1
-        return self._number
-
-    def next_ticket(self) -> int:
-        self._ticket += 1
-        return self._ticket
+                said = Answers(self.voice.node, self.voice.next_number(), tuple(delivered), tuple(not_found))
+                self.voice.say(Topic(Kind.NODE, text=node), said)
 
     # -- what the backplane says
 
     def heard(self, message: bytes) -> None:
         said = decode(message)
-        if said is None or said.node == self.node or self._ended:
+        if said is None or said.node == self.voice.node or self.voice.silent:
             return
         neighbour = self.neighbours.meet(said.node, self._turn.now)
         if said.number == neighbour.last:
@@ -351,7 +252,7 @@ class Cluster:
             case Snapshot():
                 self.neighbours.snapshot(neighbour, said)
             case Want():
-                self._send_facts(said.node)
+                self.holdings.send_all(said.node)
             case Bye():
                 self.neighbours.leave(said.node, Reason.DRAINING.value)
             case Kick():
@@ -376,9 +277,7 @@ class Cluster:
 
     def passed(self, ticket: int) -> None:
         self._handovers.passed(ticket)
-        outbox = self._held.pop(ticket, None)
-        if outbox is not None:
-            outbox.uncork()
+        self.holdings.passed(ticket)
 
     def turned(self, up: bool, why: str) -> None:
         """Be told that the engine is away: nobody waits for it any more. Or that it is back."""
@@ -393,9 +292,7 @@ class Cluster:
         self._asked.clear()
         self._sends.end_all(now)
         self._handovers.end_all()
-        held, self._held = self._held, {}
-        for outbox in held.values():
-            outbox.uncork()
+        self.holdings.let_go()
 
     def _take_sent(self, said: Sent) -> None:
         answers = self._answers.get(said.node)
@@ -420,39 +317,36 @@ class Cluster:
     # -- time
 
     def _beat(self, now: float, again: bool = True) -> None:
-        if self._ended:
+        if self.voice.silent:
             return
-        self.tell()
-        self.say(_EVERYBODY, Beat(self.node, self.next_number(), self._state, self._own.digest, self._core.usage()))
+        self.holdings.tell()
+        self.voice.say(
+            EVERYBODY,
+            Beat(
+                self.voice.node, self.voice.next_number(), self.holdings.state, self.holdings.digest, self._core.usage()
+            ),
+        )
         if again:
             self._timers.at(now + neighbours.BEAT, self._beat)
 
     def _look(self, now: float) -> None:
-        if self._ended:
+        if self.voice.silent:
             return
-        if self.backplane.up:
+        if self.voice.backplane.up:
             self.neighbours.look(now)
         self._timers.at(now + _LOOK, self._look)
 
     # -- the other hubs' facts
 
     def want(self, node: str) -> None:
-        self.say(Topic(Kind.NODE, text=node), Want(self.node, self.next_number()))
+        self.voice.say(Topic(Kind.NODE, text=node), Want(self.voice.node, self.voice.next_number()))
 
     def suspected(self, node: str) -> None:
         if node not in self._asked.values():
-            ticket = self.next_ticket()
-            if self.backplane.ask(Topic(Kind.NODE, text=node), encode(Want(self.node, self.next_number())), ticket):
+            ticket = self.voice.next_ticket()
+            said = Want(self.voice.node, self.voice.next_number())
+            if self.voice.ask(Topic(Kind.NODE, text=node), said, ticket):
                 self._asked[ticket] = node
-
-    def _send_facts(self, node: str) -> None:
-        self.tell()
-        parts = list(neighbours.parts(self._own.ops(), _PART))
-        for number, some in enumerate(parts):
-            last = number == len(parts) - 1
-            snapshot = Snapshot(self.node, self.next_number(), self._state, number, last, some)
-            if not self.say(Topic(Kind.NODE, text=node), snapshot):
-                return  # it asks again
 
     def recorded(self, node: str, key: Key, value: bytes) -> None:
         member, before = self.directory.record(node, key, value)
@@ -476,10 +370,10 @@ class Cluster:
 
     def _settle_rivalry(self, node: str, key: Key) -> None:
         """Give up a peer that has named its process, and has done so at another hub since."""
-        theirs, own = self.directory.holders(key.app, key.peer).get(node), self._holding(key.app, key.peer)
+        theirs, own = self.directory.holders(key.app, key.peer).get(node), self.holdings.holding(key.app, key.peer)
         if theirs is None or own is None or not theirs.instance or not own.instance:
             return
-        if (theirs.generation, node) > (own.generation, self.node):
+        if (theirs.generation, node) > (own.generation, self.voice.node):
             if theirs.instance != own.instance:
                 self._core.give_up(key.app, key.peer, theirs.instance)
             else:  # it is handed over; should that fail, it is not to stay for ever
@@ -487,7 +381,7 @@ class Cluster:
                 self._timers.at(self._turn.now + _HAND_OVER, again)
 
     def _settle_handover(self, node: str, key: Key, theirs: Holding, _now: float) -> None:
-        own = self._holding(key.app, key.peer)
+        own = self.holdings.holding(key.app, key.peer)
         if own is None or (own.instance, own.generation) > (theirs.instance, theirs.generation):
             return
         if own.instance == theirs.instance and self.directory.holders(key.app, key.peer).get(node) == theirs:

@@ -347,7 +347,7 @@ class Hub:
             self.membership.leave(connection, text, reason)
         connection.app.remove(connection)
         if self.cluster is not None:
-            self.cluster.disconnected(connection, len(connection.app.peers.get(connection.peer_id, ())))
+            self.cluster.holdings.disconnected(connection, len(connection.app.peers.get(connection.peer_id, ())))
 
     def _dismiss(self, group: list[Connection], now: float) -> None:
         self.turn.now = now

@@ -14,16 +14,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orchestrator.hub.backplane import Kind, Topic
-from orchestrator.hub.envelopes import Held, Release, Released, Takeover, encode
+from orchestrator.hub.envelopes import Held, Release, Released, Takeover
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from orchestrator.hub.backplane import Backplane
     from orchestrator.hub.connections import Connection
-    from orchestrator.hub.envelopes import Said
+    from orchestrator.hub.holdings import Holdings
     from orchestrator.hub.outbox import Turn
     from orchestrator.hub.timers import Timers
+    from orchestrator.hub.voice import Voice
 
 _PATIENCE: Final = 1.0
 """Seconds for the whole of it. Then the new connection goes on alone: its client finds that nobody has closed the old
@@ -45,19 +45,6 @@ class Holder(Protocol):
         """Close the connections of a peer's instance, which goes on elsewhere."""
 
 
-class Speaker(Protocol):
-    """What a cluster does for it."""
-
-    node: str
-    backplane: Backplane
-
-    def next_number(self) -> int: ...
-    def next_ticket(self) -> int: ...
-    def say(self, topic: Topic, said: Said) -> bool: ...
-    def tell(self) -> None: ...
-    def seen(self) -> dict[str, int]: ...
-
-
 @dataclass(slots=True)
 class _Handover:
     connection: Connection
@@ -66,8 +53,19 @@ class _Handover:
 
 
 class Handovers:
-    def __init__(self, speaker: Speaker, holder: Holder, turn: Turn, timers: Timers) -> None:
-        self._speaker = speaker
+    def __init__(
+        self,
+        voice: Voice,
+        holdings: Holdings,
+        holder: Holder,
+        turn: Turn,
+        timers: Timers,
+        seen: Callable[[], dict[str, int]],
+    ) -> None:
+        """`seen` returns the number of the message that came last of each hub."""
+        self._voice = voice
+        self._holdings = holdings
+        self._seen = seen
         self._holder = holder
         self._turn = turn
         self._timers = timers
@@ -82,10 +80,10 @@ class Handovers:
     def begin(self, connection: Connection, node: str) -> None:
         """Continue what a peer has at `node`; nothing is written to `connection` before that is done."""
         app, peer, instance = connection.app.name, connection.peer_id, connection.identity.instance or ""
-        speaker = self._speaker
-        ticket = speaker.next_ticket()
-        said = Takeover(speaker.node, speaker.next_number(), app, peer, instance, ticket)
-        if speaker.backplane.ask(Topic(Kind.NODE, text=node), encode(said), ticket):
+        voice = self._voice
+        ticket = voice.next_ticket()
+        said = Takeover(voice.node, voice.next_number(), app, peer, instance, ticket)
+        if voice.ask(Topic(Kind.NODE, text=node), said, ticket):
             self._open[ticket] = _Handover(connection, node)
             connection.outbox.cork()
             connection.outbox.sift()
@@ -100,9 +98,9 @@ class Handovers:
             self._end(said.ticket, {})
             return
         self._holder.adopt(handover.connection, said.subscriptions)
-        handover.barrier = self._speaker.next_ticket()
+        handover.barrier = self._voice.next_ticket()
         self._barriers[handover.barrier] = said.ticket
-        self._speaker.backplane.barrier(handover.barrier)
+        self._voice.backplane.barrier(handover.barrier)
 
     def passed(self, barrier: int) -> None:
         """What was subscribed to is in force."""
@@ -110,11 +108,11 @@ class Handovers:
         handover = None if ticket is None else self._open.get(ticket)
         if ticket is None or handover is None:
             return
-        connection, speaker = handover.connection, self._speaker
+        connection, voice = handover.connection, self._voice
         app, peer, instance = connection.app.name, connection.peer_id, connection.identity.instance or ""
-        speaker.tell()  # that it is listed here is to be known before that it is not there any more
-        said = Release(speaker.node, speaker.next_number(), app, peer, instance, ticket)
-        speaker.say(Topic(Kind.NODE, text=handover.node), said)
+        self._holdings.tell()  # that it is listed here is to be known before that it is not there any more
+        said = Release(voice.node, voice.next_number(), app, peer, instance, ticket)
+        voice.say(Topic(Kind.NODE, text=handover.node), said)
 
     def released(self, said: Released) -> None:
         """The old hub has closed its connection, after what it had heard until then."""
@@ -147,14 +145,14 @@ class Handovers:
 
     def take_over(self, said: Takeover) -> None:
         held = self._holder.held(said.app, said.peer, said.instance)
-        speaker = self._speaker
-        answer = Held(speaker.node, speaker.next_number(), said.ticket, None if held is None else tuple(held))
-        speaker.say(Topic(Kind.NODE, text=said.node), answer)
+        voice = self._voice
+        answer = Held(voice.node, voice.next_number(), said.ticket, None if held is None else tuple(held))
+        voice.say(Topic(Kind.NODE, text=said.node), answer)
 
     def release(self, said: Release) -> None:
         self._holder.release(said.app, said.peer, said.instance)
-        speaker = self._speaker
-        seen = speaker.seen()
-        number = speaker.next_number()
-        seen[speaker.node] = number
-        speaker.say(Topic(Kind.NODE, text=said.node), Released(speaker.node, number, said.ticket, seen))
+        voice = self._voice
+        seen = self._seen()
+        number = voice.next_number()
+        seen[voice.node] = number
+        voice.say(Topic(Kind.NODE, text=said.node), Released(voice.node, number, said.ticket, seen))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from abc import ABC, abstractmethod
-from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from orchestrator.hub.backplane import BackplaneProblem
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.hub.engine_url import EngineUrl
 
 _ATTEMPT: Final = 3.0
-"""Seconds that one server has to take us."""
+"""Seconds that one server has to greet us."""
 _FAREWELL: Final = 1.0
 """Seconds that what waits has to be written when it is left."""
 
@@ -54,8 +54,10 @@ class LastingEnd(ABC, Generic[Interest]):
         self._changed = False
         """Something was listened to after it was last asked whether all is in force."""
         self._line: Line | None = None
+        self._known = False
+        """The server has let us in, and what is subscribed to from now on is said at once."""
         self._up = False
-        self._arriving: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Future[None] | None = None
         self._away = asyncio.Event()
         self._returning: asyncio.Task[None] | None = None
         self._largest = 0
@@ -117,15 +119,15 @@ class LastingEnd(ABC, Generic[Interest]):
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.wait([self._returning])
+            if not self._returning.cancelled():
+                self._returning.result()
         if self._up:
-            done = asyncio.get_running_loop().create_future()
-            self._arriving = done  # a loss ends the waiting
-            self._ping(lambda: done.done() or done.set_result(None))
-            await asyncio.wait([done], timeout=_FAREWELL)
-            if done.done():
-                done.exception()
+            self._ping(self._answered)
+            with contextlib.suppress(OSError):
+                async with asyncio.timeout(_FAREWELL):
+                    await self._answer()
         self._up = False
-        await self._hang_up()
+        await self._hang_up(gently=True)
 
     @property
     def up(self) -> bool:
@@ -150,34 +152,28 @@ class LastingEnd(ABC, Generic[Interest]):
 
     async def _connect(self) -> None:
         """Be up, on whichever server is the first to take us."""
-        problem: OSError | None = None
+        problem = OSError("there is no server")
         for host, port in self._servers():
             try:
-                async with asyncio.timeout(_ATTEMPT):
-                    await self._connect_to(host, port)
+                await self._connect_to(host, port)
                 return
-            except OSError as error:  # a timeout is one too
+            except (OSError, UnicodeError) as error:
                 problem = OSError(f"{host}:{port}: {_sentence(error)}")
             finally:
                 if not self._up:
                     await self._hang_up()
-        assert problem is not None, "there is a server at least"
         raise problem
 
     async def _connect_to(self, host: str, port: int) -> None:
         self._refusal = ""
-        self._arriving = asyncio.get_running_loop().create_future()
-        try:
+        async with asyncio.timeout(_ATTEMPT):
             await self._greet(host, port)
-            self._stamp = self._origins.stamp()
-            self._subscribe(self._interests)
-            self._changed = False
-            self._ping(self._check)
-            await self._arriving
-        finally:
-            if self._arriving.done() and not self._arriving.cancelled():
-                self._arriving.exception()  # it is told elsewhere
-            self._arriving = None
+        self._stamp = self._origins.stamp()
+        self._known = True
+        self._subscribe(self._interests)
+        self._changed = False
+        self._ping(self._check)
+        await self._answer()
 
     def _check(self) -> None:
         if self._changed:
@@ -185,11 +181,21 @@ class LastingEnd(ABC, Generic[Interest]):
             self._ping(self._check)
             return
         self._up = True
-        assert self._arriving is not None
-        if not self._arriving.done():
-            self._arriving.set_result(None)
+        self._answered()
         if self._returning is not None:
             self._listener.turned(True, "")
+
+    async def _answer(self) -> None:
+        """Wait until somebody says that what is waited for is there. Raises `ConnectionError` when the line is lost."""
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def _answered(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def _new_line(self, take: Callable[[bytes], None]) -> Line:
         self._line = Line(take, self._lost, self._ask_for_a_sign, self._room)
@@ -199,20 +205,32 @@ class LastingEnd(ABC, Generic[Interest]):
         if self._up:
             self._ping(_nothing)
 
+    def _refused(self, why: str) -> None:
+        """Be told by the server that it will have none of us."""
+        self._refusal = why
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(BackplaneProblem(f"the backplane {self._url.shown} refuses this hub: {why}"))
+        if self._line is not None:
+            self._line.fail(why)
+
     def _lost(self, why: str) -> None:
         why = self._refusal or why
+        self._known = False
         self._forget()
-        if self._arriving is not None and not self._arriving.done():
-            self._arriving.set_exception(ConnectionError(why))
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(ConnectionError(why))
         if self._up:
             self._up = False
             self._away.set()
             self._listener.turned(False, f"the backplane {self._url.shown} is away: {why}")
 
-    async def _hang_up(self) -> None:
+    async def _hang_up(self, *, gently: bool = False) -> None:
         line, self._line = self._line, None
+        self._known = False
         self._forget()
         if line is not None:
+            if not gently:
+                line.abort()
             await line.close()
 
     # -- topics
@@ -221,7 +239,7 @@ class LastingEnd(ABC, Generic[Interest]):
         interest = self._interest(topic)
         count = self._interests.get(interest, 0)
         self._interests[interest] = count + 1
-        if not count and self._stamped:
+        if not count and self._known:
             self._changed = True
             self._subscribe((interest,))
 
@@ -232,7 +250,7 @@ class LastingEnd(ABC, Generic[Interest]):
             self._interests[interest] = count
         else:
             del self._interests[interest]
-            if self._stamped:
+            if self._known:
                 self._unsubscribe(interest)
 
     def barrier(self, ticket: int) -> None:
@@ -245,10 +263,7 @@ def _nothing() -> None:
     pass
 
 
-def _sentence(error: OSError) -> str:
+def _sentence(error: OSError | UnicodeError) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer"
-    return error.strerror or str(error) or type(error).__name__
-
-
-_ = deque
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

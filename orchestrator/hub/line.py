@@ -154,5 +154,3 @@ class Line(asyncio.Protocol):
         self.abort()
         if self._transport is not None and not self._ended.done():
             await asyncio.wait([self._ended], timeout=_LOOK)
-
-

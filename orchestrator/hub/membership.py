@@ -63,7 +63,7 @@ class Membership:
             if channel.roster.add(connection):
                 self._joined(connection.app, channel, connection)
             if self.cluster is not None:
-                self.cluster.listed(connection.app.name, text, connection.peer_id, connection.entry)
+                self.cluster.holdings.listed(connection.app.name, text, connection.peer_id, connection.entry)
         if subscription.pending is not None and (channel is None or not channel.news.changes):
             subscription.pending.snapshot = _snapshot(connection, text, channel)
 
@@ -97,13 +97,13 @@ class Membership:
         app = connection.app
         channel = app.channels.remove(connection, text)
         if self.cluster is not None:
-            self.cluster.unsubscribed(app.name, text, app.channels.count(text))
+            self.cluster.holdings.unsubscribed(app.name, text, app.channels.count(text))
         if channel is not None and subscription.listed:
             if channel.roster.remove(connection):
                 self._left(app, channel, connection, reason)
             if self.cluster is not None:
                 own = channel.roster.own_entry(connection.peer_id)
-                self.cluster.listed(app.name, text, connection.peer_id, own, reason)
+                self.cluster.holdings.listed(app.name, text, connection.peer_id, own, reason)
 
     def appear(self, app: App, name: str, member: Member) -> None:
         """List a peer that is at another hub, where anybody here reads the roster."""
@@ -120,7 +120,7 @@ class Membership:
         """Have messages of other hubs come here, and list those who are there."""
         count = connection.app.channels.count(text)
         if new:
-            cluster.subscribed(connection, text, count)
+            cluster.holdings.subscribed(connection, text, count)
             if channel is not None and count == 1:
                 for member in cluster.directory.members(connection.app.name, text):
                     channel.roster.add(member)

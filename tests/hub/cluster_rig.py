@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from orchestrator.hub.backplane import Backplane, Kind, Listener, Topic
@@ -85,7 +86,7 @@ class End:
                 continue
             for held in end.in_force:
                 if self.engine.match(held, topic):  # once for each that matches, as engines do
-                    end.heard.append(lambda end=end: end.listener.heard(message))
+                    end.heard.append(partial(end.listener.heard, message))
                     found += 1
         return found
 
@@ -212,6 +213,10 @@ class Nodes:
                     node.flush()
             if not self.lazy:
                 self.run()
+
+    def stale(self) -> bool:
+        """Tell whether the first hub takes what it knows of the others for out of date."""
+        return self.nodes[0].cluster.stale
 
     def connect(self, at: int, sub: str, **options: Any) -> Peer:
         peer = self.nodes[at].connect(sub, **options)

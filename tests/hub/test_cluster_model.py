@@ -110,7 +110,7 @@ class Run:
         for node in self.nodes.nodes:
             for channel, names in there.items():
                 found = {json.loads(entry)["peerId"] for entry in node.hub.roster("default", channel)}
-                assert found == names, (node.cluster.node, channel)
+                assert found == names, (node.cluster.voice.node, channel)
 
 
 @pytest.mark.parametrize("faults", [False, True])
