@@ -15,7 +15,7 @@ FUZZ := $(VENV)/.can-fuzz
 # The tests start many processes, and without this each would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run test bars simulate fuzz bench check format clean
+.PHONY: setup run test bars brokers simulate fuzz bench check format clean
 .NOTPARALLEL:
 
 setup: $(DEV) ## everything installed; the default
@@ -29,6 +29,9 @@ test: $(DEV) ## every test that this machine can run
 
 bars: $(DEV) ## the tests that take minutes: the same facts over very many cases
 	@$(BIN)/python -m pytest -q -n auto -m bars
+
+brokers: $(DEV) ## a NATS and a Valkey on loopback, for trying things out, until Ctrl-C
+	@$(BIN)/python -m tests.brokers
 
 simulate: $(DEV) ## our engines through bad days, on all cores; SEEDS=2000, or a range SEEDS=300:400 (docs/simulation.md)
 	@$(BIN)/python -m tests.testing.simulation_runner $(SEEDS)

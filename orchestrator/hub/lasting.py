@@ -98,14 +98,16 @@ class LastingEnd(ABC, Generic[Interest]):
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience
-        pauses = _pauses()
-        while True:
+        why = "it does not answer"
+        for pause in _pauses():
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._connect()
                 break
+            except TimeoutError:  # the deadline; why it was not reached before says more
+                pass
             except OSError as error:
-                pause, why = next(pauses), _sentence(error)
+                why = _sentence(error)
             if loop.time() + pause >= deadline:
                 where = self._url.shown
                 raise BackplaneProblem(f"the backplane {where} could not be used for {self._patience:g} s: {why}")

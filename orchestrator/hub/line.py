@@ -51,7 +51,11 @@ class Line(asyncio.Protocol):
         """Go on encrypted."""
         assert self._transport is not None, "it is connected"
         self.flush()
-        self._transport = await self._loop.start_tls(self._transport, self, context, server_hostname=host)
+        try:
+            self._transport = await self._loop.start_tls(self._transport, self, context, server_hostname=host)
+        except BaseException:
+            self._end()  # nobody else says so
+            raise
 
     @property
     def over(self) -> bool:
@@ -116,16 +120,20 @@ class Line(asyncio.Protocol):
             self._take(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+        self.fail(f"the connection broke ({exc})" if exc is not None else "the engine closed the connection")
+
+    def _end(self) -> None:
         if not self._ended.done():
             self._ended.set_result(None)
-        self.fail(f"the connection broke ({exc})" if exc is not None else "the engine closed the connection")
 
     def _look(self) -> None:
         self._silent += 1
         if self._silent >= _SILENT_LOOKS:
             self.fail(f"it has not answered for {_SILENT_LOOKS * _LOOK:g} s")
         else:
-            self._ask()
+            if self._silent > 1:
+                self._ask()
             self._timer = self._loop.call_later(_LOOK, self._look)
 
     # -- the end
