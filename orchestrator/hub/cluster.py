@@ -213,7 +213,7 @@ class Cluster:
     def speak(self) -> None:
         """Tell the others what has gathered in a turn."""
         self._turn.owed = False
-        self.holdings.tell()
+        self.holdings.speak()
         if self._answers:
             answers, self._answers = self._answers, {}
             for node, (delivered, not_found) in answers.items():

@@ -45,7 +45,9 @@ class Holdings:
         self._gathering = False
         self.state = 0
         """How many times changes were told."""
-        self._waiting: dict[int, Outbox] = {}
+        self._new: list[Outbox] = []
+        """Outboxes that are to wait for what was asked of the engine in this turn."""
+        self._waiting: dict[int, list[Outbox]] = {}
         """Outboxes that wait for the engine, by the ticket of a barrier."""
         self._complained = float("-inf")
 
@@ -113,18 +115,25 @@ class Holdings:
     # -- who waits for the engine
 
     def _await_engine(self, outbox: Outbox) -> None:
-        if not self._backplane.up:
+        if self._backplane.up:
+            outbox.cork()
+            self._new.append(outbox)
+            self._turn.owed = True
+
+    def speak(self) -> None:
+        """Tell of all changes of a turn, and let those wait for the engine who have asked for something in it."""
+        if not self._new:
+            if not self._gathering:
+                self.tell()
             return
-        ticket = self._voice.next_ticket()
-        self._waiting[ticket] = outbox
-        outbox.cork()
         self.tell()  # whoever hears of it is to be counted, and found, wherever that is asked
+        ticket = self._voice.next_ticket()
+        self._waiting[ticket], self._new = self._new, []
         self._backplane.barrier(ticket)
         self._timers.at(self._turn.now + _PATIENCE, partial(self._go_on, ticket))
 
     def passed(self, ticket: int) -> None:
-        outbox = self._waiting.pop(ticket, None)
-        if outbox is not None:
+        for outbox in self._waiting.pop(ticket, ()):
             outbox.uncork()
 
     def _go_on(self, ticket: int, now: float) -> None:
@@ -135,6 +144,9 @@ class Holdings:
 
     def let_go(self) -> None:
         """Let nobody wait any longer."""
+        new, self._new = self._new, []
+        for outbox in new:
+            outbox.uncork()
         for ticket in list(self._waiting):
             self.passed(ticket)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -159,6 +160,10 @@ class LastingEnd(ABC, Generic[Interest]):
             try:
                 await self._connect_to(host, port)
                 return
+            except ssl.SSLCertVerificationError as error:
+                raise BackplaneProblem(
+                    f"the backplane {self._url.shown} has no certificate that is trusted here: {error.verify_message}"
+                ) from None
             except (OSError, UnicodeError) as error:
                 problem = OSError(f"{host}:{port}: {_sentence(error)}")
             finally:

@@ -162,6 +162,10 @@ class NatsBackplane(LastingEnd[str]):
             if said.lower().startswith(_REFUSALS):
                 raise BackplaneProblem(f"the backplane {self._url.shown} refuses this hub: {said}") from None
             raise ConnectionError(said) from None
+        except NotEncrypted:
+            raise BackplaneProblem(
+                f"the backplane {self._url.shown} does not encrypt; allowed is that it does, or an address with nats://"
+            ) from None
         except ImportError as missing:
             raise BackplaneProblem(
                 f"the credentials of {self._url.shown} need {missing.name}: pip install 'nats-py[nkeys]'"
@@ -250,6 +254,10 @@ async def _heard_of(_error: Exception) -> None:
     """It is raised as well."""
 
 
+class NotEncrypted(Exception):
+    """Something was to be said in the open."""
+
+
 class _Seam(Transport):
     """A connection as the client library takes it, which outlives the library's client."""
 
@@ -296,7 +304,7 @@ class _Seam(Transport):
 
     def write(self, payload: bytes) -> None:
         if not self._encrypted:
-            raise ConnectionError("it does not encrypt, and tls:// says that it has to")
+            raise NotEncrypted
         self.line.say(payload)
 
     def writelines(self, payload: list[bytes]) -> None:

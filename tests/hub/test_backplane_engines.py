@@ -211,8 +211,8 @@ async def test_nats_permits_by_the_name_that_everything_begins_with(tmp_path: Pa
 async def test_nats_encrypts(tmp_path: Path) -> None:
     with nats_server(tmp_path, config=f'tls {{ cert_file: "{CERTIFICATE}", key_file: "{CERTIFICATE}" }}\n') as broker:
         await _speaks(f"tls://localhost:{broker.port}")
-        with pytest.raises(BackplaneProblem, match="certificate verify failed"):
-            async with open_backplane(f"tls://localhost:{broker.port}", "n", Ear(), patience=0.2):
+        with pytest.raises(BackplaneProblem, match="has no certificate that is trusted here: self"):
+            async with open_backplane(f"tls://localhost:{broker.port}", "n", Ear()):
                 pytest.fail("nobody has signed it")
 
 
@@ -228,8 +228,8 @@ async def test_redis_encrypts(tmp_path: Path) -> None:
         async with await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context) as server:
             url = f"rediss://localhost:{server.sockets[0].getsockname()[1]}"
             await _speaks(url)
-            with pytest.raises(BackplaneProblem, match="certificate verify failed"):
-                async with open_backplane(url, "n", Ear(), patience=0.2):
+            with pytest.raises(BackplaneProblem, match="has no certificate that is trusted here: self"):
+                async with open_backplane(url, "n", Ear()):
                     pytest.fail("nobody has signed it")
 
 
@@ -269,8 +269,8 @@ async def test_no_password_goes_to_a_server_that_does_not_encrypt(tmp_path: Path
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(BackplaneProblem, match="it does not encrypt"):
-            async with open_backplane(f"tls://u:{CANARY}@127.0.0.1:{port}", "n", Ear(), patience=0.2):
+        with pytest.raises(BackplaneProblem, match="does not encrypt"):
+            async with open_backplane(f"tls://u:{CANARY}@127.0.0.1:{port}", "n", Ear()):
                 pytest.fail("it is not encrypted")
         await done.wait()
     assert said == b""
