@@ -7,6 +7,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,6 +88,11 @@ def test_every_command_exists_with_its_options(command: str, capsys: pytest.Capt
     if words[0] == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert words[1] in targets
+        return
+    if words[0] == "pip":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        name, _, extra = words[-1].rstrip("]").partition("[")
+        assert name == project["name"] and extra in {"", *project["optional-dependencies"]}
         return
     verbs = [word for word in words[1:3] if re.fullmatch("[a-z]+", word) and word != "topology"]
     with pytest.raises(SystemExit) as exited:
