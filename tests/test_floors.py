@@ -1,6 +1,6 @@
 """Imports run downwards only, and what is heavy stays where it is needed.
 
-`errors` → `protocol` → `topology`, `patterns` → `agents`, `hub`, `client`, `store` → `runtime` → `testing`, `cli`.
+`errors` → `protocol` → `topology`, `patterns` → `agents`, `hub`, `client`, `store`, `deployment` → `runtime` → `testing`, `cli`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FLOORS = (
     ("errors",),
     ("protocol",),
     ("topology", "patterns"),
-    ("agents", "hub", "client", "store"),
+    ("agents", "hub", "client", "store", "deployment"),
     ("runtime",),
     ("testing", "cli"),
 )

@@ -100,7 +100,7 @@ def load(path: Path) -> KeyFile:
     """Read a key file, YAML or JSON. Raises `KeyProblem` with a sentence that shows no secret."""
     try:
         with path.open("rb") as file:
-            _check_private(path, os.fstat(file.fileno()).st_mode)
+            _check_private(path, os.fstat(file.fileno()), os.geteuid())
             text = file.read(_MAX_SIZE + 1)
     except FileNotFoundError:
         raise KeyProblem(
@@ -175,8 +175,10 @@ def _replace(path: Path, keys: KeyFile) -> None:
         raise KeyProblem(f"{path}: the key file cannot be written: {error.strerror}") from None
 
 
-def _check_private(path: Path, mode: int) -> None:
-    if mode & 0o077:
-        raise KeyProblem(
-            f"{path}: others may read this key file (mode {mode & 0o777:o}); `chmod 600 {path}` mends that"
-        )
+def _check_private(path: Path, status: os.stat_result, user: int) -> None:
+    """Raise `KeyProblem` if others may read it, but for a group of ours whose file it is somebody else's to give us:
+    so come secrets that are mounted for a service."""
+    ours = user in (0, status.st_uid)
+    if status.st_mode & (0o077 if ours else 0o037):
+        mode = f"mode {status.st_mode & 0o777:o}"
+        raise KeyProblem(f"{path}: others may read this key file ({mode}); `chmod 600 {path}` mends that")

@@ -16,6 +16,8 @@ ALLOWED: Final = frozenset(
         "PATH",
         "PYTHONPATH",
         "SHELL",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
         "TERM",
         "TMPDIR",
         "TZ",
@@ -23,7 +25,8 @@ ALLOWED: Final = frozenset(
         "VIRTUAL_ENV",
     }
 )
-"""What a child inherits that should inherit nothing: enough to find its interpreter, its modules and its language."""
+"""What a child inherits that should inherit nothing: enough to find its interpreter, its modules, its language and whom it
+trusts."""
 
 
 def child_environment(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+import os
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from orchestrator.hub import key_file
-from orchestrator.hub.key_file import KeyFile, PublishableEntry, SecretEntry
+from orchestrator.hub.key_file import KeyFile, PublishableEntry, SecretEntry, _check_private
 from orchestrator.hub.keys import KeyProblem, KeyRing, PublishableKey
 from orchestrator.protocol.codes import Action
 from orchestrator.protocol.tokens import Rate, SecretKey
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECRET = "sk_secret_" + "s" * 32
 PAGE = "pk_live_" + "p" * 24
@@ -148,3 +147,20 @@ def test_a_missing_file_is_named_with_what_makes_one(tmp_path: Path) -> None:
 def test_limits_that_make_no_sense_are_refused(key: SecretKey) -> None:
     with pytest.raises(KeyProblem, match="'sk_id_a' is"):
         KeyRing([key])
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "user", "fine"),
+    [
+        (0o600, 1000, 1000, True),
+        (0o640, 1000, 1000, False),
+        (0o440, 0, 1000, True),  # mounted for a service, whose group may read it
+        (0o460, 0, 1000, False),
+        (0o444, 0, 1000, False),
+        (0o440, 1000, 0, False),
+    ],
+)
+def test_a_secret_that_somebody_else_gives_our_group_is_private(mode: int, owner: int, user: int, fine: bool) -> None:
+    status = os.stat_result((0o100000 | mode, 0, 0, 1, owner, 1000, 10, 0, 0, 0))
+    with nullcontext() if fine else pytest.raises(KeyProblem, match="others may read"):
+        _check_private(Path("keys.yaml"), status, user)
