@@ -44,6 +44,7 @@ VERBS: Final[dict[str, Verb]] = {
     "lint": Verb("lint", "say what a topology and its handlers had better not do, with a code for each kind"),
     "scopes": Verb("scopes", "show what every token allows, and what a change to the file grants and withdraws"),
     "graph": Verb("graph", "draw a topology: who hands tasks to whom, who shares a team, who sees whom"),
+    "export": Verb("export", "write the files with which Compose, Kubernetes or systemd runs a topology"),
     "schema": Verb("schema", "print the JSON Schema of topology files, for editors"),
     "init": Verb("init", "write a first topology with its handlers into a directory"),
     "token": Verb("token", "make a token for a user or an agent that runs elsewhere, or look into one"),
