@@ -167,9 +167,9 @@ class Cluster:
             )
             _log.warning(text, self.unsent)
 
-    def elsewhere(self, app: str, peer: str) -> bool:
-        """Tell whether another hub is known to hold a peer."""
-        return bool(self.directory.holders(app, peer))
+    def elsewhere(self, app: str, peer: str) -> int:
+        """Return how many connections of a peer other hubs are known to hold."""
+        return sum(held.connections for held in self.directory.holders(app, peer).values())
 
     def send(
         self, connection: Connection, to: str, frame: bytes, message_id: str | None, request_id: str | None, here: int
@@ -204,7 +204,7 @@ class Cluster:
     def kick(self, app: str, peer: str) -> int:
         """Have a peer's connections closed everywhere else; return how many there are, as far as is known."""
         self.voice.say(EVERYBODY, Kick(self.voice.node, self.voice.next_number(), app, peer))
-        return sum(held.connections for held in self.directory.holders(app, peer).values())
+        return self.elsewhere(app, peer)
 
     def usage(self, app: str) -> Iterable[tuple[int, int, int]]:
         """Return what the other hubs said last of their connections, most connections and messages of an app."""
@@ -272,8 +272,14 @@ class Cluster:
         if node is not None:
             _log.warning("hub %s is gone", node)
             self.neighbours.leave(node, Reason.LOST.value)
-        self._sends.end(ticket, Outcome.NOT_FOUND, self._turn.now)
+        self._sends.end(ticket, Outcome.UNKNOWN if self._in_doubt(ticket) else Outcome.NOT_FOUND, self._turn.now)
         self._handovers.nobody(ticket)
+
+    def _in_doubt(self, ticket: int) -> bool:
+        """Tell whether a send's receiver is at a hub that may be there, and just not listen again yet."""
+        pending = self._sends.get(ticket)
+        holders = () if pending is None else self.directory.holders(pending.connection.app.name, pending.to)
+        return any(self.neighbours.is_stale(node) for node in holders)
 
     def passed(self, ticket: int) -> None:
         self._handovers.passed(ticket)
@@ -323,7 +329,7 @@ class Cluster:
         self.voice.say(
             EVERYBODY,
             Beat(
-                self.voice.node, self.voice.next_number(), self.holdings.state, self.holdings.digest, self._core.usage()
+                self.voice.node, self.voice.next_number(), self.holdings.state, self.holdings.checksum, self._core.usage()
             ),
         )
         if again:

@@ -74,7 +74,7 @@ class Beat(_Said, frozen=True, tag="b"):
     """A sign of life."""
 
     state: int
-    digest: int
+    checksum: int
     """Of all facts, to be compared."""
     usage: dict[str, tuple[int, int, int]]
     """Connections, most connections at one time and attempted messages, by app."""

@@ -52,8 +52,8 @@ class Holdings:
         self._complained = float("-inf")
 
     @property
-    def digest(self) -> int:
-        return self._facts.digest
+    def checksum(self) -> int:
+        return self._facts.checksum
 
     def __len__(self) -> int:
         return len(self._facts)

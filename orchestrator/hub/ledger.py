@@ -1,6 +1,6 @@
 """The facts of one hub, which it alone changes and all others copy: who is where, and what is listened to.
 
-Its copies follow by changes that are numbered, and are compared by a digest that is kept up with each of them.
+Its copies follow by changes that are numbered, and are compared by a checksum that is kept up with each of them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Key(NamedTuple):
 class Ledger:
     def __init__(self) -> None:
         self._facts: dict[Key, bytes] = {}
-        self.digest = 0
+        self.checksum = 0
         """The same wherever the same facts are, in whatever order they came."""
 
     def __len__(self) -> int:
@@ -54,13 +54,13 @@ class Ledger:
         if before == value:
             return before
         if before is not None:
-            self.digest -= _digest(key, before)
+            self.checksum -= _checksum(key, before)
         if value is None:
             del self._facts[key]
         else:
             self._facts[key] = value
-            self.digest += _digest(key, value)
-        self.digest &= _ALL
+            self.checksum += _checksum(key, value)
+        self.checksum &= _ALL
         return before
 
     def ops(self) -> list[Op]:
@@ -97,5 +97,5 @@ def holding(value: bytes) -> Holding | None:
         return None
 
 
-def _digest(key: Key, value: bytes) -> int:
+def _checksum(key: Key, value: bytes) -> int:
     return int.from_bytes(blake2b(_pack((key, value)), digest_size=8).digest(), "big")

@@ -1,4 +1,4 @@
-"""The other hubs of a cluster: copies of their facts, kept true by numbers and digests, and given up when they are dead.
+"""The other hubs of a cluster: copies of their facts, kept true by numbers and checksums, and given up when they are dead.
 
 Nothing here waits for a single message: what is lost is noticed by the next one, or by the next sign of life.
 """
@@ -75,6 +75,11 @@ class Neighbours:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def is_stale(self, node: str) -> bool:
+        """Tell whether what is known of a hub may be out of date."""
+        neighbour = self._nodes.get(node)
+        return neighbour is not None and neighbour.stale
+
     def meet(self, node: str, now: float) -> Neighbour:
         """Return what is known of a hub that was just heard of."""
         neighbour = self._nodes.get(node)
@@ -88,7 +93,7 @@ class Neighbours:
         neighbour.usage = beat.usage
         if neighbour.state != beat.state:
             self._want(neighbour, now)
-        elif neighbour.ledger.digest != beat.digest:
+        elif neighbour.ledger.checksum != beat.checksum:
             _log.warning("what is known of hub %s is not what it says; its facts are asked for again", beat.node)
             neighbour.state = None
             self._want(neighbour, now)
