@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from orchestrator.cli import backplane
 from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _hub_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
     serve.add_argument("--tls-cert", metavar="FILE", help="a certificate with its chain, in PEM")
     serve.add_argument("--tls-key", metavar="FILE", help="its key, unless it is in the same file")
+    backplane.arguments(serve)
     for name, kind, metavar, help_text in _LIMITS:
         serve.add_argument(f"--{name}", type=kind, metavar=metavar, help=help_text)
     serve.set_defaults(execute=_serve)
@@ -109,6 +111,7 @@ def _serve(args: argparse.Namespace) -> int:
     from orchestrator.hub.listening import ListenUsage, listen, parse_address
     from orchestrator.hub.serve import serve
     from orchestrator.hub.settings import Settings
+    from orchestrator.runtime.node_name import node_name
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     address = parse_address(args.listen)
@@ -118,12 +121,19 @@ def _serve(args: argparse.Namespace) -> int:
         raise ListenUsage(
             f"{address} can be reached from other machines: give --tls-cert, or --insecure to do without TLS"
         )
+    joined = backplane.given(args)
     path: Path = args.keys
     seen = _stamp(path)
     ring = key_file.load(path).ring()
     given = {field: getattr(args, field) for field in (name.replace("-", "_") for name, *_ in _LIMITS)}
     limits = {field: value for field, value in given.items() if value is not None}
-    settings = Settings(tls_certificate=args.tls_cert, tls_key=args.tls_key, **limits)
+    settings = Settings(
+        tls_certificate=args.tls_cert,
+        tls_key=args.tls_key,
+        backplane=joined,
+        node_name=args.node_name or node_name(),
+        **limits,
+    )
 
     def ready(server: Server) -> None:
         if args.json:

@@ -88,7 +88,8 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="AGENTS",
-        help="start these agents here, and expect the others to be run elsewhere; names with commas between them",
+        help="start these agents here, and expect the others to be run elsewhere; names with commas between them, or "
+        "replicas of one agent: researcher.3, researcher.1-4, researcher.5-",
     )
     part.add_argument(
         "--except",
@@ -97,7 +98,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="AGENTS",
-        help="start all agents here but these",
+        help="start all agents here but these, or but these replicas",
     )
     parser.add_argument("--hub", metavar="URL", help="use the hub at this URL, whatever the topology says")
     parser.add_argument(
@@ -137,7 +138,8 @@ def _seconds(text: str) -> float:
 
 def execute(args: argparse.Namespace) -> int:
     """Load, inspect, plan, run. Before anything is started it raises `TopologyError`, `UnknownAgent`, `TakesNoQuestions`,
-    `NothingKept`, `NoSuchPart`, `AlreadyRunning`, `TooFewFiles`, `CannotListen`, `NoPlace`, `NoLogFolder` or `NoWatch`."""
+    `NothingKept`, `NoSuchPart`, `AlreadyRunning`, `TooFewFiles`, `CannotListen`, `NoPlace`, `EngineAway`, `NoLogFolder` or
+    `NoWatch`."""
     if args.watch:
         from orchestrator.runtime.watching import check_watch
 
@@ -166,9 +168,13 @@ def _planned(args: argparse.Namespace, guardian: Guardian | None, detached: Deta
     from orchestrator.runtime.asking import questions
     from orchestrator.runtime.plan_source import PlanSource
     from orchestrator.runtime.run_seat import registered
+    from orchestrator.topology.plan_ranges import written
 
     # While handlers are in this process its environment is theirs, and holds no key.
-    source = PlanSource(partial(_read, args, dict(os.environ)), partial(_plan, args))
+    def planned(topology: Topology, reports: Reports) -> Plan:
+        return _plan(args, topology, reports, strict=not source.begun)
+
+    source = PlanSource(partial(_read, args, dict(os.environ)), planned)
     reading = source.read()
     source.adopt(reading)
     plan = reading.plan
@@ -177,8 +183,7 @@ def _planned(args: argparse.Namespace, guardian: Guardian | None, detached: Deta
 
         check_until_idle(plan)
     asked = questions(plan, args.ask, reading.reports)
-    agents = {replica.agent for replica in plan.here}
-    with registered(paths(args)[0], agents, os.environ) as seat:
+    with registered(paths(args)[0], {*written(plan.here, plan)}, os.environ) as seat:
         return _run(args, source, asked, guardian, detached, seat)
 
 
@@ -192,12 +197,13 @@ def _read(args: argparse.Namespace, inherited: Mapping[str, str]) -> tuple[Topol
     return topology, inspect_topology(topology, environ, app_dir=args.app_dir), environ
 
 
-def _plan(args: argparse.Namespace, topology: Topology, reports: Reports) -> Plan:
+def _plan(args: argparse.Namespace, topology: Topology, reports: Reports, *, strict: bool) -> Plan:
+    """`strict`: replicas that are named have to be there, which a change of their number while it runs may undo."""
     plan = replace(read_plan(topology, reports), app_dir=args.app_dir)
     if args.only or args.but or args.hub:
         from orchestrator.topology.part import part_of
 
-        plan = part_of(plan, only=args.only, but=args.but, hub=args.hub)
+        plan = part_of(plan, only=args.only, but=args.but, hub=args.hub, strict=strict)
     if args.inline:
         from orchestrator.runtime.shared_environment import check_inline
 
@@ -223,7 +229,7 @@ def _run(
 
     reading, recent = source.current, Recent()
     plan = reading.plan
-    names = ["run", "hub", *(["store"] if plan.store else []), *(replica.peer_id for replica in plan.replicas)]
+    names = ["run", "hub", *(["store"] if plan.serves_store else []), *(replica.peer_id for replica in plan.replicas)]
     output = Output(
         rendering(args.log, sys.stderr, reading.environ, names),
         args.log_level,

@@ -1,4 +1,5 @@
-"""Which store a command is about, and the way to it: a run's store process where a run is alive, and else the file."""
+"""Which store a command is about, and the way to it: the engine that machines share, else a run's store process where a run
+is alive, and else the file."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 
+    from orchestrator.runtime.control import Engine
     from orchestrator.runtime.store_seat import StoreSeat
     from orchestrator.store.errors import StoreLocked
     from orchestrator.store.opening import Store
@@ -54,13 +56,15 @@ class Source:
     environ: Mapping[str, str]
     agents: frozenset[str]
     """Those of the topology."""
+    engine: Engine | None = None
+    """What keeps the tasks of several machines, where that is the store."""
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Source:
         """Read the topology alone, not its handlers. Raises `TopologyError`, and `Usage` where there is no store to look at."""
         if args.store is not None:
             return cls._by_itself(args.store)
-        from orchestrator.store.opening import is_local
+        from orchestrator.runtime.shared_engine import for_operators
         from orchestrator.topology.plan import make_plan
 
         environ = environment(args)
@@ -72,18 +76,22 @@ class Source:
                 f"{shown(args)}: nothing in it keeps tasks; those of a worker with 'tasks: {{delivery: at-least-once}}' "
                 "are kept until they are done"
             )
-        if not is_local(address):
-            scheme = address.partition(":")[0]  # the rest may hold a password
-            raise Usage(f"{shown(args)}: its store is '{scheme}://…', and this command looks into 'sqlite:///…' alone")
         agents = frozenset(replica.agent for replica in plan.replicas)
-        return cls(shown(args), address, plan.directory, plan.source, environ, agents)
+        engine = for_operators(address, plan.name)
+        return cls(shown(args), address, plan.directory, plan.source, environ, agents, engine)
 
     @classmethod
     def _by_itself(cls, address: str) -> Source:
         from orchestrator.store.opening import MEMORY, store_at
+        from orchestrator.store.shared import is_shared
 
         if address == MEMORY:
             raise OnlyInRun("--store memory:")
+        if is_shared(address):
+            raise Usage(
+                "--store: what an engine keeps for several machines is told apart by topologies; name the file of one, with "
+                "'store:' in it"
+            )
         try:
             store_at(address, Path.cwd())
         except ValueError as error:
@@ -91,8 +99,9 @@ class Source:
         return cls(address, address, Path.cwd(), None, {}, frozenset())
 
     def seat(self) -> StoreSeat | None:
-        """Return where the store of a run that is alive can be asked; `None` = there is no run. Raises `Usage` for several."""
-        if self.topology is None:
+        """Return where the store of a run that is alive can be asked; `None` = there is no run, or its store is no part of
+        it. Raises `Usage` for several."""
+        if self.topology is None or self.engine is not None:
             return None
         from orchestrator.runtime.store_seat import running
         from orchestrator.store.opening import MEMORY
@@ -109,12 +118,15 @@ class Source:
         return seats[0] if seats else None
 
     def file(self) -> SqliteStore | None:
-        """Return the store of the file, not opened yet; `None` = there is no such file, and none is made.
+        """Return the store of the file, not opened yet; `None` = there is no such file, and none is made, or the store is in
+        none.
 
         Raises `OnlyInRun` for a store in memory.
         """
         from orchestrator.store.opening import MEMORY
 
+        if self.engine is not None:
+            return None
         if self.address == MEMORY:
             raise OnlyInRun(self.name)
         store = self._sqlite()
@@ -144,7 +156,7 @@ class Source:
 async def opened(source: Source) -> AsyncIterator[Store | None]:
     """Open a store for one use; `None` = its file is not there.
 
-    Raises `StoreUnavailable`, `OnlyInRun`, or `Usage` where several runs are alive.
+    Raises `StoreUnavailable`, `EngineAway`, `OnlyInRun`, or `Usage` where several runs are alive.
     """
     store = await reach(source)
     try:
@@ -158,6 +170,8 @@ async def reach(source: Source) -> Store | None:
     """Open a store, which is then the caller's to close."""
     import asyncio
 
+    if source.engine is not None:
+        return await _engine(source.engine)
     from orchestrator.store.errors import StoreLocked
 
     end = time.monotonic() + _LOCKED
@@ -178,6 +192,12 @@ async def reach(source: Source) -> Store | None:
         else:
             return store
         await asyncio.sleep(_AGAIN)  # a lock of the file tells nobody that it is given back
+
+
+async def _engine(engine: Engine) -> Store:
+    from orchestrator.runtime.shared_engine import open_now
+
+    return await open_now(engine)
 
 
 def remote(seat: StoreSeat) -> Store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli import machines
 from orchestrator.cli.problems import FORMS, render, wants_colour
 from orchestrator.cli.reading import (
     environment,
@@ -35,6 +36,7 @@ def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     import_arguments(parser)
     if verb == "plan":
         parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+        machines.arguments(parser)
         parser.set_defaults(execute=plan)
         return
     parser.add_argument(
@@ -64,6 +66,8 @@ def validate(args: argparse.Namespace) -> int:
 def plan(args: argparse.Namespace) -> int:
     topology, found, warnings = _planned(args)
     _warn(warnings, topology, "text")
+    if machines.asked_for(args):
+        return machines.show(args, found)
     if args.json:
         import json
 

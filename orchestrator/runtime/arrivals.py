@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.runtime.pinned import trusting
 from orchestrator.runtime.summary import awaited_line
 from orchestrator.topology.part import presence_channel
 
@@ -92,7 +93,8 @@ class Arrivals:
         from orchestrator.runtime.presence_watch import PresenceWatch
 
         route_structlog(self._output)
-        self._watch = PresenceWatch(self._seat.url, self._seat.key, self.channels, self._seen)
+        tls = trusting(self._seat.trusted)
+        self._watch = PresenceWatch(self._seat.url, self._seat.key, self.channels, self._seen, tls=tls)
         for name in self._awaited:
             self._watch.expect(name)
         self._watching = tasks.create_task(self._look(self._watch), name="presence watch")
@@ -122,7 +124,9 @@ class Arrivals:
     def still_awaited(self, names: Sequence[str]) -> str:
         """Return the sentence about external replicas that have not come."""
         tokens = f"`orchestrator token {self._plan.source} AGENT [--replica N]` makes a token"
-        if self._plan.hub.key is None:
+        if self._plan.elsewhere.issuperset(names):
+            tokens = f"`orchestrator run {self._plan.source} --only …` on their machine starts them"
+        elif self._plan.hub.key is None:
             tokens = "without a `key` in the `hub` section nobody outside this run can be given a token"
         return awaited_line(names, self._seat.url, tokens)
 

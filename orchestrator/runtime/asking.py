@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean, listed
 from orchestrator.protocol.tokens import SecretKey, mint
+from orchestrator.runtime.pinned import trusting
 from orchestrator.topology.handlers import HandlerReport
 from orchestrator.topology.references import ASKER
 
@@ -102,6 +103,8 @@ class Asker:
     user: UserPlan
     key: SecretKey
     output: Output
+    trusted: str = ""
+    """Path of the hub's certificate, where that is one of the run's own."""
 
     async def ask(self, asked: Sequence[Question], ending: Callable[[], bool]) -> None:
         """Put each question and write its answer as it comes. Raises what ends the first that fails.
@@ -118,7 +121,7 @@ class Asker:
         async def token() -> str:
             return mint(self.key, self.user.claims(sub, int(time.time() + self.user.token_ttl)))
 
-        async with connect(self.url, token_provider=token) as user:
+        async with connect(self.url, token_provider=token, tls=trusting(self.trusted)) as user:
             for number, question in enumerate(asked):
                 if ending():
                     raise CutOff(len(asked) - number)

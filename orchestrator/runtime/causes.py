@@ -31,7 +31,8 @@ def why_hopeless(child: Child, ended: Ended, recent: Sequence[float]) -> str:
     if ended.code == ExitCode.INVALID:
         return ended.sentence or f"{ended}: its handler does not fit the topology"
     if ended.code == ExitCode.TERMINAL and ended.close_code in HOPELESS_CLOSES:
-        return f"{ended.close_code} {closing(ended.close_code).meaning}: {closing(ended.close_code).advice}"
+        said = f"{ended.close_code} {closing(ended.close_code).meaning}: {closing(ended.close_code).advice}"
+        return said + (_own_replicas(child.name) if ended.close_code == CloseCode.ADMIN_DISCONNECT else "")
     if child.essential and not child.proven and ended.code is not None and ended.sentence:
         return ended.sentence  # what it could not do at its first start, it will not be able to do at the next
     if policy.condition == "never":
@@ -42,6 +43,17 @@ def why_hopeless(child: Child, ended: Ended, recent: Sequence[float]) -> str:
         times = "once" if policy.max_attempts == 1 else f"{policy.max_attempts} times"
         return f"{ended}; it was restarted {times} within {policy.window:g} s"
     return ""
+
+
+def _own_replicas(peer_id: str) -> str:
+    """Return what to do where another machine runs the same replica."""
+    agent, _, number = peer_id.partition(".")
+    if not number:
+        return f"; one machine alone runs {agent!r}, and the others `--except {agent}`"
+    return (
+        f"; each machine runs replicas of its own, such as `--only {agent}.1-4` on one and `--only {agent}.5-8` on another "
+        "(`orchestrator plan --machine …` checks that)"
+    )
 
 
 def restart_delay(policy: RestartPolicy, before: int, jitter: float) -> float:

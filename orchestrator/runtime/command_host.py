@@ -138,6 +138,7 @@ class CommandHost:
             "ORCHESTRATOR_URL": self._spec.hub_url,
             "ORCHESTRATOR_PEER_ID": self._spec.replica.peer_id,
             "ORCHESTRATOR_TOKEN_FILE": str(self._token_file),
+            **({"ORCHESTRATOR_HUB_CERTIFICATE": self._spec.trusted} if self._spec.trusted else {}),
         }
 
     def _end(self, sentence: str) -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.tokens import SecretKey
+from orchestrator.store.shared import Needs
 from orchestrator.topology.replica import Replica
 from orchestrator.topology.store_access import Access
 
@@ -38,6 +39,20 @@ class Control(Struct, frozen=True, tag_field="type", omit_defaults=True):
 # -- from the parent
 
 
+class Engine(Struct, frozen=True):
+    """A store that several machines share, as each process that needs it opens it by itself."""
+
+    url: str
+    """It may hold a password."""
+    namespace: str
+    """What keeps topologies apart at one engine: their names."""
+    needs: Needs
+    """What it is to keep beyond what every store does; one that cannot is refused."""
+
+    def __repr__(self) -> str:
+        return f"Engine(url=…, namespace={self.namespace!r}, needs={self.needs!r})"
+
+
 class Spec(Control, frozen=True, tag="spec"):
     """The first line to an agent process: everything it needs to be one replica."""
 
@@ -56,7 +71,11 @@ class Spec(Control, frozen=True, tag="spec"):
     app_dir: str = ""
     """Where handlers are looked for instead of there and in the project around it; empty = as usual."""
     store: str = ""
-    """Absolute path of the store's socket; empty where it needs no store."""
+    """Absolute path of the store's socket; empty where it needs no store, or one that machines share."""
+    engine: Engine | None = None
+    """The store that it needs, where that is one which machines share."""
+    trusted: str = ""
+    """Absolute path of the hub's certificate, where that is one of the run's own; empty = whom the system trusts is trusted."""
     waits: bool = False
     """Once it is connected it says `AwaitingTurn`, and begins when it hears `Begin`."""
 
@@ -80,6 +99,13 @@ class HubSpec(Control, frozen=True, tag="hub"):
     grace: float = 10.0
     standing: Standing | None = None
     """How the run stands until its hub is told otherwise; `None` = the hub is ready when it listens."""
+    backplane: str = ""
+    """Address of what joins it to other hubs, which may hold a password; empty = it is alone."""
+    tls: tuple[str, ...] | None = None
+    """Absolute paths of its certificate and of the key to that."""
+
+    def __repr__(self) -> str:
+        return f"HubSpec(listening={self.listening}, keys=…, joined={bool(self.backplane)})"
 
 
 class StoreSpec(Control, frozen=True, tag="store"):

@@ -100,7 +100,8 @@ class Errand:
                     what = "asked" if self._questions else "waited for"
                     raise NeverReady(f"nothing was {what}, because {counted(self.lost, 'replica')} will never be ready")
                 if self._questions:
-                    asker = Asker(self._seat.url, self._plan.user(ASKER), self._seat.key, self._output)
+                    user, trusted = self._plan.user(ASKER), self._seat.trusted
+                    asker = Asker(self._seat.url, user, self._seat.key, self._output, trusted=trusted)
                     await asker.ask(self._questions, lambda: self.interrupted)
                 if idling is not None:
                     self._idling, late = True, "tasks are still open: they were not done"
@@ -122,10 +123,11 @@ class Errand:
     @asynccontextmanager
     async def _counting(self) -> AsyncIterator[Idling | None]:
         """Know of the tasks that end in the store, where the run is to end with them."""
-        if not self._until_idle or self._seat.store is None:
+        if not self._until_idle or self._plan.store is None:
             yield None
             return
         from orchestrator.runtime.idling import Idling  # a run without it loads no way to the store into its parent
 
-        async with Idling(self._seat.store[0], self._output, str(self._plan.source)) as idling:
+        seat = None if self._seat.store is None else self._seat.store[0]
+        async with Idling(self._plan, seat, self._output) as idling:
             yield idling

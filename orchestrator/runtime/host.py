@@ -46,6 +46,7 @@ from orchestrator.runtime.imported import forget_changed, imported_files, rememb
 from orchestrator.runtime.invocation import fault
 from orchestrator.runtime.logs import configure_child
 from orchestrator.runtime.parent import exit_anyway, watch_parent
+from orchestrator.runtime.pinned import trusting
 from orchestrator.runtime.replica import Replica
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class Host:
         spec, loop = self._spec, asyncio.get_running_loop()
         limits = spec.replica.reconnect
         policy = ReconnectPolicy(cap=limits.max_delay, max_attempts=limits.max_attempts)
-        client = Client(spec.hub_url, token_provider=self._token, reconnect=policy, daemon=True)
+        tls = trusting(spec.trusted)
+        client = Client(spec.hub_url, token_provider=self._token, reconnect=policy, tls=tls, daemon=True)
         store = self._way_to_store()
         replica = Replica(
             spec.replica,
@@ -173,6 +175,10 @@ class Host:
             await asyncio.sleep(min(patience / BEATS, LONGEST_BEAT))
 
     def _way_to_store(self) -> Store | None:
+        if self._spec.engine is not None and self._spec.replica.store is not None:
+            from orchestrator.runtime.shared_store import OwnShare
+
+            return OwnShare(self._spec.engine, self._spec.replica.peer_id, self._spec.replica.store)
         if not self._spec.store:
             return None
         from orchestrator.store.remote import RemoteStore  # most agents need none

@@ -23,6 +23,7 @@ from orchestrator.hub.serve import run_fast, serve_here, serve_until, spare_coll
 from orchestrator.hub.settings import Settings
 from orchestrator.runtime.control import ControlChannel, Drain, Ending, HubSpec, Ready, Standing, ToChild
 from orchestrator.runtime.logs import configure_child
+from orchestrator.runtime.node_name import node_name
 from orchestrator.runtime.parent import watch_parent
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ async def _serve(
         return await serve(
             listening,
             KeyRing(spec.keys),
-            _within(spec.grace),
+            _settings(spec),
             on_ready=ready,
             beside=follow,
         )
@@ -91,9 +92,17 @@ async def _serve(
         await channel.close()
 
 
-def _within(grace: float) -> Settings:
-    """Return settings with which a drain that starts by a signal takes no longer than `grace` seconds."""
-    return Settings(drain_window=grace / 2, drain_grace=grace / 2)
+def _settings(spec: HubSpec) -> Settings:
+    """Return settings with which a drain that starts by a signal takes no longer than the grace."""
+    certificate, key = spec.tls or (None, None)
+    return Settings(
+        drain_window=spec.grace / 2,
+        drain_grace=spec.grace / 2,
+        backplane=spec.backplane or None,
+        node_name=node_name(),
+        tls_certificate=certificate,
+        tls_key=key,
+    )
 
 
 async def _obey(channel: ControlChannel[ToChild], server: Server, stop: asyncio.Event) -> None:

@@ -7,19 +7,24 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import ExitCode, OrchestratorError, StoreUnavailable
+from orchestrator.runtime.shared_engine import engine_of, made
 from orchestrator.runtime.summary import counted
 from orchestrator.store.remote import RemoteStore
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
     from typing import Self
 
     from orchestrator.runtime.output import Output
     from orchestrator.runtime.store_seat import StoreSeat
+    from orchestrator.store.opening import Store
     from orchestrator.topology.plan import Plan
 
 PAUSE: Final = 1.0
 """Seconds after which a store that gave no answer is asked again."""
+LOOK: Final = 0.5
+"""Seconds between two looks at an engine that tells nobody when there is nothing left to do."""
 ENDS: Final = ("done", "dead", "cancelled")
 
 
@@ -55,14 +60,11 @@ def check_until_idle(plan: Plan) -> None:
 class Idling:
     """Counts what ends in the store of a run from its start on, as long as it is entered."""
 
-    def __init__(self, seat: StoreSeat, output: Output, topology: str) -> None:
-        """`topology` is the path of its file, as whoever reads what is said would write it."""
-        self._seat, self._output, self._topology = seat, output, topology
+    def __init__(self, plan: Plan, seat: StoreSeat | None, output: Output) -> None:
+        """`seat` is where the store of the run is; `None` = the plan's is one that machines share."""
+        self._output, self._topology = output, str(plan.source)
         self._before: Counter[str] = Counter()
-        self._store = RemoteStore(seat.path, self._secret)
-
-    async def _secret(self) -> str:
-        return self._seat.operator
+        self._store, self._idle = _way_to(plan, seat)
 
     async def __aenter__(self) -> Self:
         try:
@@ -82,7 +84,7 @@ class Idling:
         told = ""
         while True:
             try:
-                await self._store.idle()
+                await self._idle()
                 ended = await self._ended() - self._before
             except StoreUnavailable as error:  # it may come back, and what it keeps is not lost meanwhile
                 if str(error) != told:
@@ -99,6 +101,29 @@ class Idling:
         """Return how many tasks of all queues are in each final state."""
         queues = await self._store.tasks.stats()
         return Counter({end: sum(getattr(queue, end) for queue in queues) for end in ENDS})
+
+
+def _way_to(plan: Plan, seat: StoreSeat | None) -> tuple[Store, Callable[[], Awaitable[None]]]:
+    """Return the store of a run, and what returns once nothing is left to do in it."""
+    if seat is not None:
+
+        async def secret() -> str:
+            return seat.operator
+
+        remote = RemoteStore(seat.path, secret)
+        return remote, remote.idle
+    engine = engine_of(plan)
+    assert engine is not None, "a store is in one place or the other"
+    shared = made(engine)
+
+    async def idle() -> None:
+        while True:
+            queues = await shared.tasks.stats()
+            if not any(queue.open for queue in queues):
+                return
+            await asyncio.sleep(LOOK)
+
+    return shared, idle
 
 
 def _shown(ended: Counter[str]) -> str:

@@ -11,6 +11,9 @@ BACKLOG: Final = 1024
 """Connections that wait in the listening socket while the hub starts, or starts again."""
 
 
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to connect to in their place
+
+
 class CannotListen(OrchestratorError):
     """The hub's address is taken, or is none of ours."""
 
@@ -30,6 +33,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, *, secure: bool = False) -> str:
+    """Return where this machine reaches whoever listens there."""
     host, port = listening.getsockname()[:2]
-    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+    host = _WILDCARDS.get(host, host)
+    return f"{'wss' if secure else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -40,6 +40,7 @@ from orchestrator.runtime.hearing import Hearing
 from orchestrator.runtime.nursery import Program
 from orchestrator.runtime.process import LAST_OUTPUT
 from orchestrator.runtime.records import HUB, STORE, Source
+from orchestrator.runtime.shared_engine import engine_of
 from orchestrator.runtime.supervisor import Ended, Exited
 from orchestrator.runtime.watchdog import Watchdog
 
@@ -76,12 +77,14 @@ class Programs:
 @dataclass(frozen=True, slots=True)
 class Seat:
     """Where a run's processes meet: the hub's address, its listening socket when it is ours, the signing key, and the
-    store with its listening socket when there is one."""
+    store with its listening socket when there is one of the run."""
 
     url: str
     listening: socket | None
     key: SecretKey
     store: tuple[StoreSeat, socket] | None = None
+    trusted: str = ""
+    """Path of the certificate of a hub that is ours; empty = it has none, or is trusted as any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,7 @@ class Lives:
         directory = str(self._plan.directory)
         app_dir = "" if self._plan.app_dir is None else str(self._plan.app_dir)
         store = "" if replica.store is None or self._seat.store is None else self._seat.store[0].path
+        engine = None if replica.store is None else engine_of(self._plan)
         spec = Spec(
             replica,
             self._seat.url,
@@ -278,6 +282,8 @@ class Lives:
             life.private,
             app_dir,
             store,
+            engine,
+            self._seat.trusted,
             waits=name in self._waiting,
         )
         process.control.send(spec)
@@ -288,7 +294,16 @@ class Lives:
         environment = child_environment(self._environ, self._plan.withheld, {})
         descriptor = self._seat.listening.fileno()
         process = await self._nursery.start(Program(self._programs.hub), hearing, environment, [descriptor])
-        process.control.send(HubSpec(process.lent, (self._seat.key,), self._log_level, self._grace, self._standing))
+        spec = HubSpec(
+            process.lent,
+            (self._seat.key,),
+            self._log_level,
+            self._grace,
+            self._standing,
+            self._plan.hub.backplane or "",
+            None if self._plan.hub.tls is None else tuple(map(str, self._plan.hub.tls)),
+        )
+        process.control.send(spec)
         return process
 
     async def _spawn_store(self, hearing: Hearing) -> Child:

@@ -47,6 +47,11 @@ class PlanSource:
         self._current: Reading | None = None
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a plan that runs."""
+        return self._current is not None
+
+    @property
     def current(self) -> Reading:
         assert self._current is not None, "a run begins with a reading"
         return self._current

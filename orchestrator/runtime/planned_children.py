@@ -19,14 +19,14 @@ SERVER_RESTART: Final = RestartPolicy("always", delay=0.2, max_delay=5.0, max_at
 
 
 def children_of(plan: Plan) -> list[Child]:
-    """Return the hub, if it is ours, the store, if there is one, and the replicas: those that take work before those that
+    """Return the hub, if it is ours, the store, if there is one of the run, and the replicas: those that take work before those that
     hand it out.
 
     They end the other way round, so that a task under way finds those whom it needs.
     """
     ranks = stop_ranks(plan)
     last = max(ranks.values(), default=0) + 1
-    served = [*([HUB_NAME] if plan.hub.url is None else []), *([STORE_NAME] if plan.store is not None else [])]
+    served = [*([HUB_NAME] if plan.hub.url is None else []), *([STORE_NAME] if plan.serves_store else [])]
     servers = [Child(name, SERVER_RESTART, rank=last, essential=True) for name in served]
     ordered = sorted(plan.here, key=lambda replica: ranks[replica.agent], reverse=True)
     return servers + [child_of(replica, ranks) for replica in ordered]

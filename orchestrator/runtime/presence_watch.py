@@ -23,6 +23,7 @@ from orchestrator.protocol.limits import MAX_CHANNEL_CLAIMS, MAX_CHANNELS
 from orchestrator.protocol.tokens import Claims, Grants, SecretKey, mint
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Mapping
 
     from orchestrator.client.events import ClientEvent
@@ -70,8 +71,17 @@ class Awaited:
 class PresenceWatch:
     """One connection of the run itself. `seen` is called with each awaited peer that is there, once."""
 
-    def __init__(self, url: str, key: SecretKey, channels: Mapping[str, str], seen: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: SecretKey,
+        channels: Mapping[str, str],
+        seen: Callable[[str], None],
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """`channels` gives the channel of each peer that may be awaited."""
+        self._tls = tls
         self._url, self._key, self._seen = url, key, seen
         self._awaited = Awaited(channels)
         self._claimed = claimed(channels.values())
@@ -92,7 +102,7 @@ class PresenceWatch:
     async def run(self) -> None:
         """Watch until this is cancelled. Raises `ConnectionProblem` when nothing can be seen any more."""
         policy = ReconnectPolicy(initial=0.2, max_attempts=None)
-        client = Client(self._url, token_provider=self._token, reconnect=policy, daemon=True)
+        client = Client(self._url, token_provider=self._token, reconnect=policy, tls=self._tls, daemon=True)
         async with client, asyncio.TaskGroup() as tasks:
             holding = tasks.create_task(self._hold(client), name="watched channels")
             async for event in client.events():

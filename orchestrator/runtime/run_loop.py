@@ -21,7 +21,7 @@ from orchestrator.runtime.planned_children import child_of, children_of, who_wai
 from orchestrator.runtime.readiness import Readiness
 from orchestrator.runtime.readiness import Standing as Stands
 from orchestrator.runtime.start_order import StartOrder, needs_of, stop_ranks
-from orchestrator.runtime.summary import counted, ready_line, summary
+from orchestrator.runtime.summary import counted, ready_here_line, ready_line, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -89,10 +89,12 @@ class RunLoop:
         self._timers: list[asyncio.TimerHandle] = []
         self.readiness = Readiness(replica.peer_id for replica in plan.replicas)
         self._order = StartOrder(needs_of(plan.here))
-        self._stored = plan.store is None
-        """The store has been ready once, or there is none."""
+        self._stored = not plan.serves_store
+        """The store has been ready once, or the run has none of its own."""
         self._arrivals = Arrivals(plan, seat, output, self.facts.put_nowait)
         self._announced = False
+        self._told_ready = False
+        """Whoever waits for the start has been told that it is over."""
         self._tally: dict[str, int] = {}
         self._outcome: int = ExitCode.DONE
         self._answered = False
@@ -105,7 +107,7 @@ class RunLoop:
         """Why each child that does not run does not, or is to be started again."""
         self.restarts: Counter[str] = Counter()
         self.on_ready: Callable[[], None] = lambda: None
-        """Called once, when everything is as ready as it will be."""
+        """Called once, when everything that is started here is as ready as it will be."""
         self._rolls: list[tuple[tuple[str, ...], asyncio.Future[s.RollStopped | None]]] = []
         self._changes: set[asyncio.Future[None]] = set()
         self._errand = Errand(
@@ -238,13 +240,16 @@ class RunLoop:
             self._output.say(
                 "info", ready_line(total, len(self._arrivals.elsewhere), took, self._seat.url, unseen=unseen)
             )
-            self.on_ready()
+            self._tell_ready()
         elif self.readiness.partial and not self._announced and not self.supervisor.stopping:
             self._announced = True
             self._output.say(
                 "warning", f"only {total - len(self.readiness.over)} of {counted(total, 'replica')} are ready"
             )
-            self.on_ready()
+            self._tell_ready()
+        elif self._settled_here and not self._told_ready and not self.supervisor.stopping:
+            self._say_ready_here(took)
+            self._tell_ready()
         self._errand.lost = len(self.readiness.over)
         if self.complete or self.readiness.hopeless:
             self._errand.settled.set()
@@ -253,10 +258,37 @@ class RunLoop:
         self._tell_hub()
         self._note_change()
 
+    def _tell_ready(self) -> None:
+        if not self._told_ready:
+            self._told_ready = True
+            self.on_ready()
+
+    @property
+    def _settled_here(self) -> bool:
+        """All that this run starts are ready, or never will be, where another run is to start some: nobody has to wait for
+        those."""
+        settled = (Stands.READY, Stands.OVER)
+        return (
+            bool(self.plan.elsewhere)
+            and self._stored
+            and all(self.readiness[replica.peer_id] in settled for replica in self.plan.here)
+        )
+
+    def _say_ready_here(self, took: float) -> None:
+        lacking, over = {*self.readiness.lacking}, {*self.readiness.over}
+        expected = [name for name in self._arrivals.elsewhere if name in lacking or name not in self._arrivals.channels]
+        own = len(self.plan.here)
+        failed = sum(replica.peer_id in over for replica in self.plan.here)
+        if failed:
+            self._output.say("warning", f"only {own - failed} of {counted(own, 'replica')} here are ready")
+        else:
+            self._output.say("info", ready_here_line(own, expected, took, self._seat.url))
+
     def _tell_hub(self) -> None:
-        """Have the hub say how the run stands to whoever asks its port."""
-        lacking = self.readiness.lacking
-        standing = Standing(len(self.plan.replicas) - len(lacking), len(self.plan.replicas), lacking[:MAX_LACKING])
+        """Have the hub say how the run stands to whoever asks its port: who is started by other runs finds it ready."""
+        lacking = tuple(name for name in self.readiness.lacking if name not in self.plan.elsewhere)
+        planned = len(self.plan.replicas) - len(self.plan.elsewhere)
+        standing = Standing(planned - len(lacking), planned, lacking[:MAX_LACKING])
         if standing != self._told and self._seat.listening is not None:
             self._told = standing
             self.lives.tell_hub(standing)
@@ -439,6 +471,9 @@ class RunLoop:
         failed = self.supervisor.failed.values()
         if any(gone.exit_code == ExitCode.INVALID for gone in failed):
             return ExitCode.INVALID
+        hub = self.supervisor.failed.get(HUB_NAME)
+        if hub is not None and hub.exit_code == ExitCode.UNREACHABLE:  # what joins it to others cannot be reached
+            return ExitCode.UNREACHABLE
         if self._outcome != ExitCode.DONE:
             return self._outcome
         return ExitCode.FAILED if failed or self.supervisor.unclean else ExitCode.DONE

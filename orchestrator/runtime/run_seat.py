@@ -23,6 +23,7 @@ import msgspec
 
 from orchestrator.errors import OrchestratorError, listed
 from orchestrator.runtime import seats
+from orchestrator.topology.plan_ranges import read_range
 
 if TYPE_CHECKING:
     import socket
@@ -64,7 +65,7 @@ class RunSeat:
     topology: Path
     """Resolved path of the file."""
     agents: frozenset[str]
-    """Those that it runs."""
+    """Those that it runs, or the replicas of them: ``researcher`` or ``researcher.1-4``."""
     began: float
     """Unix seconds."""
     hub_url: str | None = None
@@ -99,7 +100,8 @@ class OwnSeat(RunSeat):
 
 @contextmanager
 def registered(topology: Path, agents: Collection[str], environ: Mapping[str, str]) -> Iterator[OwnSeat]:
-    """Be the run of these agents of `topology` until the block ends, and leave nothing of it then.
+    """Be the run of these agents of `topology`, or of these replicas of agents, until the block ends, and leave nothing of
+    it then.
 
     Raises `AlreadyRunning` if a run that is alive has one of them, or all of the topology's where none are named here or
     there; and `NoPlace`. Of several that begin at once, one gets through.
@@ -161,7 +163,8 @@ def _folders(folder: Path, environ: Mapping[str, str]) -> list[Path]:
 
 def _refuse_second(topology: Path, agents: frozenset[str], environ: Mapping[str, str]) -> None:
     for other in running(topology, environ):
-        shared = agents & other.agents
+        theirs = [read_range(word) for word in other.agents]
+        shared = {word for word in agents if any(read_range(word).meets(each) for each in theirs)}
         if shared or not agents or not other.agents:
             raise AlreadyRunning(topology, other.pid, shared, whole=agents <= other.agents)
 

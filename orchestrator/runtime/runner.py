@@ -25,6 +25,7 @@ from orchestrator.runtime.nursery import Nursery
 from orchestrator.runtime.records import RUN, Record
 from orchestrator.runtime.reloading import Reloader
 from orchestrator.runtime.run_loop import Interrupted, RunLoop
+from orchestrator.runtime.shared_engine import unclaimed
 from orchestrator.runtime.store_seat import seated
 from orchestrator.runtime.watching import watch
 
@@ -76,7 +77,7 @@ class Reach:
     recent: Recent | None = None
     """What was said last, for those who ask."""
     on_ready: Callable[[], None] = lambda: None
-    """Called once, when everything is as ready as it will be."""
+    """Called once, when everything that is started here is as ready as it will be."""
 
 
 def fresh_key() -> SecretKey:
@@ -97,27 +98,37 @@ async def run(
     """Run a plan until everything has ended, and return the exit code of the whole.
 
     `environ` is what its processes inherit from; a `guardian` that runs already is taken over. With `questions`, it ends
-    when they are answered. Raises `TooFewFiles`, `CannotListen` or `NoPlace` before anything is started.
+    when they are answered. Raises `TooFewFiles`, `CannotListen`, `NoPlace`, `EngineAway` or `EngineUnfit` before anything is started.
     """
     open_files.reserve(plan)
+    await _look_at_engine(plan, output)
     key = plan.hub.key or fresh_key()
     hearing = Hearing(RUN, output)
     nursery = _inline(environ, hearing, output, options) if options.inline else Nursery(environ, hearing, guardian)
     with ExitStack() as stack:
         try:
-            store = None if plan.store is None else stack.enter_context(seated(plan.source, environ))
+            store = stack.enter_context(seated(plan.source, environ)) if plan.serves_store else None
             if plan.hub.url is not None:
                 seat = Seat(plan.hub.url, None, key, store)
             else:
                 listening = stack.enter_context(listen(plan.hub.host, plan.hub.port))
                 # Our own agents have no message budget; users keep the protocol's.
-                seat = Seat(url_of(listening), listening, replace(key, rate="unlimited"), store)
+                tls = plan.hub.tls
+                url = url_of(listening, secure=tls is not None)
+                trusted = "" if tls is None else str(tls[0])
+                seat = Seat(url, listening, replace(key, rate="unlimited"), store, trusted)
             loop = RunLoop(plan, seat, output, options, environ, nursery, questions)
             async with _reachable(loop, seat, output, options, reach or Reach()):
                 return await loop.run()
         finally:
             await nursery.close()
             hearing.close()
+
+
+async def _look_at_engine(plan: Plan, output: Output) -> None:
+    """See that the store which machines share can be used, and say whose tasks in it nobody is going to take."""
+    for sentence in await unclaimed(plan):
+        output.say("warning", sentence)
 
 
 def _inline(environ: Mapping[str, str], hearing: Hearing, output: Output, options: Options) -> Starter:

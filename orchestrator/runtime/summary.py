@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import listed
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.runtime.supervisor import Supervisor
+
+
+MANY: Final = 12
+"""Names after which those that follow are counted."""
 
 
 def counted(count: int, word: str) -> str:
@@ -23,6 +27,14 @@ def ready_line(replicas: int, external: int, seconds: float, url: str, *, unseen
     if unseen:
         whereof += f", {listed(unseen)} unseen"
     ready = f"{counted(replicas, 'replica')} ready in {seconds:.1f} s{whereof}"
+    return f"{ready} · hub {url.replace('127.0.0.1', 'localhost')}"
+
+
+def ready_here_line(replicas: int, expected: Sequence[str], seconds: float, url: str) -> str:
+    """Return the line for when all that are started here are ready, and others are expected."""
+    first = ", ".join(expected[:MANY])
+    more = f" and {len(expected) - MANY} more" if len(expected) > MANY else ""
+    ready = f"{counted(replicas, 'replica')} ready here in {seconds:.1f} s; expected elsewhere: {first}{more}"
     return f"{ready} · hub {url.replace('127.0.0.1', 'localhost')}"
 
 

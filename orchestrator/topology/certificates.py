@@ -37,6 +37,15 @@ def check_certificates(topology: Topology) -> Iterator[Problem]:
             yield origin.at_value(steps, sentence)
 
 
+def files_of(topology: Topology) -> tuple[Path, Path] | None:
+    """Return where the certificate of a local hub and its key are; `None` for a hub without TLS."""
+    tls = topology.hub.tls
+    if tls is None:
+        return None
+    cert, key = (_beside(topology, ("hub", "tls", name), getattr(tls, name)).absolute() for name in ("cert", "key"))
+    return cert, key
+
+
 def _beside(topology: Topology, steps: tuple[str, ...], named: str) -> Path:
     origin = topology.origin
     source = origin.spot(steps).value.source or origin.source

@@ -90,6 +90,7 @@ DESCRIPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "Claims": {
         "consistency": "strong (kept in the store) or best-effort; without it, strong where a store is declared.",
         "ttl": "How long a claim holds without a sign of life of its holder.",
+        "allow_unsafe_claims": "true: strong claims even on a replicated Redis, where a failover may give one item to two.",
     },
     "Team": {
         "members": "The agents in it.",

@@ -158,6 +158,12 @@ def _check_hub(topology: Topology, unset: Set[Steps]) -> list[Problem]:
         problems.append(origin.at_value(("hub", "url"), sentence))
     if hub.url is not None and "listen" in hub.given:
         problems.append(origin.at_key(("hub", "listen"), "only a local hub listens; with a URL, leave this key out"))
+    if hub.url is not None and hub.backplane != "memory":
+        sentence = (
+            "only a local hub is started from this file, and so joined to others; with a URL, leave this key out and give "
+            "it to that hub: `orchestrator hub serve --backplane …`"
+        )
+        problems.append(origin.at_key(("hub", "backplane"), sentence))
     if not is_loopback(hub.listen.host) and hub.tls is None:
         sentence = (
             "beyond this machine a hub needs TLS: add 'tls: {cert: cert.pem, key: key.pem}', or listen on 127.0.0.1"

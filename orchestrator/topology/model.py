@@ -180,6 +180,8 @@ class Claims(Section):
     """`None` = strong where a `store` is declared, and else best-effort."""
     ttl: v.PositiveDuration = 30.0
     """Seconds that a claim holds without a sign of life of its holder."""
+    allow_unsafe_claims: v.Flag = False
+    """Have strong claims even on a store that cannot keep them: a replicated Redis, where two may hold one item."""
 
 
 class Team(Section):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-from orchestrator.errors import ExitCode, SeveralReasons, did_you_mean, listed
+from orchestrator.errors import ExitCode, SeveralReasons, listed
 from orchestrator.topology.delivery import is_on_this_machine
-from orchestrator.topology.guesses import some
+from orchestrator.topology.plan_ranges import chosen, replicas_in
 from orchestrator.topology.values import Refused, Wanted, read_hub_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from orchestrator.topology.plan import Plan
+    from orchestrator.topology.plan_ranges import Range
     from orchestrator.topology.replica import Replica
     from orchestrator.topology.store_access import Access
+
+
+NO_TLS: Final = "without TLS a hub is reached on its own machine alone: write wss://…"
+"""About an address that no client connects to."""
 
 
 class NoSuchPart(SeveralReasons):
@@ -24,28 +30,45 @@ class NoSuchPart(SeveralReasons):
     exit_code = ExitCode.USAGE
 
 
-def part_of(plan: Plan, *, only: Collection[str] = (), but: Collection[str] = (), hub: str | None = None) -> Plan:
+def part_of(
+    plan: Plan,
+    *,
+    only: Collection[str] = (),
+    but: Collection[str] = (),
+    hub: str | None = None,
+    strict: bool = True,
+) -> Plan:
     """Return the plan with the replicas that this run does not start in `elsewhere`: all others are still in it.
 
-    `only` and `but` name agents, of which one may be given; neither = all run here. `hub` is where the hub is, instead of
-    where the file says. The plan's store is `None` where the hub is elsewhere and nobody here needs one. Raises `NoSuchPart`.
+    `only` and `but` name agents, or some of their replicas (see `read_range`); one of the two may be given, and neither =
+    all run here. `hub` is where the hub is, instead of where the file says. `strict`: each replica that is named has to be
+    there; else those that are not yet, or no more, are passed over. The plan's store is `None` where the hub is elsewhere
+    and nobody here needs one. Raises `NoSuchPart`.
     """
     if only and but:
         raise NoSuchPart("--only and --except say the same in two ways; give one of them")
-    wrong = [*_misnamed(plan, only, "--only"), *_misnamed(plan, but, "--except"), *_not_startable(plan, only)]
+    mine, wrong = chosen(plan, only, "--only", strict=strict)
+    others, also_wrong = chosen(plan, but, "--except", strict=strict)
+    wrong += [*also_wrong, *_not_startable(plan, mine)]
     if wrong:
         raise NoSuchPart(*wrong)
-    here = {replica.agent for replica in plan.replicas if not replica.external}
-    here &= set(only) if only else here - set(but)
-    if not here and (only or but):
+    startable = {replica.peer_id for replica in plan.replicas if not replica.external}
+    named = {replica.peer_id for replica in replicas_in(plan, mine or others)}
+    here = startable & named if only else startable - named
+    if not here and only:
+        raise NoSuchPart(f"nothing is left to run here: there is none of {listed(map(str, mine))} now")
+    if not here and but:
         raise NoSuchPart("nothing is left to run here: every agent that is started by a run is excepted")
-    elsewhere = frozenset(
-        replica.peer_id for replica in plan.replicas if not replica.external and replica.agent not in here
-    )
-    part = replace(plan, elsewhere=elsewhere)
+    part = replace(plan, elsewhere=frozenset(startable - here))
     if hub is not None:
-        part = replace(part, hub=plan.hub._replace(url=_url(plan, hub)))
-    return part if part.hub.url is None else _with_own_store(part)
+        part = replace(part, hub=plan.hub._replace(url=_url(plan, hub), backplane=None))
+    return part if _has_the_hub(part) else _with_own_store(part)
+
+
+def _has_the_hub(part: Plan) -> bool:
+    """Tell whether a part is the one that starts the hub, where there is one hub, and with it the store that all others
+    would reach."""
+    return part.hub.url is None and (part.hub.backplane is None or not part.elsewhere)
 
 
 def presence_channel(replica: Replica) -> str | None:
@@ -56,23 +79,12 @@ def presence_channel(replica: Replica) -> str | None:
     return replica.pool or replica.inbox or next(iter(replica.subscribe), None)
 
 
-def _misnamed(plan: Plan, names: Collection[str], option: str) -> Iterator[str]:
-    agents = dict.fromkeys(replica.agent for replica in plan.replicas)
-    for name in names:
-        if name not in agents:
-            hint = did_you_mean(name, agents) or f"; there are {some(agents)}"
-            copies = next((replica.agent for replica in plan.replicas if replica.peer_id == name), None)
-            if copies is not None:
-                hint = f": that is one replica, and all of an agent run in one place; write {copies!r}"
-            yield f"{option}: there is no agent {name!r}{hint}"
-
-
-def _not_startable(plan: Plan, only: Collection[str]) -> Iterator[str]:
+def _not_startable(plan: Plan, only: Collection[Range]) -> Iterator[str]:
     external = {replica.agent for replica in plan.replicas if replica.external}
-    for name in only:
-        if name in external:
+    for agent in dict.fromkeys(each.agent for each in only):
+        if agent in external:
             yield (
-                f"--only: {name!r} is external, so no run starts it: give it a token by `orchestrator token`, or take "
+                f"--only: {agent!r} is external, so no run starts it: give it a token by `orchestrator token`, or take "
                 "'external: true' out"
             )
 
@@ -86,12 +98,19 @@ def _url(plan: Plan, hub: str) -> str:
         raise NoSuchPart(f"--hub: {error.sentence}") from None
     if url is None:
         raise NoSuchPart(f"--hub: expected a URL that begins with ws:// or wss://, found {hub!r}")
+    if not may_be_reached(url):
+        raise NoSuchPart(f"--hub: {NO_TLS}, found {hub!r}")
     if plan.hub.key is None:
         raise NoSuchPart(
             f"--hub: tokens for {url} are made from the key that its hub checks them with, and this topology has none: "
             "'hub: {key: \"${HUB_KEY}\"}', with HUB_KEY the pair of that hub; `orchestrator keys new` makes one for both"
         )
     return url
+
+
+def may_be_reached(url: str) -> bool:
+    """Tell whether clients connect to a hub at this address: tokens go with TLS, or stay on the machine."""
+    return url.startswith("wss:") or urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 # -- the store of a run whose hub is elsewhere
@@ -113,14 +132,27 @@ def _with_own_store(part: Plan) -> Plan:
 
 
 def _torn(here: str, there: list[str]) -> str:
-    are = "is" if len(there) == 1 else "are"
+    if here in there:
+        with_whom = f"replicas of it that run elsewhere{_and([name for name in there if name != here])}"
+    else:
+        with_whom = f"{listed(there)}, which {'is' if len(there) == 1 else 'are'} run elsewhere"
     return (
-        f"{here!r} shares tasks or claims with {listed(there)}, which {are} run elsewhere, and this version keeps those in "
-        "a store that one run alone reaches, in memory or in a file: run them together, or write 'at-most-once' and "
-        "'claims: {consistency: best-effort}'"
+        f"{here!r} shares tasks or claims with {with_whom}, and this file keeps those in a store that one run alone "
+        "reaches: run them together, give it a store for several machines ('store: nats://…' or 'redis://…'), or write "
+        "'at-most-once' and 'claims: {consistency: best-effort}'"
     )
 
 
+def _and(names: list[str]) -> str:
+    return f", and with {listed(names)}" if names else ""
+
+
 def _share(one: Access, other: Access) -> bool:
-    """Tell whether two agents meet in the store: one takes what the other puts there, or both claim a team's items."""
-    return other.agent in one.queues or one.agent in other.queues or not set(one.teams).isdisjoint(other.teams)
+    """Tell whether two replicas meet in the store: they are of one agent, one takes what the other puts there, or both
+    claim a team's items."""
+    return (
+        one.agent == other.agent
+        or other.agent in one.queues
+        or one.agent in other.queues
+        or not set(one.teams).isdisjoint(other.teams)
+    )

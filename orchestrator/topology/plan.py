@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.errors import TopologyError
@@ -11,7 +11,7 @@ from orchestrator.protocol import limits
 from orchestrator.protocol.codes import Action
 from orchestrator.protocol.names import is_minted_peer_id
 from orchestrator.protocol.tokens import Claims, Grants, SecretKey, compact_size
-from orchestrator.topology.delivery import access_to_store, claims_are_strong, durable_delivery
+from orchestrator.topology.delivery import access_to_store, claims_are_strong, durable_delivery, is_on_this_machine
 from orchestrator.topology.fit import Fit, check_fit, unreached_workers
 from orchestrator.topology.handlers import HandledTask, HandlerFault, HandlerReport, declared_tasks
 from orchestrator.topology.references import ASKER
@@ -108,6 +108,14 @@ class HubPlan(NamedTuple):
     """Seconds that an agent's token is valid."""
     key: SecretKey | None = None
     """`None` = a fresh one for this run."""
+    backplane: str | None = None
+    """Address of the engine that joins it to the hubs of other machines, which may hold a password; `None` = it is alone."""
+
+    tls: tuple[Path, Path] | None = None
+    """Absolute paths of the certificate of a hub that is started, and of its key."""
+
+    def __repr__(self) -> str:
+        return f"HubPlan(url={self.url!r}, host={self.host!r}, port={self.port!r}, token_ttl={self.token_ttl!r}, …)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +132,9 @@ class Plan:
     warnings: tuple[Problem, ...] = ()
     app_dir: Path | None = None
     """Where handlers are looked for instead; `None` = in `directory`, and in the project around it."""
-    store: str | None = None
-    """Address of the store; `None` where no replica needs one, whether or not the file declares it. The path of a file
-    in it starts from `directory`."""
+    store: str | None = field(default=None, repr=False)
+    """Address of the store, which may hold a password; `None` where no replica needs one, whether or not the file declares
+    it. The path of a file in it starts from `directory`."""
     elsewhere: frozenset[str] = frozenset()
     """Peer ids of replicas that another run of the same topology starts; those that are external are not among them."""
 
@@ -136,6 +144,16 @@ class Plan:
         return tuple(
             replica for replica in self.replicas if not replica.external and replica.peer_id not in self.elsewhere
         )
+
+    @property
+    def serves_store(self) -> bool:
+        """Whether the store lives in a process of the run; an engine that several machines share is there by itself."""
+        return self.store is not None and is_on_this_machine(self.store)
+
+    @property
+    def shared_store(self) -> str | None:
+        """The address of a store that is reached from several machines; `None` = there is none, or one of the run."""
+        return None if self.serves_store else self.store
 
     def replicas_of(self, agent: str) -> tuple[Replica, ...]:
         return tuple(replica for replica in self.replicas if replica.agent == agent)
@@ -170,13 +188,39 @@ def make_plan(topology: Topology, reports: Mapping[str, HandlerReport | HandlerF
         name=name,
         source=origin.path,
         directory=origin.path.resolve().parent,
-        hub=HubPlan(hub.url, hub.listen.host, hub.listen.port, hub.token_ttl, hub.key),
+        hub=HubPlan(
+            hub.url,
+            hub.listen.host,
+            hub.listen.port,
+            hub.token_ttl,
+            hub.key,
+            _backplane_of(hub.backplane, name),
+            _certificate(topology),
+        ),
         replicas=replicas,
         users=users,
         withheld=origin.withheld,
         warnings=tuple(sorted([*fit.warnings, *unreached_workers(relations)])),
         store=_store_of(topology, name) if any(replica.store for replica in replicas) else None,
     )
+
+
+def _backplane_of(address: str, name: str) -> str | None:
+    """Return the address of what joins the hub to others, within what is the topology's own where it names nothing else;
+    `None` for a hub that is alone."""
+    if address == "memory":
+        return None
+    scheme, _, rest = address.partition("://")
+    servers, _, namespace = rest.partition("/")
+    return address if namespace.strip("/") else f"{scheme}://{servers}/{name}"
+
+
+def _certificate(topology: Topology) -> tuple[Path, Path] | None:
+    if topology.hub.tls is None:
+        return None
+    from orchestrator.topology.certificates import files_of  # few have one
+
+    return files_of(topology)
 
 
 def _store_of(topology: Topology, name: str) -> str:
@@ -303,6 +347,7 @@ class _Resolving:
                 ),
                 strong=claims_are_strong(self.topology, team),
                 ttl=self.topology.teams[team].claims.ttl,
+                unsafe=self.topology.teams[team].claims.allow_unsafe_claims,
             )
             for team in self.relations.teams.get(name, ())
         )

@@ -59,6 +59,8 @@ class TeamSeat:
     """Whether its claims are leases in the store; else they are agreed on by messages."""
     ttl: float = 30.0
     """Seconds that a claim holds without a sign of life of its holder."""
+    unsafe: bool = False
+    """Its strong claims may be kept by a store that cannot promise them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,10 @@ def _other_hub(old: HubPlan, new: HubPlan) -> Iterator[str]:
         yield (
             f"hub.listen was {old.host}:{old.port} and is {new.host}:{new.port} now: everybody is connected to the former"
         )
+    if old.url is None and old.tls != new.tls:
+        yield "hub.tls names other files now: everybody has been told to trust the certificate in the former"
+    if old.url is None and old.backplane != new.backplane:  # an address may hold a password
+        yield "hub.backplane is at another address now: the hub is joined to the others at the former"
     if old.key != new.key:
         yield "hub.key is another one now: nobody's token would be valid any more"
 

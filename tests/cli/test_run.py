@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.errors import ExitCode
+from tests.brokers import needs_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,12 +67,23 @@ def test_waiting_for_tasks_that_nothing_keeps_is_refused(topology: Path, capsys:
     )
 
 
-def test_a_store_elsewhere_is_refused_before_anything_starts(
-    topology: Path, capsys: pytest.CaptureFixture[str]
+def test_an_engine_that_is_away_is_told_before_anything_starts(
+    topology: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topology.write_text(TOPOLOGY + "store: nats://127.0.0.1:4222\n", encoding="utf-8")
-    assert main(["run", str(topology)]) == ExitCode.INVALID
-    assert "this version keeps its store in memory or in a file of SQLite's" in capsys.readouterr().err
+    needs_client("redis", "redis")
+    monkeypatch.setenv("ENGINE", "redis://:hunter2@127.0.0.1:1")
+    topology.write_text(TOPOLOGY + "store: '${ENGINE}'\nteams: {crew: {members: [counter]}}\n", encoding="utf-8")
+    assert main(["run", str(topology)]) == ExitCode.UNREACHABLE
+    said = capsys.readouterr().err
+    assert "orchestrator: the store redis://127.0.0.1:1/0 cannot be reached" in said
+    assert "ready" not in said and "hunter2" not in said
+
+
+def test_a_hub_that_clients_do_not_connect_to_is_refused(topology: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    topology.write_text(TOPOLOGY + "hub: {url: 'ws://10.0.0.5:7700', key: '${KEY}'}\n", encoding="utf-8")
+    key = f"sk_id_run:sk_secret_{'r' * 40}"
+    assert main(["run", str(topology), "--var", f"KEY={key}"]) == ExitCode.INVALID
+    assert "hub.url: without TLS a hub is reached on its own machine alone: write wss://…" in capsys.readouterr().err
 
 
 def records(log: Iterator[str] | list[str]) -> Iterator[dict[str, Any]]:

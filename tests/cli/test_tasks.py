@@ -12,6 +12,7 @@ from orchestrator.cli.main import main
 from orchestrator.errors import ExitCode
 from orchestrator.store.sqlite_lock import FileLock
 from orchestrator.store.tasks import Tasks
+from tests.brokers import needs_client
 from tests.cli.task_files import each_state, fill, new, objects, refused, run, topology
 
 
@@ -186,10 +187,23 @@ def test_a_topology_that_keeps_nothing_is_told(tmp_path: Path, capsys: pytest.Ca
     run(capsys, file, code=ExitCode.USAGE, said=said)
 
 
-def test_a_store_elsewhere_is_named_without_its_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = topology(tmp_path, "redis://:hunter2@cache.example:6379/0")
-    said = f"orchestrator: {file}: its store is 'redis://…', and this command looks into 'sqlite:///…' alone\n"
-    run(capsys, file, code=ExitCode.USAGE, said=said)
+def test_an_engine_that_is_away_is_named_without_its_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs_client("redis", "redis")
+    file = topology(tmp_path, "redis://:hunter2@127.0.0.1:1/0")
+    assert main(["tasks", str(file)]) == ExitCode.UNREACHABLE
+    said = capsys.readouterr().err
+    assert said.startswith("orchestrator: the store redis://127.0.0.1:1/0 cannot be reached")
+    assert "hunter2" not in said
+
+
+def test_an_engine_is_not_looked_into_without_a_topology(capsys: pytest.CaptureFixture[str]) -> None:
+    said = (
+        "orchestrator: --store: what an engine keeps for several machines is told apart by topologies; name the file of one, "
+        "with 'store:' in it\n"
+    )
+    run(capsys, "--store", "nats://127.0.0.1", code=ExitCode.USAGE, said=said)
 
 
 def test_an_address_that_names_no_file_is_told(capsys: pytest.CaptureFixture[str]) -> None:

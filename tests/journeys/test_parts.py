@@ -101,9 +101,10 @@ async def test_two_parts_are_one_topology(folder: Path, environ: dict[str, str])
         assert hub["url"] == url
         awaited = await shown(folder, first)
         assert awaited["helper.1"] == ("elsewhere", "awaited")
-        status, sentence = await asyncio.to_thread(answered, f"{url.replace('ws', 'http')}/readyz")
-        assert status == 503
-        assert "helper.1, helper.2" in sentence
+        here = await first.until(lambda record: "ready here in" in record["event"])
+        assert "1 replica ready here" in here["event"]
+        assert "expected elsewhere: helper.1, helper.2" in here["event"]
+        assert await asyncio.to_thread(answered, f"{url.replace('ws', 'http')}/readyz") == (200, "ready\n")
         assert (await asyncio.to_thread(answered, f"{url.replace('ws', 'http')}/healthz"))[0] == 200
 
         async with running("farm.yaml", "--only", "helper", "--hub", url, directory=folder, environ=environ) as second:

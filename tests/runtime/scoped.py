@@ -21,13 +21,13 @@ from orchestrator.client.connection import Client
 from orchestrator.errors import OrchestratorError
 from orchestrator.hub import wire
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.codes import ErrorCode
 from orchestrator.protocol.tokens import Claims, Grants, SecretKey, mint
 from orchestrator.runtime.replica import Replica
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.plan import make_plan
+from tests.joined_servers import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -136,7 +136,7 @@ class Scene:
 @asynccontextmanager
 async def scene(plan: Plan, missing: Grant | None, patch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     """Run every replica of a plan, with one pattern missing from the tokens of its owner."""
-    server = Server(KeyRing([KEY]), Settings())
+    server = new_server(KeyRing([KEY]), Settings())
     await server.start(socket.create_server(("127.0.0.1", 0)))
     run = Scene(plan, server.url, missing)
     original = wire.error

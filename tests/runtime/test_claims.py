@@ -118,6 +118,7 @@ async def dropped(*tasks: asyncio.Task[str]) -> None:
 # -- both kinds
 
 
+@pytest.mark.nodes("nats")
 @KINDS
 @virtual
 async def test_of_all_who_claim_an_item_at_once_one_gets_it(text: str) -> None:

@@ -110,6 +110,16 @@ def test_runs_of_different_agents_live_side_by_side(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_runs_of_different_replicas_of_an_agent_live_side_by_side(folder: Path) -> None:
+    file = folder / "farm.yaml"
+    with registered(file, ["editor", "researcher.1-4"], ENVIRON), registered(file, ["researcher.5-8"], ENVIRON):
+        for words in (["researcher"], ["researcher.4"], ["researcher.8-"]):
+            with pytest.raises(AlreadyRunning), registered(file, words, ENVIRON):
+                pass
+        with registered(file, ["researcher.9-"], ENVIRON):
+            assert len(running(file, ENVIRON)) == 3
+
+
 def test_topologies_of_one_folder_do_not_clash(folder: Path) -> None:
     with registered(folder / "farm.yaml", AGENTS, ENVIRON), registered(folder / "farm.yml", AGENTS, ENVIRON) as other:
         assert [found.path for found in running(folder / "farm.yml", ENVIRON)] == [other.path]

@@ -161,6 +161,21 @@ def test_a_policy_of_never_gives_up_after_any_failure(ended: Ended) -> None:
     assert action == GiveUp("writer", f"{ended}; its policy is never to restart", ended.code or 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("writer.3", "`--only writer.1-4` on one and `--only writer.5-8` on another"),
+        ("writer", "; one machine alone runs 'writer', and the others `--except writer`"),
+    ],
+)
+def test_whoever_is_replaced_at_the_hub_is_told_how_machines_share_replicas(name: str, advice: str) -> None:
+    supervisor = Supervisor([Child(name, USUAL), Child("other", USUAL)], exact)
+    supervisor.start()
+    [gone] = supervisor.handle(Exited(name, Ended(code=4, close_code=4020, sentence="replaced"), 0.0))
+    assert isinstance(gone, GiveUp)
+    assert advice in gone.because
+
+
 @pytest.mark.parametrize("condition", ["always", "on-failure", "never"])
 @pytest.mark.parametrize("essential", [False, True])
 @pytest.mark.parametrize(

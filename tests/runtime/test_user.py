@@ -80,6 +80,7 @@ async def test_who_sent_it_is_told_to_those_who_asked(hubs: Hubs) -> None:
             assert (await anext(told)).metadata == {"name": "Ada"}
 
 
+@pytest.mark.one_hub("what other hubs count is known a moment later, and by subscriptions")
 async def test_each_of_two_subscriptions_gets_every_message_and_the_last_one_unsubscribes(hubs: Hubs) -> None:
     async with user(hubs, "a") as a, user(hubs, "b") as b:
         async with b.subscribe("x") as one:
@@ -91,6 +92,7 @@ async def test_each_of_two_subscriptions_gets_every_message_and_the_last_one_uns
         assert await a.publish("x", "none") == 0
 
 
+@pytest.mark.one_hub("what other hubs count is known a moment later, and by subscriptions")
 async def test_a_pattern_gets_the_channels_that_it_matches_under_their_names(hubs: Hubs) -> None:
     async with user(hubs, "a") as a, user(hubs, "b") as b:
         async with b.subscribe("fleet/*") as fleet, b.subscribe("fleet/1") as first, b.subscribe("**") as everything:

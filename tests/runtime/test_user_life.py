@@ -29,11 +29,11 @@ from orchestrator import (
 from orchestrator.client import events
 from orchestrator.errors import HubUnreachable, NotConnected, TaskCancelled, TerminalDisconnect
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.server import Server
 from orchestrator.runtime.feed import Feed, Listeners
 from orchestrator.runtime.user_events import told
 from tests.client.scripted import SAFETY
 from tests.client.test_with_hub import KEY, PUBLISHABLE, SETTINGS, Hubs, provider, running
+from tests.joined_servers import new_server
 from tests.runtime.in_memory import quiet, skipping
 from tests.runtime.users import collected, user
 
@@ -71,7 +71,7 @@ async def test_a_token_or_a_publishable_key_connects(hubs: Hubs) -> None:
 
 
 async def test_a_certificate_of_one_s_own_is_trusted_by_tls() -> None:
-    server = Server(KeyRing([KEY]), replace(SETTINGS, tls_certificate=str(CERTIFICATE)))
+    server = new_server(KeyRing([KEY]), replace(SETTINGS, tls_certificate=str(CERTIFICATE)))
     await server.start(socket.create_server(("127.0.0.1", 0)))
     try:
         port = server.url.rpartition(":")[2]

@@ -55,6 +55,7 @@ async def test_a_roster_of_one_kind_leaves_out_the_others(hubs: Hubs) -> None:
                 assert [peer.id for peer in roster] == ["a"]
 
 
+@pytest.mark.nodes("nats")
 async def test_a_view_shares_its_channel_with_messages_and_other_views(hubs: Hubs) -> None:
     async with user(hubs, "a") as a, user(hubs, "b") as b, a.subscribe("lobby") as theirs:
         async with b.subscribe("lobby") as messages, b.presence("lobby") as one:

@@ -68,6 +68,11 @@ FILES: Final = (
         "2:12: hub.url: a hub at a URL needs a key to sign tokens with: key: '${HUB_KEY}'",
     ),
     Broken(
+        "a URL and a backplane",
+        "version: 1\nhub:\n  url: wss://example.com\n  key: ${KEY}\n  backplane: nats://broker\nworkers:\n  w: {handler: app:W}\n",
+        "5:3: hub.backplane: only a local hub is started from this file, and so joined to others; with a URL, leave this key out and give it to that hub: `orchestrator hub serve --backplane …`",
+    ),
+    Broken(
         "a URL and a listening address",
         (
             "version: 1\n"

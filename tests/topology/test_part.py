@@ -9,7 +9,7 @@ from orchestrator.topology.part import NoSuchPart, part_of, presence_channel
 from orchestrator.topology.plan import Plan, make_plan
 from tests.topology.files import DESK, read
 
-HUB = "ws://hub.example:7700"
+HUB = "wss://hub.example:7700"
 KEY = "hub: {key: '${KEY}'}\n"
 KEPT = (
     f"version: 1\n{KEY}coordinators:\n  boss: {{handler: app:Boss, workers: [ant, bee]}}\nworkers:\n"
@@ -57,6 +57,19 @@ def test_those_that_are_excepted_run_elsewhere_and_an_external_one_does_so_anywa
     assert part.elsewhere == {"bee"}
 
 
+def test_some_replicas_of_an_agent_run_here_and_the_others_elsewhere() -> None:
+    part = part_of(planned(KEPT), only=["ant.2", "clerk"])
+    assert here(part) == ["ant.2", "clerk"]
+    assert part.elsewhere == {"boss", "ant.1", "bee"}
+    assert here(part_of(planned(KEPT), but=["ant.2-"])) == ["boss", "ant.1", "bee", "clerk"]
+
+
+def test_numbers_that_are_no_more_are_passed_over_where_that_is_asked_for() -> None:
+    assert here(part_of(planned(KEPT), only=["ant.2-5"], strict=False)) == ["ant.2"]
+    with pytest.raises(NoSuchPart, match=r"nothing is left to run here: there is none of 'ant\.4-5' now"):
+        part_of(planned(KEPT), only=["ant.4-5"], strict=False)
+
+
 def test_both_wishes_of_two_runs_come_to_the_whole_plan() -> None:
     plan = planned(KEPT)
     halves = [part_of(plan, only=["clerk"]), part_of(plan, but=["clerk"])]
@@ -70,8 +83,8 @@ def test_both_wishes_of_two_runs_come_to_the_whole_plan() -> None:
         ({"only": ["amt"]}, "--only: there is no agent 'amt' (did you mean 'ant'?)"),
         ({"but": ["x"]}, "--except: there is no agent 'x'; there are 'boss', 'ant', 'bee', 'scribe' and 'clerk'"),
         (
-            {"only": ["ant.1"]},
-            "--only: there is no agent 'ant.1': that is one replica, and all of an agent run in one place; write 'ant'",
+            {"only": ["ant.3"]},
+            "--only: there is no ant.3: 'ant' has ant.1 to ant.2, and 'replicas' in the file says so",
         ),
         (
             {"only": ["bee", "scribe"]},
@@ -126,7 +139,7 @@ class TestStore:
     @pytest.mark.parametrize(("only", "here", "there"), [("boss", "boss", "ant"), ("ant", "ant", "boss")])
     def test_a_caller_and_its_worker_cannot_be_parted_by_it(self, only: str, here: str, there: str) -> None:
         assert refused(KEPT, only=[only], hub=HUB).startswith(
-            f"{here!r} shares tasks or claims with {there!r}, which is run elsewhere, and this version keeps those in a store"
+            f"{here!r} shares tasks or claims with {there!r}, which is run elsewhere, and this file keeps those in a store"
         )
 
     def test_nor_in_a_file_whose_hub_runs_already(self) -> None:
@@ -137,6 +150,18 @@ class TestStore:
     def test_members_of_a_team_with_strong_claims_cannot_be_parted_by_it(self) -> None:
         assert "'a' shares tasks or claims with 'b'" in refused(STRONG, but=["b"], hub=HUB)
         assert here(part_of(planned(STRONG), only=["c"], hub=HUB)) == ["c"]
+
+    def test_replicas_of_one_agent_cannot_be_parted_by_it_either(self) -> None:
+        sentence = refused(KEPT, only=["ant.1"], hub=HUB)
+        assert sentence.startswith(
+            "'ant' shares tasks or claims with replicas of it that run elsewhere, and with 'boss'"
+        )
+
+    def test_nor_can_anybody_at_hubs_that_a_backplane_joins(self) -> None:
+        text = KEPT.replace("hub: {", "hub: {backplane: 'nats://broker', ")
+        assert "'boss' shares tasks or claims with 'ant'" in refused(text, only=["boss"])
+        assert part_of(planned(text)).store == planned(text).store is not None
+        assert part_of(planned(text), only=["bee"]).store is None
 
     def test_the_run_that_starts_the_hub_may_be_a_part_all_the_same(self) -> None:
         assert here(part_of(planned(STRONG), only=["a"])) == ["a"]
