@@ -17,6 +17,8 @@ from tests.canary import Ear, Finding, Folders, found, found_in_text, masked, ov
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+pytest_plugins = ["tests.nodes"]
+
 MARKER = "shows_secrets"
 
 _folders = Folders()

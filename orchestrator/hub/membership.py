@@ -56,14 +56,13 @@ class Membership:
         connection.subscriptions[text] = subscription
         channel = connection.app.channels.add(connection, text, subscription)
         if self.cluster is not None:
+            if channel is not None and subscription.listed:  # first: it is told with the subscription, before the ack
+                self.cluster.holdings.listed(connection.app.name, text, connection.peer_id, connection.entry)
             self._spread(self.cluster, connection, text, channel, replaced is None)
         if subscription.sees:
             subscription.pending = Pending()
-        if channel is not None and subscription.listed:
-            if channel.roster.add(connection):
-                self._joined(connection.app, channel, connection)
-            if self.cluster is not None:
-                self.cluster.holdings.listed(connection.app.name, text, connection.peer_id, connection.entry)
+        if channel is not None and subscription.listed and channel.roster.add(connection):
+            self._joined(connection.app, channel, connection)
         if subscription.pending is not None and (channel is None or not channel.news.changes):
             subscription.pending.snapshot = _snapshot(connection, text, channel)
 

@@ -124,7 +124,7 @@ class Requests:
             self.check_quota(app, request_id)
         targets = app.peers.get(frame.to, {})
         if connection.fan_out is not None:
-            _charge(connection.fan_out, frame, len(targets) + 1, now)
+            _charge(connection.fan_out, frame, len(targets) + max(1, cluster.elsewhere(app.name, frame.to)), now)
         self._membership.introduce(app, connection.peer_id)
         start, end = connection.around_direct
         direct = wire.direct(start, frame.data, end)

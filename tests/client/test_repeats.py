@@ -17,12 +17,12 @@ from orchestrator.client.events import DirectReceived, MessageReceived
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.errors import AckTimeout, ConnectionLost, NotConnected, RequestRefused
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.limits import ACK_TIMEOUT, REPEAT_WINDOW
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
 from orchestrator.testing import ChaosProxy, CloseOnFrame, DropFrame
 from tests.client.scripted import SAFETY, ScriptedHub
+from tests.joined_servers import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,7 +68,7 @@ class Talk:
 
 @asynccontextmanager
 async def talk(ack: float = SAFETY) -> AsyncIterator[Talk]:
-    server = Server(KeyRing([KEY]), Settings(snapshot_gap=0.0, drain_window=0.0, drain_grace=1.0))
+    server = new_server(KeyRing([KEY]), Settings(snapshot_gap=0.0, drain_window=0.0, drain_grace=1.0))
     await server.start(socket.create_server(("127.0.0.1", 0)))
     try:
         async with asyncio.timeout(2 * SAFETY):

@@ -35,13 +35,16 @@ from orchestrator.errors import (
     TerminalDisconnect,
 )
 from orchestrator.hub.keys import KeyRing, PublishableKey
-from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.tokens import Claims, Grants, SecretKey, mint
 from tests.client.scripted import SAFETY
+from tests.joined_servers import new_server
+from tests.nodes import joined
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from orchestrator.hub.server import Server
 
 KEY = SecretKey("sk_id_test", "sk_secret_" + "t" * 40, rate="unlimited")
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
@@ -58,7 +61,7 @@ class Hubs:
         self.server: Server | None = None
 
     async def start(self) -> None:
-        self.server = Server(KeyRing([KEY], [PublishableKey(PUBLISHABLE)]), SETTINGS)
+        self.server = new_server(KeyRing([KEY], [PublishableKey(PUBLISHABLE)]), SETTINGS)
         await self.server.start(self._listening.dup())
 
     async def stop(self) -> None:
@@ -134,7 +137,9 @@ async def test_95_messages_reach_the_other_subscribers_with_their_bytes_intact(h
         assert (got.channel, got.sender, got.metadata) == ("team/1", "a", {"n": 1})
         assert bytes(got.data) == '{"text":"é","list":[1,null]}'.encode()
         await b.client.unsubscribe("team/1")
-        assert await a.client.publish("team/1", 1) == 0
+        assert await a.client.publish("team/1", 1) == 0 or joined(), (
+            "of those at another hub, what is known is a moment old"
+        )
 
 
 async def test_95_directs_reach_a_peer_or_are_refused(hubs: Hubs) -> None:
@@ -154,6 +159,7 @@ async def test_95_order_is_kept_across_pipelined_publishes(hubs: Hubs) -> None:
         assert got == list(range(1_000))
 
 
+@pytest.mark.nodes("nats", "redis")
 async def test_95_presence_begins_with_the_whole_roster_and_goes_on_with_changes(hubs: Hubs) -> None:
     async with Peer(hubs, "a", peer_metadata={"kind": "agent"}) as a, Peer(hubs, "b") as b:
         await a.client.subscribe("lobby")
@@ -316,7 +322,7 @@ async def test_68_the_client_comes_back_with_its_subscriptions_when_the_hub_rest
 
 async def test_over_tls_the_hub_s_certificate_has_to_be_trusted() -> None:
     """The key beside this test signs nothing but this name of the loopback interface."""
-    server = Server(KeyRing([KEY]), dataclasses.replace(SETTINGS, tls_certificate=str(CERTIFICATE)))
+    server = new_server(KeyRing([KEY]), dataclasses.replace(SETTINGS, tls_certificate=str(CERTIFICATE)))
     await server.start(socket.create_server(("127.0.0.1", 0)))
     try:
         with pytest.raises(HubUnreachable, match=r"(?i)certificate"):

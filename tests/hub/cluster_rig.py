@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.hub.backplane import Backplane, Kind, Listener, Topic
+from orchestrator.hub.core import Hub
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.globs import compiled, has_star
 from tests.hub.rig import Peer, Rig
@@ -115,6 +116,8 @@ class End:
 
 class Node(Rig):
     """One hub."""
+
+    make_hub = Hub
 
     def __init__(self, name: str, engine: Engine, settings: Settings | None = None) -> None:
         super().__init__(settings)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.hub.admission import admit
 from orchestrator.hub.connections import Connection
-from orchestrator.hub.core import Hub
 from orchestrator.hub.keys import KeyRing, PublishableKey
 from orchestrator.hub.rosters import Reason
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.codes import Action
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
+from tests.joined_cores import new_hub_in_a_standing_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.hub.core import Hub
 
 WALL = 1_790_000_000.0
 KEY = SecretKey("sk_id_test", "sk_secret_" + "k" * 32)
@@ -99,6 +104,8 @@ class Peer:
 
 
 class Rig:
+    make_hub: Callable[[Settings, Callable[[Exception], None]], Hub] = staticmethod(new_hub_in_a_standing_time)
+
     def __init__(self, settings: Settings | None = None, *keys: SecretKey | PublishableKey) -> None:
         ring = keys or (KEY, PAGE_KEY)
         self.keys = KeyRing(
@@ -106,7 +113,7 @@ class Rig:
             [key for key in ring if isinstance(key, PublishableKey)],
         )
         self.faults: list[Exception] = []
-        self.hub = Hub(settings or Settings(), self.faults.append)
+        self.hub = self.make_hub(settings or Settings(), self.faults.append)
         self.now = 100.0
         self.minted = 0
 

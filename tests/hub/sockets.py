@@ -16,13 +16,15 @@ import uvloop
 
 from orchestrator.hub.keys import KeyRing
 from orchestrator.hub.listening import listen, parse_address
-from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
 from tests.hub.rig import PAGE_KEY
+from tests.joined_servers import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from orchestrator.hub.server import Server
 
 KEY = SecretKey("sk_id_test", "sk_secret_" + "k" * 32, rate="unlimited")
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 0x1, 0x2, 0x8, 0x9, 0xA, 0x0
@@ -55,7 +57,7 @@ async def server(
     listening = listen(parse_address(address))
     if send_buffer is not None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    running = Server(keys or KeyRing([KEY], [PAGE_KEY]), settings or Settings(drain_grace=0.5))
+    running = new_server(keys or KeyRing([KEY], [PAGE_KEY]), settings or Settings(drain_grace=0.5))
     await running.start(listening)
     try:
         yield running

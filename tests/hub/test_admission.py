@@ -197,6 +197,7 @@ def test_11_a_key_with_origins_admits_those_alone() -> None:
         assert refusal(rig, query, origin) == CloseCode.INVALID_TOKEN
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 def test_12_the_connection_cap_closes_4010_and_a_freed_slot_admits_again() -> None:
     rig = Rig(Settings(max_connections=2))
     first, _ = rig.connect("a"), rig.connect("b")

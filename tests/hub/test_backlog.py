@@ -45,6 +45,7 @@ def publisher(rig: Rig) -> Peer:
     return rig.connect("publisher", rate="unlimited")
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 def test_hazard_10_beyond_the_budget_of_all_the_readers_with_most_waiting_go_first() -> None:
     rig = Rig(Settings(outbound_bytes=10_000))
     small, large, middle = (stalled(rig, str(size), size) for size in (2_000, 5_000, 2_500))
@@ -59,6 +60,7 @@ def test_hazard_10_beyond_the_budget_of_all_the_readers_with_most_waiting_go_fir
     assert (small.code(), middle.code(), sender.code()) == (None, None, None)
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 def test_hazard_10_who_was_given_up_has_still_to_read_why_unless_that_costs_others_their_place() -> None:
     rig = Rig(Settings(outbound_bytes=10_000, outbox_bytes=4_000))
     slow, other = stalled(rig, "slow", 4_001), stalled(rig, "other", 2_000)
@@ -156,6 +158,7 @@ def test_hazard_12_a_message_that_many_wait_for_is_kept_once() -> None:
     assert (kept - 4 * 60_000) / len(readers) / 4 < 1_024
 
 
+@pytest.mark.one_hub("between different senders, the order is that of one hub")
 def test_what_different_ways_bring_in_one_turn_keeps_its_order_for_every_reader() -> None:
     """Publishes by several senders to overlapping audiences, sends, stalls and leaves, all before anything is written."""
     for seed in range(40):

@@ -84,6 +84,22 @@ def test_without_the_engine_a_hub_works_alone_and_what_is_elsewhere_is_refused()
     assert [frame["data"] for frame in told(far, "message")] == [2]
 
 
+def test_58_a_send_to_a_hub_that_is_not_back_at_the_engine_yet_is_not_said_to_find_nobody() -> None:
+    nodes = Nodes(2)
+    a, far = nodes.connect(0, "a"), nodes.connect(1, "far")
+    for node in nodes.nodes:
+        node.end.lose()
+    nodes[0].end.find()
+    assert nodes.ask(a, "send", to="far", data=1)["code"] == "backend_error"
+    assert nodes.ask(a, "send", to="nobody", data=1)["code"] == "peer_not_found"
+    nodes[1].end.find()
+    nodes.advance(2.1)
+    assert nodes.ask(a, "send", to="far", data=2)["type"] == "ack"
+    far.leave()
+    nodes.advance(0.1)
+    assert nodes.ask(a, "send", to="far", data=3)["code"] == "peer_not_found"
+
+
 def test_a_welcome_and_the_ack_of_a_subscription_wait_until_the_engine_knows() -> None:
     nodes = Nodes(2)
     nodes.lazy = True

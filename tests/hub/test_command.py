@@ -181,6 +181,7 @@ def test_a_limit_that_is_none_is_refused_with_its_flag(tmp_path: Path, flag: str
     assert f"argument {flag.partition('=')[0]}: {sentence}" in error
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 async def test_limits_and_times_of_the_command_line_are_those_of_the_hub(tmp_path: Path) -> None:
     flags = (
         *("--max-connections=1", "--max-messages=7", "--connects-per-minute=9"),

@@ -57,6 +57,7 @@ def test_of_many_with_one_each_the_oldest_goes() -> None:
     assert crowd.first_to_go() == 1
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 @on_both_loops
 async def test_hazard_7_a_crowd_from_one_address_pushes_out_nobody_from_another() -> None:
     async with server(Settings(max_waiting=3, drain_grace=0.5)) as hub, AsyncExitStack() as stack:
@@ -69,6 +70,7 @@ async def test_hazard_7_a_crowd_from_one_address_pushes_out_nobody_from_another(
             assert (await still_there.head())[0] == 101
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 @on_both_loops
 async def test_hazard_7_sockets_in_their_tls_handshake_count_too() -> None:
     settings = Settings(tls_certificate=CERTIFICATE, handshake_timeout=60, max_waiting=2, drain_grace=0.5)
@@ -102,6 +104,7 @@ async def test_hazard_7_the_budget_of_a_handshake_ends_however_it_is_spent() -> 
 # -- too many attempts
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 @on_both_loops
 async def test_hazard_6_an_address_that_is_full_gets_429_for_whatever_begins_like_an_upgrade() -> None:
     async with server(Settings(connects_per_minute=1, limit_loopback=True, drain_grace=0.5)) as hub:
@@ -144,6 +147,7 @@ async def test_hazard_6_of_those_who_would_have_to_shake_hands_to_be_refused_few
         assert closed > 20
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 @on_both_loops
 async def test_hazard_6_a_request_that_waited_in_the_queue_of_a_busy_hub_is_answered_all_the_same() -> None:
     async with server(Settings(connects_per_minute=1, limit_loopback=True, drain_grace=0.5)) as hub:

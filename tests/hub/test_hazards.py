@@ -159,6 +159,7 @@ def test_hazard_38_names_are_never_normalised() -> None:
         assert [(message["channel"], message["data"]) for message in listener.new()] == [(name, name)]
 
 
+@pytest.mark.one_hub("it looks into the hub at every instant, and hubs agree a moment later")
 def test_hazard_42_of_a_thousand_connects_under_one_id_exactly_one_owns_it_at_every_instant() -> None:
     rig, rng = Rig(), random.Random(42)
     watcher = rig.connect("w")

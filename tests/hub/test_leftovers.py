@@ -54,6 +54,7 @@ def left() -> list[str]:
     return [type(one).__name__ for one in gc.get_objects() if type(one) in (Connection, Outbox, SocketPeer, Reader)]
 
 
+@pytest.mark.one_hub("what other hubs hold is known a moment later")
 @pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("politely", [True, False])
 def test_what_belonged_to_a_connection_goes_with_it_and_not_when_garbage_is_looked_for(politely: bool) -> None:

@@ -66,6 +66,7 @@ def test_69_a_connection_that_talks_is_not_pinged() -> None:
     assert all(PING not in frames for _, frames in peer.writes)
 
 
+@pytest.mark.one_hub("each hub spreads its own closes")
 def test_67_a_drain_says_goodbye_closes_everybody_1001_and_lets_nobody_in() -> None:
     rig = Rig(Settings(drain_window=2.0, drain_rate=10.0))
     peers = [rig.connect(f"p{n}") for n in range(15)]
@@ -90,6 +91,7 @@ def test_67_few_connections_are_drained_at_once() -> None:
     assert peer.code() is not None
 
 
+@pytest.mark.one_hub("those of a hub that shuts down may turn up elsewhere, and are waited for")
 def test_a_drain_gives_its_reason_to_those_who_remain() -> None:
     rig = Rig(Settings(drain_window=2.0, drain_rate=1.0))
     first, second = rig.connect("a"), rig.connect("b")
@@ -206,6 +208,7 @@ def test_a_continuation_keeps_only_what_its_token_allows() -> None:
     assert watcher.new() == [left("a", "left")]
 
 
+@pytest.mark.nodes("nats")
 def test_another_instance_takes_over_and_the_old_one_is_told_loudly() -> None:
     rig = Rig()
     watcher = rig.connect("w")

@@ -67,6 +67,7 @@ def test_61_100_subscribes_right_after_connecting_succeed() -> None:
     assert [frame["type"] for frame in peer.all()].count("presence") == 100
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 def test_62_a_used_up_quota_blocks_publish_and_send_and_nothing_else() -> None:
     rig = Rig(Settings(max_messages=3))
     a, b = rig.connect("a"), rig.connect("b")

@@ -10,6 +10,7 @@ from orchestrator.protocol.tokens import SecretKey
 from tests.hub.rig import Rig
 
 
+@pytest.mark.nodes("nats", "redis")
 def test_29_every_other_subscriber_gets_a_publish_and_the_publishing_connection_does_not() -> None:
     rig = Rig()
     a, again, b, c = rig.connect("a"), rig.connect("a"), rig.connect("b"), rig.connect("c")
@@ -120,6 +121,7 @@ def test_37_a_direct_message_needs_no_subscription_and_carries_the_senders_metad
     assert target.new() == [{"type": "direct", "from": "s", "data": {"n": 1}, "fromMetadata": {"k": 1}}]
 
 
+@pytest.mark.nodes("nats")
 def test_38_a_send_to_nobody_is_refused_and_nothing_is_kept() -> None:
     rig = Rig()
     sender = rig.connect("s")
@@ -127,6 +129,7 @@ def test_38_a_send_to_nobody_is_refused_and_nothing_is_kept() -> None:
     assert [frame["type"] for frame in rig.connect("t").all()] == ["welcome"]
 
 
+@pytest.mark.nodes("nats")
 def test_39_every_connection_of_the_target_gets_it_and_there_is_one_ack() -> None:
     rig = Rig()
     one, two, sender = rig.connect("t"), rig.connect("t"), rig.connect("s")
@@ -136,6 +139,7 @@ def test_39_every_connection_of_the_target_gets_it_and_there_is_one_ack() -> Non
     assert [peer.all()[-1 - (peer is one)]["data"] for peer in (one, two)] == [2, 2]
 
 
+@pytest.mark.nodes("nats")
 def test_40_sends_and_publishes_of_one_sender_keep_their_order() -> None:
     rig = Rig()
     reader, sender = rig.connect("r"), rig.connect("s")

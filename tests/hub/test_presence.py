@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from orchestrator.hub.rosters import Reason
 from orchestrator.protocol.tokens import Grants
 from tests.hub.rig import Rig
@@ -13,6 +15,7 @@ def presence(joined: list[dict[str, Any]], left: list[dict[str, Any]] | None = N
     return {"type": "presence", "channel": "x", "joined": joined, "left": left or []}
 
 
+@pytest.mark.nodes("nats", "redis")
 def test_44_the_first_connection_of_a_peer_is_news_and_further_ones_are_not() -> None:
     rig = Rig()
     watcher = rig.connect("w")
@@ -34,6 +37,7 @@ def test_44_the_latest_subscription_of_a_peer_gives_its_metadata() -> None:
     assert reader.join("x") == [presence([{"peerId": "a", "metadata": {"n": 1}}])]
 
 
+@pytest.mark.nodes("nats")
 def test_45_the_last_connection_of_a_peer_is_news_when_it_goes_and_others_are_not() -> None:
     rig = Rig()
     watcher, one, two = rig.connect("w"), rig.connect("a"), rig.connect("a")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
+
 from orchestrator.protocol.codes import CloseCode
 from tests.hub.sockets import CLOSE, Raw, frame, on_both_loops, raw_peer, server
+from tests.nodes import joined
 
 RENEWALS = 30
 
@@ -25,6 +28,7 @@ async def numbers(peer: Raw) -> list[int]:
             found.append(int(payload.rpartition(b":")[2].rstrip(b"}")))
 
 
+@pytest.mark.nodes("nats")
 @on_both_loops
 async def test_hazard_34_no_message_is_lost_or_doubled_while_connections_are_renewed_before_they_end() -> None:
     """Published and sent messages in turn; each ack is waited for, so there is always one under way."""
@@ -39,7 +43,8 @@ async def test_hazard_34_no_message_is_lost_or_doubled_while_connections_are_ren
             where = {"type": "send", "to": "a"} if said % 2 else {"type": "publish", "channel": "x"}
             speaker.say({**where, "data": said, "requestId": "1"})
             ack = await speaker.message()
-            assert (ack["type"], ack.get("receivers", 2)) == ("ack", 2)
+            assert ack["type"] == "ack"
+            assert ack.get("receivers", 2) == 2 or joined(), "of those at another hub, what is known is a moment old"
             said += 1
             turns.release()
 

@@ -59,6 +59,7 @@ def test_hazard_47_what_was_refused_was_not_taken() -> None:
     assert received(b) == [1]
 
 
+@pytest.mark.one_hub("it looks into the one hub that counts attempts")
 def test_hazard_47_a_repetition_needs_the_rights_of_the_first_and_counts_as_an_attempt() -> None:
     rig = Rig(Settings(max_messages=2))
     a = rig.connect("a")

@@ -264,6 +264,7 @@ async def test_metadata_nested_too_deeply_to_be_shown_is_refused() -> None:
 # -- 74
 
 
+@pytest.mark.one_hub("what other hubs hold is known a moment later, and the answer says `stale`")
 @on_both_loops
 async def test_74_the_peers_of_a_channel_are_its_roster_under_both_forms_of_the_path() -> None:
     async with control_plane() as api:
@@ -285,6 +286,7 @@ async def test_74_the_peers_of_a_channel_are_its_roster_under_both_forms_of_the_
                 assert reply.body == {"channel": "team/42", "peers": roster}, path
 
 
+@pytest.mark.one_hub("the answer of one that has joined others says `stale` too")
 @on_both_loops
 async def test_74_the_path_is_decoded_once() -> None:
     async with control_plane() as api:
@@ -403,6 +405,7 @@ async def test_18_reserved_names_are_refused_by_every_route_in_any_letter_case()
 # -- 76
 
 
+@pytest.mark.one_hub("what other hubs hold is known a moment later")
 @on_both_loops
 async def test_76_a_kick_closes_every_connection_of_the_peer_with_4020_and_counts_them() -> None:
     async with (
@@ -424,6 +427,7 @@ async def test_76_a_kick_closes_every_connection_of_the_peer_with_4020_and_count
             assert (await api.kick(path)).error == (400, "invalid_request"), path
 
 
+@pytest.mark.one_hub("what other hubs hold is known a moment later")
 @on_both_loops
 async def test_76_any_secret_key_of_the_app_may_kick() -> None:
     async with control_plane(keys=KEYS) as api, raw_peer(api.hub.url, "a") as a:
@@ -434,6 +438,7 @@ async def test_76_any_secret_key_of_the_app_may_kick() -> None:
 # -- 77
 
 
+@pytest.mark.one_hub("the usage of other hubs is known two seconds later")
 @on_both_loops
 async def test_77_usage_counts_live_connections_and_attempted_messages() -> None:
     settings = Settings(max_connections=9, max_messages=100, drain_grace=0.5)

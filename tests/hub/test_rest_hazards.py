@@ -47,6 +47,7 @@ async def test_hazard_35_a_kick_and_a_revocation_cut_live_connections_within_a_s
             assert await revoked.close_code() == 4001
 
 
+@pytest.mark.one_hub("the usage of other hubs is known two seconds later")
 @on_both_loops
 async def test_hazard_35_while_two_key_ids_overlap_a_rotation_drops_nobody() -> None:
     async with control_plane(keys=KeyRing([SHOP])) as api, raw(api.hub.url) as old, raw(api.hub.url) as new:
@@ -76,6 +77,7 @@ async def test_hazard_40_what_a_key_may_not_do_is_refused_alike_whether_or_not_t
         assert await a.message() == {"type": "pong"}
 
 
+@pytest.mark.one_hub("the usage of other hubs is known two seconds later")
 @on_both_loops
 async def test_hazard_41_the_keys_of_one_app_see_and_reach_nothing_of_another() -> None:
     async with control_plane(keys=BOTH) as api, raw_peer(api.hub.url, "same") as ours, raw(api.hub.url) as theirs:

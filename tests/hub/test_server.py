@@ -146,6 +146,7 @@ async def test_the_http_side_says_how_it_is() -> None:
         assert (await http_get(hub.url, "/v1"))[0] == 426
 
 
+@pytest.mark.one_hub("the limit is that of one hub")
 @on_both_loops
 async def test_13_attempts_beyond_the_limit_get_429_before_their_credential_is_looked_at() -> None:
     async with server(Settings(connects_per_minute=2, limit_loopback=True, drain_grace=0.5)) as hub:

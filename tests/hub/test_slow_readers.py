@@ -8,6 +8,7 @@ import logging
 import tracemalloc
 from typing import TYPE_CHECKING
 
+import pytest
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # compiled, and not in its stubs
 
 from orchestrator.hub.core import Hub
@@ -161,6 +162,7 @@ def test_hazard_1_rosters_that_nobody_is_owed_any_more_are_not_kept_for_a_reader
     assert kept < 2_000_000
 
 
+@pytest.mark.one_hub("its outbox does not hold what waits for the engine")
 def test_a_close_for_breaking_the_rules_drops_readers_that_this_makes_too_slow() -> None:
     """The others hear of the leave; whose outbox overflows by that is gone in the same turn."""
     rig = Rig(Settings(outbox_bytes=100))

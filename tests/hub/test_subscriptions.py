@@ -163,6 +163,7 @@ def test_26_the_101st_channel_is_refused_and_a_held_one_is_not() -> None:
     assert peer.ask("subscribe", channel="one-more")["type"] == "ack"
 
 
+@pytest.mark.one_hub("what other hubs count is known a moment later, and by subscriptions")
 def test_27_a_pattern_subscriber_gets_each_message_once_under_the_concrete_name() -> None:
     rig = Rig()
     sender, reader = rig.connect("s", peer_metadata={"n": 1}), rig.connect("r")
@@ -182,6 +183,7 @@ def test_27_a_pattern_subscriber_gets_each_message_once_under_the_concrete_name(
     assert (last["data"], "fromMetadata" in last) == (4, False)
 
 
+@pytest.mark.nodes("nats")
 def test_27_audiences_follow_every_change_of_names_and_patterns() -> None:
     rig = Rig()
     sender, reader = rig.connect("s"), rig.connect("r")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HubProcess]:
+async def hub(joined_by: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HubProcess]:
     async with hub_process(tmp_path_factory.mktemp("hub") / "keys.yaml") as running:
         yield running
         running.assert_healthy()

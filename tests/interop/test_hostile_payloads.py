@@ -130,6 +130,7 @@ def is_read_by_python(poison: Poison) -> bool:
     return True
 
 
+@pytest.mark.one_hub("it takes answers to be in the order of the requests, and sends to other hubs are answered later")
 async def test_500_nasty_payloads_disturb_no_client(hub: HubProcess) -> None:
     corpus = payloads()
     assert len(corpus) + len(envelopes()) >= 500
@@ -162,6 +163,7 @@ async def test_500_nasty_payloads_disturb_no_client(hub: HubProcess) -> None:
     hub.assert_healthy()
 
 
+@pytest.mark.one_hub("it takes answers to be in the order of the requests, and sends to other hubs are answered later")
 async def test_nasty_envelopes_are_answered_and_disturb_no_client(hub: HubProcess) -> None:
     async with listeners(hub) as peers:
         attacker = Attacker(hub)
@@ -180,6 +182,7 @@ async def test_nasty_envelopes_are_answered_and_disturb_no_client(hub: HubProces
     hub.assert_healthy()
 
 
+@pytest.mark.one_hub("a visit that is over before other hubs were told is not told")
 async def test_nasty_identities_come_and_go_like_any_other(hub: HubProcess) -> None:
     async with listeners(hub) as peers:
         for identity in IDENTITIES:

@@ -270,6 +270,7 @@ async def until_heard(publisher: Peer, channel: str, subscriber: Peer) -> None:
     assert (await heard)["channel"] == channel
 
 
+@pytest.mark.nodes("nats")
 async def test_95_all_three_clients_in_one_channel_hear_each_other(hub: HubProcess, programs: Programs) -> None:
     async with AsyncExitStack() as stack:
         peers = {}

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.tokens import SecretKey
+from tests.joined_servers import new_server
 from tests.journeys.running import ROOT, Running, running
 
 pytestmark = pytest.mark.journey
@@ -70,7 +70,7 @@ async def test_the_halves_of_a_topology_meet_at_a_hub_of_its_own() -> None:
     """As its head says: a hub, the workers' half beside it, and the coordinator's half, which asks."""
     [workers, front] = commands_in(ROOT / "topologies" / "machines.yaml")
     key = SecretKey("sk_id_machines", "sk_secret_" + "m" * 40, rate="unlimited")
-    server = Server(KeyRing([key]), Settings())
+    server = new_server(KeyRing([key]), Settings())
     await server.start(socket.create_server(("127.0.0.1", 0)))
     environ = {"HUB_URL": server.url, "HUB_KEY": f"{key.id}:{key.secret}"}
     try:

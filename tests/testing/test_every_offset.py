@@ -19,14 +19,15 @@ from orchestrator.client.events import DirectReceived, MessageReceived
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.errors import ConnectionLost, ConnectionProblem, NotConnected
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
 from orchestrator.testing import ChaosProxy, LimitData
+from tests.joined_servers import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable
 
+    from orchestrator.hub.server import Server
     from orchestrator.testing import ProxyEvent
     from orchestrator.testing.faults import Direction
 
@@ -71,7 +72,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
-    server = Server(KeyRing([KEY]), Settings(snapshot_gap=0.0, drain_window=0.0, drain_grace=1.0))
+    server = new_server(KeyRing([KEY]), Settings(snapshot_gap=0.0, drain_window=0.0, drain_grace=1.0))
     await server.start(socket.create_server(("127.0.0.1", 0)))
     try:
         async with client(server.url, "b", "only") as b:
@@ -211,6 +212,7 @@ def frames(events: Iterable[ProxyEvent]) -> list[ProxyEvent]:
     return [event for event in events if event.what == "frame"]
 
 
+@pytest.mark.one_hub("the bytes that it counts are those of one hub")
 @pytest.mark.parametrize("way", WAYS)
 async def test_hazard_15_a_reset_at_or_beside_each_end_of_a_frame_and_here_and_there(way: Direction) -> None:
     total, boundaries = await measured(way)

@@ -23,7 +23,6 @@ from orchestrator.client.events import Connected, Disconnected, MessageReceived
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.errors import AckTimeout, ConnectionLost, TerminalDisconnect
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.tokens import Claims, SecretKey, mint
 from orchestrator.testing import ChaosProxy, CloseOnFrame, DelayFrame, DropFrame, DuplicateFrame
@@ -31,6 +30,7 @@ from orchestrator.testing.faults import stream
 from orchestrator.testing.frame_gate import CutOff, FrameGate, Noted, Opening, Passed
 from orchestrator.testing.frame_rules import RuleInForce
 from tests.client.scripted import ScriptedHub
+from tests.joined_servers import new_server
 from tests.testing.far_end import SAFETY
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def client(url: str, sub: str, ack: float = SAFETY) -> Client:
 
 @asynccontextmanager
 async def conversation(ack: float = SAFETY) -> AsyncIterator[Conversation]:
-    server = Server(KeyRing([KEY]), Settings(snapshot_gap=0.0, drain_window=0.0, drain_grace=1.0))
+    server = new_server(KeyRing([KEY]), Settings(snapshot_gap=0.0, drain_window=0.0, drain_grace=1.0))
     await server.start(socket.create_server(("127.0.0.1", 0)))
     try:
         async with asyncio.timeout(SAFETY):

@@ -505,6 +505,7 @@ def test_what_is_captured_does_not_depend_on_how_logging_is_configured() -> None
             structlog.reset_defaults()
 
 
+@pytest.mark.one_hub("the other process has one hub")
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_another_process_tells_the_same_story(hash_seed: str) -> None:
     code = (

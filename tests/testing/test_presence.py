@@ -142,6 +142,7 @@ async def test_a_second_start_replaces_the_first_one_and_both_are_told_at_once()
         await second.close()
 
 
+@pytest.mark.one_hub("it shuts down the one hub, and takes it for another")
 @virtual
 async def test_who_does_not_come_back_after_the_hub_was_shut_down_left_while_it_was_draining() -> None:
     async with lobby() as (hub, _):

@@ -35,6 +35,7 @@ async def answered(hub: TestHub, arguments: list[str]) -> str:
     return "\n".join([await hub.ask(agent, prompt) for agent, prompt in asked])
 
 
+@pytest.mark.nodes("nats")
 @pytest.mark.parametrize("name", sorted(ANSWERS))
 @virtual
 async def test_a_topology_answers_the_question_in_its_head(name: str) -> None:
