@@ -30,6 +30,18 @@ class StoreRefused(OrchestratorError):
         return f"{self.who} may not {self.wish}: {self.remedy}"
 
 
+class StoreUnfit(StoreUnavailable):
+    """The engine cannot keep what is asked of a store: it was not opened, and trying again changes nothing by itself."""
+
+    def __init__(self, store: str, found: str) -> None:
+        """`store` names the engine without its credentials; `found` is why, and what to do."""
+        self.store, self.found = store, found
+        super().__init__(store, found)
+
+    def __str__(self) -> str:
+        return f"the store {self.store} {self.found}"
+
+
 class StoreFileProblem(StoreUnavailable):
     """The root of what can be wrong with a store's file; nothing that was acknowledged is lost by being told so."""
 

@@ -16,6 +16,8 @@ class Capabilities:
     """The fences of a name only grow. Without that a late holder cannot be told from the present one."""
     shared: bool
     """Several processes may use one store at once."""
+    strong: bool = True
+    """No two hold one name at once, whatever dies or is cut off: a store that could forget a lease says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,30 @@ def _check_store(topology: Topology) -> Iterator[Problem]:
             "'sqlite:////var/lib/tasks.db' does not"
         )
         yield topology.origin.at_value(("store",), sentence)
+    elif store is not None and _says_it_forgets(store) and (what := _in_need_of_memory(topology)):
+        sentence = (
+            f"with 'replicas=1' a server of NATS may lose what it has acknowledged when it loses power, and {what}: write "
+            "'sync=always' beside it where the server has 'sync_interval: always', or 'replicas=3' for a cluster"
+        )
+        yield topology.origin.at_value(("store",), sentence)
+
+
+def _says_it_forgets(store: str) -> bool:
+    """Tell whether the address of an engine is enough to know that it forgets; for most, that is seen when it is opened."""
+    address, _, options = store.partition("?")
+    said = dict(option.partition("=")[::2] for option in options.split("&"))
+    return address.startswith("nats:") and said.get("replicas") == "1" and said.get("sync") != "always"
+
+
+def _in_need_of_memory(topology: Topology) -> str | None:
+    """Return what of a topology a store that forgets cannot keep; `None` = nothing."""
+    for _, name, agent in topology.each_agent():
+        if agent.tasks.delivery == "at-least-once":
+            return f"the tasks of {name!r} are at-least-once"
+    for name, team in topology.teams.items():
+        if claims_are_strong(topology, name) and not team.claims.allow_unsafe_claims:
+            return f"the claims of {name!r} are strong"
+    return None
 
 
 def _check_tasks(topology: Topology) -> Iterator[Problem]:

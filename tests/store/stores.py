@@ -11,7 +11,10 @@ from typing import Final, TypeAlias
 from orchestrator.store import opening
 from orchestrator.store.memory import MemoryLeases
 from orchestrator.store.port import Leases
+from tests.store.nats_stores import opened as nats_store
+from tests.store.redis_stores import opened as redis_store
 from tests.store.serving import remote
+from tests.store.task_stores import Clock
 
 
 class Store(ABC):
@@ -62,4 +65,28 @@ async def remote_memory() -> AsyncIterator[Store]:
         yield RemoteStore(behind, client.leases)
 
 
-ADAPTERS: Final[dict[str, Opened]] = {"memory": memory, "remote": remote_memory}
+class ServedStore(Store):
+    """A store on a server, whose clock the test sets."""
+
+    def __init__(self, clock: Clock, leases: Leases) -> None:
+        self._clock, self.leases = clock, leases
+
+    async def advance(self, seconds: float) -> None:
+        self._clock.now += seconds
+
+
+@asynccontextmanager
+async def redis() -> AsyncIterator[Store]:
+    clock = Clock()
+    async with redis_store(clock) as store:
+        yield ServedStore(clock, store.leases)
+
+
+@asynccontextmanager
+async def nats() -> AsyncIterator[Store]:
+    clock = Clock()
+    async with nats_store(clock) as store:
+        yield ServedStore(clock, store.leases)
+
+
+ADAPTERS: Final[dict[str, Opened]] = {"memory": memory, "remote": remote_memory, "redis": redis, "nats": nats}

@@ -13,6 +13,8 @@ from orchestrator.store.memory_tasks import MemoryTasks
 from orchestrator.store.opening import MemoryStore
 from orchestrator.store.sqlite import SqliteStore
 from orchestrator.store.tasks import Claimed, Failure, Hold, Leased, NewTask, Tasks
+from tests.store.nats_stores import opened as nats_store
+from tests.store.redis_stores import opened as redis_store
 from tests.store.serving import remote
 
 
@@ -104,9 +106,25 @@ async def remote_sqlite(folder: Path) -> AsyncIterator[Setting]:
         yield Setting(store.tasks, clock)
 
 
+@asynccontextmanager
+async def redis(folder: Path) -> AsyncIterator[Setting]:
+    clock = Clock()
+    async with redis_store(clock) as store:
+        yield Setting(store.tasks, clock)
+
+
+@asynccontextmanager
+async def nats(folder: Path) -> AsyncIterator[Setting]:
+    clock = Clock()
+    async with nats_store(clock) as store:
+        yield Setting(store.tasks, clock)
+
+
 ADAPTERS: Final[dict[str, Opened]] = {
     "memory": memory,
     "sqlite": sqlite,
     "remote memory": remote_memory,
     "remote sqlite": remote_sqlite,
+    "redis": redis,
+    "nats": nats,
 }

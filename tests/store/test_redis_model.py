@@ -43,10 +43,16 @@ class Asked:
         return self.told(told)
 
     def told(self, told: object) -> str:
-        return re.sub(r"(?<=fence=)\d+|(?<=LeaseLost\('t\d', )\d+", self._place, repr(told))
+        text = re.sub(r"(?<=frozenset\(\{)[^}]*", _in_order, repr(told))
+        return re.sub(r"(?<=fence=)\d+|(?<=LeaseLost\('t\d', )\d+", self._place, text)
 
     def _place(self, fence: re.Match[str]) -> str:
         return self._fences.get(fence[0], fence[0])
+
+
+def _in_order(items: re.Match[str]) -> str:
+    """A set shows its items in an order of their hashes and of its making."""
+    return ", ".join(sorted(items[0].split(", ")))
 
 
 async def compared(story: Story) -> None:

@@ -307,11 +307,12 @@ async def test_an_attempt_that_does_not_count_is_made_up_for_and_kept_in_the_his
 
 
 async def test_a_failure_that_cannot_do_better_is_final(store: Setting) -> None:
-    verdict = await store.tasks.fail(await store.held(), BOOM, retry=False)
+    hold = await store.held()
+    verdict = await store.tasks.fail(hold, BOOM, retry=False)
     assert (verdict.state, verdict.retry_in) == (State.DEAD, None)
     (info,) = await store.tasks.dead()
     assert info.failure == BOOM
-    assert (await store.tasks.fail(Hold("t1", 1, "helper.1"), BOOM)).state is State.DEAD
+    assert (await store.tasks.fail(hold, BOOM)).state is State.DEAD
 
 
 async def test_a_last_attempt_that_lapses_ends_the_task_for_those_who_look(store: Setting) -> None:

@@ -72,4 +72,20 @@ FILES: Final = (
         "2:8: store: the path of a file stands after three slashes: 'sqlite:///tasks.db' lies beside this file, "
         "'sqlite:////var/lib/tasks.db' does not",
     ),
+    Broken(
+        "tasks in an engine that forgets",
+        BOSS.replace("coord", "store: 'nats://me:s3cret@host?replicas=1'\ncoord")
+        + f"  w: {{handler: app:W, {KEPT}}}\n",
+        "2:8: store: with 'replicas=1' a server of NATS may lose what it has acknowledged when it loses power, and the tasks "
+        "of 'w' are at-least-once: write 'sync=always' beside it where the server has 'sync_interval: always', or "
+        "'replicas=3' for a cluster",
+    ),
+    Broken(
+        "claims in an engine that forgets",
+        "version: 1\nstore: nats://host?replicas=1&sync=default\nagents:\n  a: {handler: app:A}\n  b: {handler: app:B}\n"
+        "teams:\n  t: {members: [a, b]}\n",
+        "2:8: store: with 'replicas=1' a server of NATS may lose what it has acknowledged when it loses power, and the claims "
+        "of 't' are strong: write 'sync=always' beside it where the server has 'sync_interval: always', or "
+        "'replicas=3' for a cluster",
+    ),
 )

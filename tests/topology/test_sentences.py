@@ -63,7 +63,7 @@ def test_a_value_is_shown_as_its_author_sees_it(value: object, words: str) -> No
         ("agents: {a: {restart: {windw: 1}}}", "agents.a.restart.windw: unknown key 'windw' (did you mean 'window'?)"),
         (
             "teams: {t: {claims: {q: 1}}}",
-            "teams.t.claims.q: unknown key 'q'; the keys here are 'consistency' and 'ttl'",
+            "teams.t.claims.q: unknown key 'q'; the keys here are 'consistency', 'ttl' and 'allow_unsafe_claims'",
         ),
     ],
 )
