@@ -13,18 +13,20 @@ import pytest
 
 from orchestrator.client.connection import Client
 from orchestrator.hub.keys import KeyRing
-from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
 from orchestrator.protocol.codes import CloseCode, closing
 from orchestrator.protocol.tokens import SecretKey, mint
 from orchestrator.runtime.control import Ending, Ready, Spec, TokenGranted, TokenWanted
 from orchestrator.runtime.process import ChildProcess
 from orchestrator.testing import ChaosProxy, CloseOnFrame, Down
+from tests.joined_servers import new_server
 from tests.runtime.plans import planned
 from tests.runtime.processes import ENVIRONMENT, ROOT, spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from orchestrator.hub.server import Server
 
 pytestmark = pytest.mark.journey
 
@@ -95,7 +97,7 @@ async def process(url: str, key: SecretKey = KEY) -> AsyncIterator[Process]:
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Server]:
-    server = Server(KeyRing([KEY]), Settings(drain_window=0.0, drain_grace=1.0))
+    server = new_server(KeyRing([KEY]), Settings(drain_window=0.0, drain_grace=1.0))
     await server.start(socket.create_server(("127.0.0.1", 0)))
     yield server
     await server.drain()
