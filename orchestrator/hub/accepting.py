@@ -67,6 +67,8 @@ class Accepting:
         """Sockets since there was none left."""
         self._scarce = False
         """There was little room when we last looked."""
+        with contextlib.suppress(OSError):  # it is one of this machine alone
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for all that are taken from it
         self._second = self._told = 0
         self._again: asyncio.TimerHandle | None = None
         self._said = float("-inf")

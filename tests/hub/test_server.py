@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from orchestrator.hub.keys import KeyProblem, KeyRing
 from orchestrator.hub.settings import Settings
 from tests.hub.rig import PAGE_KEY
-from tests.hub.sockets import CLOSE, TEXT, frame, http_get, on_both_loops, raw, raw_peer, server, token, upgrade
+from tests.hub.sockets import CLOSE, KEY, TEXT, frame, http_get, on_both_loops, raw, raw_peer, server, token, upgrade
+from tests.joined_servers import new_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -269,6 +270,20 @@ async def test_small_frames_are_not_held_back_for_more_to_come() -> None:
         (peer,) = hub._peers
         connected = peer._transport.get_extra_info("socket")
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+@on_both_loops
+async def test_nor_are_they_where_the_socket_that_listens_does_not_say_what_it_is() -> None:
+    """asyncio sees to it only for sockets that name their protocol, and those of `create_server` do not."""
+    running = new_server(KeyRing([KEY], []), Settings(drain_grace=0.5))
+    await running.start(socket.create_server(("127.0.0.1", 0)))
+    try:
+        async with raw_peer(running.url, "a"):
+            (peer,) = running._peers
+            connected = peer._transport.get_extra_info("socket")
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    finally:
+        await running.drain()
 
 
 @on_both_loops
