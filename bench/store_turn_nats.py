@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import nats  # type: ignore[import-not-found]  # it lives in an environment of its own
+import nats
 import uvloop
-from nats.js import api  # type: ignore[import-not-found]
+from nats.js import api
 
 from bench.lines import order
 from bench.store_turn import PAYLOAD, RESULT, in_lanes, take_turns

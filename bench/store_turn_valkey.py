@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import Any
 
-import redis  # type: ignore[import-not-found]  # it lives in an environment of its own
+import redis
 
 from bench.lines import order
 from bench.store_turn import PAYLOAD, RESULT, take_turns

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import secrets
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from orchestrator.hub.backplane import BackplaneProblem
 from orchestrator.hub.joining import open_backplane
 
 if TYPE_CHECKING:
     from orchestrator.hub.cluster import Cluster
     from orchestrator.hub.driver import Driver
     from orchestrator.hub.settings import Settings
+
+_AROUND: Final = 16_384
+"""Bytes that may go around a frame: the sender's metadata, names, and how all of it is written."""
 
 
 class Attachment:
@@ -29,6 +33,12 @@ class Attachment:
         node = f"{settings.node_name}-{secrets.token_hex(6)}"
         assert settings.backplane is not None, "otherwise the hub stands alone"
         backplane = await attachment._stack.enter_async_context(open_backplane(settings.backplane, node, attachment))
+        least = settings.max_frame + _AROUND
+        if backplane.largest < least:
+            await attachment._stack.aclose()
+            raise BackplaneProblem(
+                f"the backplane takes messages of {backplane.largest} bytes at most, and hubs need {least}: let it take more"
+            )
         attachment._cluster = driver.hub.join(node, backplane, driver.clock())
         driver.settle()
         return attachment

@@ -31,11 +31,13 @@ from orchestrator.hub.envelopes import (
 )
 from orchestrator.hub.handover import Handovers, Holder
 from orchestrator.hub.holdings import EVERYBODY, Holdings
+from orchestrator.hub.intake import Refused
 from orchestrator.hub.ledger import PEER
 from orchestrator.hub.neighbours import Neighbour, Neighbours
 from orchestrator.hub.remote_sends import Outcome, Pending, RemoteSends
 from orchestrator.hub.rosters import Reason
 from orchestrator.hub.voice import Voice
+from orchestrator.protocol.codes import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,6 +96,8 @@ class Cluster:
         self._timers = timers
         self._asked: dict[int, str] = {}
         """Silent hubs, by the ticket with which they were asked for a sign."""
+        self._departing: dict[tuple[str, str, str], Member] = {}
+        """Of hubs that shut down, who may turn up elsewhere, by app, channel and peer."""
         self._sends = RemoteSends()
         self._handovers = Handovers(self.voice, self.holdings, core, turn, timers, self._seen)
         self._sends_watched = False
@@ -120,12 +124,16 @@ class Cluster:
     @property
     def stale(self) -> bool:
         """Whether what is known of other hubs may be out of date."""
-        return not self.voice.backplane.up or any(neighbour.stale for neighbour in self.neighbours)
+        return not self.voice.backplane.up or any(neighbour.out_of_date for neighbour in self.neighbours)
 
-    def connected(self, connection: Connection, others: int) -> None:
-        """Take note of a connection, before its welcome; `others` of the same peer were here before."""
+    def connected(self, connection: Connection, others: int, wall: float) -> None:
+        """Take note of a connection, before its welcome; `others` of the same peer were here before.
+
+        `wall` is Unix seconds: of hubs that do not know of one another yet, the clock decides whose connection is newer.
+        """
         holders = self.directory.holders(connection.app.name, connection.peer_id)
-        self.holdings.connected(connection, others, max((held.generation for held in holders.values()), default=0))
+        known = max((held.generation for held in holders.values()), default=0)
+        self.holdings.connected(connection, others, max(known + 1, int(wall * 1000)))
         if connection.identity.instance is not None:
             rivals = [node for node, held in holders.items() if held.instance]
             for node in sorted(rivals, key=lambda node: holders[node].generation, reverse=True):
@@ -202,8 +210,12 @@ class Cluster:
             self._timers.at(due, self._end_late)
 
     def kick(self, app: str, peer: str) -> int:
-        """Have a peer's connections closed everywhere else; return how many there are, as far as is known."""
-        self.voice.say(EVERYBODY, Kick(self.voice.node, self.voice.next_number(), app, peer))
+        """Have a peer's connections closed everywhere else; return how many there are, as far as is known.
+
+        Raises `Refused` when that cannot be said to the other hubs.
+        """
+        if not self.voice.say(EVERYBODY, Kick(self.voice.node, self.voice.next_number(), app, peer)):
+            raise Refused(ErrorCode.BACKEND_ERROR, "the other hubs, where the peer may be, cannot be reached now", None)
         return self.elsewhere(app, peer)
 
     def usage(self, app: str) -> Iterable[tuple[int, int, int]]:
@@ -250,7 +262,7 @@ class Cluster:
             case Beat():
                 self.neighbours.beat(neighbour, said, now)
             case Snapshot():
-                self.neighbours.snapshot(neighbour, said)
+                self.neighbours.snapshot(neighbour, said, now)
             case Want():
                 self.holdings.send_all(said.node)
             case Bye():
@@ -289,7 +301,7 @@ class Cluster:
         """Be told that the engine is away: nobody waits for it any more. Or that it is back."""
         now = self._turn.now
         if up:
-            _log.info("the backplane is back: %s", why)
+            _log.info("the backplane is back")
             self.neighbours.back(now)
             self._beat(now, again=False)
             return
@@ -329,7 +341,11 @@ class Cluster:
         self.voice.say(
             EVERYBODY,
             Beat(
-                self.voice.node, self.voice.next_number(), self.holdings.state, self.holdings.checksum, self._core.usage()
+                self.voice.node,
+                self.voice.next_number(),
+                self.holdings.state,
+                self.holdings.checksum,
+                self._core.usage(),
             ),
         )
         if again:
@@ -340,6 +356,9 @@ class Cluster:
             return
         if self.voice.backplane.up:
             self.neighbours.look(now)
+            if self._asked:
+                there = {neighbour.node for neighbour in self.neighbours}
+                self._asked = {ticket: node for ticket, node in self._asked.items() if node in there}
         self._timers.at(now + _LOOK, self._look)
 
     # -- the other hubs' facts
@@ -358,6 +377,7 @@ class Cluster:
         member, before = self.directory.record(node, key, value)
         if member is not None:
             self._core.appear(key.app, key.text, member)
+            self.returned(key.app, key.text, key.peer)
         if before is not None:
             self._core.vanish(key.app, key.text, before, Reason.LEFT)
         if key.kind == PEER:
@@ -369,10 +389,22 @@ class Cluster:
             return
         why = _REASONS.get(reason, Reason.LOST)
         if why is Reason.DRAINING:
-            gone = partial(self._core.vanish, key.app, key.text, member, why)
-            self._timers.at(self._turn.now + _RETURN, lambda _now: gone())
+            place = (key.app, key.text, key.peer)
+            self.returned(*place)
+            self._departing[place] = member
+            self._timers.at(self._turn.now + _RETURN, partial(self._depart, place, member))
         else:
             self._core.vanish(key.app, key.text, member, why)
+
+    def returned(self, app: str, channel: str, peer: str) -> None:
+        """Note that a peer which its hub has sent elsewhere is there, and no longer where it was."""
+        member = self._departing.pop((app, channel, peer), None)
+        if member is not None:
+            self._core.vanish(app, channel, member, Reason.DRAINING)
+
+    def _depart(self, place: tuple[str, str, str], member: Member, _now: float) -> None:
+        if self._departing.get(place) is member:
+            self.returned(*place)
 
     def _settle_rivalry(self, node: str, key: Key) -> None:
         """Give up a peer that has named its process, and has done so at another hub since."""

@@ -71,12 +71,15 @@ class ControlPlane:
                 key.app, channel, message.sender, message.data, message.metadata, now, message.id
             )
         except Refused as refused:
-            raise RestRefusal(HTTPStatus.TOO_MANY_REQUESTS, refused.code, refused.message) from None
+            raise _refusal(refused) from None
         return encode_json({"channel": channel, "delivered": delivered})
 
     def _kick(self, key: SecretKey, peer_id: str, now: float) -> bytes:
         check_peer_id(peer_id)
-        return encode_json({"peerId": peer_id, "closed": self._hub.kick(key.app, peer_id, now)})
+        try:
+            return encode_json({"peerId": peer_id, "closed": self._hub.kick(key.app, peer_id, now)})
+        except Refused as refused:
+            raise _refusal(refused) from None
 
     def _usage(self, key: SecretKey) -> bytes:
         app, settings, cluster = self._hub.app(key.app), self._hub.settings, self._hub.cluster
@@ -103,6 +106,12 @@ class ControlPlane:
                 },
             }
         )
+
+
+def _refusal(refused: Refused) -> RestRefusal:
+    away = refused.code is codes.ErrorCode.BACKEND_ERROR
+    status = HTTPStatus.SERVICE_UNAVAILABLE if away else HTTPStatus.TOO_MANY_REQUESTS
+    return RestRefusal(status, refused.code, refused.message)
 
 
 def _mint(key: SecretKey, wish: TokenWish, wall: float) -> bytes:

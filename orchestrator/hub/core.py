@@ -21,7 +21,7 @@ from orchestrator.hub.membership import Membership
 from orchestrator.hub.neighbourhood import Neighbourhood
 from orchestrator.hub.outbox import Outbox, Turn
 from orchestrator.hub.repeats import FROM_OUTSIDE
-from orchestrator.hub.requests import Requests, put
+from orchestrator.hub.requests import AWAY, Requests, put
 from orchestrator.hub.rosters import Reason
 from orchestrator.hub.timers import Timers
 from orchestrator.protocol import limits
@@ -91,7 +91,7 @@ class Hub:
         others = len(app.peers.get(identity.peer_id, ()))
         app.add(connection)
         if self.cluster is not None:
-            self.cluster.connected(connection, others)
+            self.cluster.connected(connection, others, wall)
         outbox.put(
             wire.welcome(
                 connection.peer_json,
@@ -226,9 +226,12 @@ class Hub:
         return self._apps.get(name)
 
     def kick(self, app: str, peer_id: str, now: float) -> int:
-        """Close every connection of a peer for good, at every hub; return how many."""
-        elsewhere = 0 if self.cluster is None else self.cluster.kick(app, peer_id)
-        return elsewhere + self.kick_here(app, peer_id, now)
+        """Close every connection of a peer for good, at every hub; return how many.
+
+        Raises `Refused` when those here are closed and the other hubs cannot be reached.
+        """
+        here = self.kick_here(app, peer_id, now)
+        return here if self.cluster is None else here + self.cluster.kick(app, peer_id)
 
     def kick_here(self, app: str, peer_id: str, now: float) -> int:
         """Close the connections of a peer to this hub alone; return how many."""
@@ -274,14 +277,16 @@ class Hub:
             self._requests.check_quota(home, None)
             audience = home.channels.audience(channel)
             frame = wire.message(audience.name, encode_json(sender), data)
-            receivers = 0
-            if self.cluster is not None and self.cluster.publish(
-                app, channel, FROM_OUTSIDE, frame, metadata, message_id
-            ):
-                receivers = self.cluster.receivers(app, channel)
-            receivers += put(audience, frame, metadata, None)
+            elsewhere, reached = 0, True
+            if self.cluster is not None:
+                elsewhere = self.cluster.receivers(app, channel)
+                reached = self.cluster.publish(app, channel, FROM_OUTSIDE, frame, metadata, message_id) or not elsewhere
+            receivers = put(audience, frame, metadata, None) + (elsewhere if reached else 0)
             self.turn.origin = None
-            home.repeats.note(FROM_OUTSIDE, message_id, receivers, now)
+            if reached:
+                home.repeats.note(FROM_OUTSIDE, message_id, receivers, now)
+            elif not receivers:
+                raise Refused(ErrorCode.BACKEND_ERROR, AWAY, None)
             self.drop_slow()
         return receivers
 

@@ -43,6 +43,8 @@ class _App:
 
 
 class Directory:
+    """Copies of no order and no time: whoever records a fact has seen to its being the latest."""
+
     def __init__(self) -> None:
         self._apps: dict[str, _App] = {}
 

@@ -113,6 +113,8 @@ class Takeover(_Said, frozen=True, tag="t"):
     peer: str
     instance: str
     ticket: int
+    generation: int
+    """Of the new connection: a hub whose own is greater gives up nothing."""
 
 
 class Held(_Said, frozen=True, tag="h"):

@@ -82,7 +82,9 @@ class Handovers:
         app, peer, instance = connection.app.name, connection.peer_id, connection.identity.instance or ""
         voice = self._voice
         ticket = voice.next_ticket()
-        said = Takeover(voice.node, voice.next_number(), app, peer, instance, ticket)
+        own = self._holdings.holding(app, peer)
+        generation = 0 if own is None else own.generation
+        said = Takeover(voice.node, voice.next_number(), app, peer, instance, ticket, generation)
         if voice.ask(Topic(Kind.NODE, text=node), said, ticket):
             self._open[ticket] = _Handover(connection, node)
             connection.outbox.cork()
@@ -144,7 +146,9 @@ class Handovers:
     # -- at the old hub
 
     def take_over(self, said: Takeover) -> None:
-        held = self._holder.held(said.app, said.peer, said.instance)
+        own = self._holdings.holding(said.app, said.peer)
+        newer = own is not None and (own.generation, self._voice.node) > (said.generation, said.node)
+        held = None if newer else self._holder.held(said.app, said.peer, said.instance)
         voice = self._voice
         answer = Held(voice.node, voice.next_number(), said.ticket, None if held is None else tuple(held))
         voice.say(Topic(Kind.NODE, text=said.node), answer)

@@ -34,6 +34,8 @@ _log: Final = logging.getLogger("orchestrator.hub")
 
 
 class Holdings:
+    """The facts of this hub, and whoever waits until the engine knows them."""
+
     def __init__(self, voice: Voice, turn: Turn, timers: Timers) -> None:
         self._voice = voice
         self._backplane = voice.backplane
@@ -55,20 +57,17 @@ class Holdings:
     def checksum(self) -> int:
         return self._facts.checksum
 
-    def __len__(self) -> int:
-        return len(self._facts)
-
     # -- what changes
 
     def connected(self, connection: Connection, others: int, generation: int) -> None:
         """Have the peer's sends come here; its connection hears nothing before that is so, nor of its welcome.
 
-        `others` are the connections of the peer that were here before, and `generation` is the highest that is known.
+        `others` are the connections of the peer that were here before, and `generation` is the least that it may have.
         """
         app, peer = connection.app.name, connection.peer_id
         own = self.holding(app, peer)
-        generation = max(generation, 0 if own is None else own.generation) + 1
-        held = Holding(others + 1, connection.identity.instance or "", generation)
+        generation = max(generation, 0 if own is None else own.generation + 1)
+        held = Holding(others + 1, connection.identity.instance or ("" if own is None else own.instance), generation)
         self._note(Key(PEER, app, "", peer), held.encoded())
         if not others:
             self._backplane.listen(Topic(Kind.PEER, app, peer))
@@ -152,12 +151,16 @@ class Holdings:
 
     # -- what is told
 
+    @property
+    def _part(self) -> int:
+        return min(_PART, self._backplane.largest // 2)
+
     def tell(self) -> None:
         """Tell of all changes: nobody is to hear from a peer, or be told to find it, before knowing of it."""
         if not self._ops:
             return
         ops, self._ops = self._ops, []
-        for some in parts(ops, _PART):
+        for some in parts(ops, self._part):
             self.state += 1
             self._voice.say(EVERYBODY, Delta(self._voice.node, self._voice.next_number(), self.state, some))
         if not self._gathering:
@@ -171,7 +174,7 @@ class Holdings:
     def send_all(self, node: str) -> None:
         """Send everything to one hub, which asks again if some of it is lost."""
         self.tell()
-        voice, divided = self._voice, list(parts(self._facts.ops(), _PART))
+        voice, divided = self._voice, list(parts(self._facts.ops(), self._part))
         for number, some in enumerate(divided):
             last = number == len(divided) - 1
             snapshot = Snapshot(voice.node, voice.next_number(), self.state, number, last, some)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import ssl
 from abc import ABC, abstractmethod
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.hub.backplane import Listener, Topic
     from orchestrator.hub.engine_url import EngineUrl
 
+_log: Final = logging.getLogger("orchestrator.hub")
 _ATTEMPT: Final = 3.0
 """Seconds that one server has to greet us."""
 _FAREWELL: Final = 1.0
@@ -145,13 +147,17 @@ class LastingEnd(ABC, Generic[Interest]):
             await self._away.wait()
             self._away.clear()
             await self._hang_up()
+            said = ""
             for pause in _pauses():
                 await asyncio.sleep(pause)
                 try:
                     await self._connect()
                     break
-                except (OSError, BackplaneProblem):
-                    continue
+                except (OSError, BackplaneProblem) as error:
+                    why = str(error) if isinstance(error, BackplaneProblem) else _sentence(error)
+                    if why != said:
+                        said = why
+                        _log.warning("the backplane %s cannot be used yet: %s", self._url.shown, why)
 
     async def _connect(self) -> None:
         """Be up, on whichever server is the first to take us."""
@@ -166,6 +172,10 @@ class LastingEnd(ABC, Generic[Interest]):
                 ) from None
             except (OSError, UnicodeError) as error:
                 problem = OSError(f"{host}:{port}: {_sentence(error)}")
+            except BackplaneProblem:
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever a stranger says there, it is no reason to stay away
+                problem = OSError(f"{host}:{port}: it does not speak as it should ({type(error).__name__})")
             finally:
                 if not self._up:
                     await self._hang_up()

@@ -26,6 +26,8 @@ _pack: Final = msgpack.Encoder().encode
 
 
 class Key(NamedTuple):
+    """What a fact is about."""
+
     kind: str
     app: str
     text: str
@@ -34,6 +36,8 @@ class Key(NamedTuple):
 
 
 class Ledger:
+    """Facts by their keys, each once."""
+
     def __init__(self) -> None:
         self._facts: dict[Key, bytes] = {}
         self.checksum = 0

@@ -61,8 +61,11 @@ class Membership:
             self._spread(self.cluster, connection, text, channel, replaced is None)
         if subscription.sees:
             subscription.pending = Pending()
-        if channel is not None and subscription.listed and channel.roster.add(connection):
-            self._joined(connection.app, channel, connection)
+        if channel is not None and subscription.listed:
+            if channel.roster.add(connection):
+                self._joined(connection.app, channel, connection)
+            if self.cluster is not None:
+                self.cluster.returned(connection.app.name, text, connection.peer_id)
         if subscription.pending is not None and (channel is None or not channel.news.changes):
             subscription.pending.snapshot = _snapshot(connection, text, channel)
 

@@ -130,7 +130,9 @@ class NatsBackplane(LastingEnd[str]):
         if text.lower().startswith(_REFUSALS):
             self._refused(text)
         else:
-            self._refusal = text  # the server goes on to close the connection
+            self._refusal = text  # whether or not the server goes on to close it: something of ours was not done
+            if self._line is not None:
+                self._line.fail(text)
 
     def info(self, line: bytes) -> None:
         """Learn of the other servers of its cluster."""

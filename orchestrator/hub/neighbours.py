@@ -25,6 +25,8 @@ DEAD: Final = 9.0
 within ten."""
 _ASK_AGAIN: Final = 1.0
 """Seconds after which a hub that has not sent its facts is asked for them again."""
+_LOOKS: Final = 6
+"""Looks, about half a second apart, after which silence means something."""
 _log: Final = logging.getLogger("orchestrator.hub")
 
 
@@ -39,6 +41,8 @@ class Neighbour:
     """That of the copy; `None` = there is none yet, or a change was missed."""
     last: int = -1
     """The number of its message that came last."""
+    looks: int = 0
+    """How often it was looked at since it was heard."""
     stale: bool = False
     usage: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     asked: float = float("-inf")
@@ -46,6 +50,11 @@ class Neighbour:
     parts: list[Op] = field(default_factory=list)
     """Of the facts that are on their way."""
     next_part: int = 0
+
+    @property
+    def out_of_date(self) -> bool:
+        """Whether what is known of it may not be what is so."""
+        return self.stale or self.state is None
 
 
 class Follower(Protocol):
@@ -65,6 +74,8 @@ class Follower(Protocol):
 
 
 class Neighbours:
+    """All hubs that were heard of and are not dead. Times are those of one clock, in seconds."""
+
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
         self._nodes: dict[str, Neighbour] = {}
@@ -78,7 +89,7 @@ class Neighbours:
     def is_stale(self, node: str) -> bool:
         """Tell whether what is known of a hub may be out of date."""
         neighbour = self._nodes.get(node)
-        return neighbour is not None and neighbour.stale
+        return neighbour is not None and neighbour.out_of_date
 
     def meet(self, node: str, now: float) -> Neighbour:
         """Return what is known of a hub that was just heard of."""
@@ -86,7 +97,7 @@ class Neighbours:
         if neighbour is None:
             neighbour = self._nodes[node] = Neighbour(node, now)
             self._want(neighbour, now)
-        neighbour.heard = now
+        neighbour.heard, neighbour.looks = now, 0
         return neighbour
 
     def beat(self, neighbour: Neighbour, beat: Beat, now: float) -> None:
@@ -111,8 +122,9 @@ class Neighbours:
         for op in delta.ops:
             self._set(neighbour, Key(op.kind, op.app, op.text, op.peer), op.value, op.reason)
 
-    def snapshot(self, neighbour: Neighbour, snapshot: Snapshot) -> None:
+    def snapshot(self, neighbour: Neighbour, snapshot: Snapshot, now: float) -> None:
         """Take a part of all facts; those that are not among them are none any more."""
+        neighbour.asked = now  # the rest is on its way
         if snapshot.part == 0:
             neighbour.parts, neighbour.next_part = [], 0
         if snapshot.part != neighbour.next_part:
@@ -148,17 +160,20 @@ class Neighbours:
             neighbour.heard = now
 
     def look(self, now: float) -> None:
-        """Find those who are silent; to be called about once a second, and not while nobody can be heard."""
+        """Find those who are silent; to be called about twice a second, and not while nobody can be heard."""
         for neighbour in list(self._nodes.values()):
             silence = now - neighbour.heard
+            neighbour.looks += 1
+            if neighbour.state is None:
+                self._want(neighbour, now)
+            if neighbour.looks < _LOOKS:
+                continue  # it may be this hub that was held up
             if silence >= DEAD:
                 _log.warning("hub %s is gone: nothing was heard of it for %.0f seconds", neighbour.node, silence)
                 self.leave(neighbour.node, "lost")
             elif silence >= SUSPECT:
                 neighbour.stale = True
                 self._follower.suspected(neighbour.node)
-            elif neighbour.state is None:
-                self._want(neighbour, now)
 
     def _want(self, neighbour: Neighbour, now: float) -> None:
         if now >= neighbour.asked + _ASK_AGAIN:

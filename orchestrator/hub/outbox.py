@@ -149,7 +149,9 @@ class Outbox:
     __slots__ = (
         "_in_flight",
         "_once_sent",
+        "_seen",
         "_sifting",
+        "_sifts",
         "_size",
         "_waiting_since",
         "aborted",
@@ -198,6 +200,9 @@ class Outbox:
         self._waiting_since: float | None = None
         self._once_sent: list[Callable[[float], None]] | None = None
         self._sifting: list[tuple[tuple[str, int] | None, bytes]] | None = None
+        self._sifts = 0
+        """Other hubs that have still to say what of it the peer has got."""
+        self._seen: dict[str, int] = {}
         self._in_flight: list[Callable[[float], None]] | None = None
 
     def put(self, frame: bytes) -> None:
@@ -245,7 +250,7 @@ class Outbox:
     def close(self, code: int, reason: str) -> None:
         """Take nothing more, and end the connection after what is here was written."""
         if self.closing is None and not self.aborted:
-            self.sifted({})
+            self._keep_sifted()
             self.corks = 0
             self.closing = Close(code, reason)
             self._mark()
@@ -283,14 +288,23 @@ class Outbox:
             self.turn.dirty.append(self)
 
     def sift(self) -> None:
-        """Keep with each frame what brought it, until `sifted`; only while it is corked."""
-        self._sifting = []
+        """Keep with each frame what brought it, until it was `sifted` as often; only while it is corked."""
+        if self._sifting is None:
+            self._sifting, self._seen = [], {}
+        self._sifts += 1
 
     def sifted(self, seen: Mapping[str, int]) -> None:
         """Drop what messages have brought that the other side has got already: of each hub those up to a number."""
-        frames, self._sifting = self._sifting or (), None
+        for node, number in seen.items():
+            self._seen[node] = max(number, self._seen.get(node, -1))
+        self._sifts -= 1
+        if self._sifts <= 0:
+            self._keep_sifted()
+
+    def _keep_sifted(self) -> None:
+        frames, self._sifting, self._sifts = self._sifting or (), None, 0
         for origin, frame in frames:
-            if origin is None or origin[1] > seen.get(origin[0], -1):
+            if origin is None or origin[1] > self._seen.get(origin[0], -1):
                 self.frames.append(frame)
             else:
                 self._size -= len(frame)

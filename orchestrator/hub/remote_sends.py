@@ -19,6 +19,8 @@ MOST: Final = 20_000
 
 
 class Outcome(Enum):
+    """What became of a send."""
+
     DELIVERED = "delivered"
     """It is in an outbox of the peer's."""
     NOT_FOUND = "not found"
@@ -43,6 +45,8 @@ class Pending:
 
 
 class RemoteSends:
+    """Those without an answer yet, each of which gets one."""
+
     def __init__(self) -> None:
         self._pending: dict[int, Pending] = {}
         """By ticket, oldest first."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.protocol.frames import ClientFrame
 
 
-_AWAY: Final = "those who subscribe are connected to other hubs, which cannot be reached now"
+AWAY: Final = "those who subscribe are connected to other hubs, which cannot be reached now"
 
 
 class Requests:
@@ -68,6 +68,7 @@ class Requests:
             if app.untold:
                 self._membership.introduce(app, connection.peer_id)
             metadata = connection.identity.peer_metadata
+            taken = True
             if self.cluster is None:
                 receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
             else:
@@ -78,8 +79,9 @@ class Requests:
                 if reached:
                     receivers += elsewhere
                 elif elsewhere and not receivers:
-                    raise Refused(ErrorCode.BACKEND_ERROR, _AWAY, request_id)
-            if frame.id is not None:
+                    raise Refused(ErrorCode.BACKEND_ERROR, AWAY, request_id)
+                taken = reached or not elsewhere
+            if frame.id is not None and taken:
                 app.repeats.note(connection.peer_id, frame.id, receivers, now)
         if request_id is not None:
             connection.outbox.put(wire.ack(request_id, receivers))

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 
 class Voice:
+    """One hub's: whoever speaks for the hub shares it, so that numbers follow one another."""
+
     def __init__(self, node: str, backplane: Backplane) -> None:
         self.node = node
         self.backplane = backplane

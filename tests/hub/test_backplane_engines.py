@@ -127,12 +127,22 @@ async def test_an_engine_that_is_not_there_is_given_up_in_time(scheme: str) -> N
         assert asyncio.get_running_loop().time() - started < 2
 
 
-@pytest.mark.parametrize("scheme", ["nats", "redis"])
-async def test_what_is_no_engine_is_told(scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "said"),
+    [
+        ("nats", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        ("nats", b"INFO null\r\n"),
+        ("nats", b"INFO []\r\n"),
+        ("redis", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        ("redis", b":1\r\n"),
+        ("redis", b"%1\r\n$4\r\nmode\r\n:1\r\n"),
+    ],
+)
+async def test_what_is_no_engine_is_told(scheme: str, said: bytes) -> None:
     needs_client("nats" if scheme == "nats" else "hiredis", scheme)
 
     async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.write(said)
         await writer.drain()
         writer.close()
 
@@ -203,6 +213,16 @@ async def test_nats_permits_by_the_name_that_everything_begins_with(tmp_path: Pa
         with pytest.raises(BackplaneProblem, match="refuses this hub: Permissions Violation"):
             async with open_backplane(f"nats://u:p@127.0.0.1:{broker.port}/other", "n", ear):
                 pytest.fail("it is another namespace")
+
+
+async def test_a_subscription_that_nats_does_not_take_is_no_silence(tmp_path: Path) -> None:
+    with nats_server(tmp_path, config="max_subscriptions: 6\n") as broker:
+        ear = Ear()
+        async with open_backplane(broker.url, "n", ear) as here:
+            for number in range(8):
+                here.listen(Topic(Kind.CHANNEL, "app", str(number)))
+            await ear.until(lambda: bool(ear.turns))
+            assert not ear.turns[0].up and "maximum subscriptions exceeded" in ear.turns[0].why.lower()
 
 
 # -- encryption

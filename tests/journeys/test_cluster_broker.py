@@ -61,10 +61,6 @@ class Probe:
 
     @property
     def slowest(self) -> float:
-        print(
-            sorted(((t, w, b) for b, t, w in self.ends), reverse=True)[:4],
-            __import__("collections").Counter(w for *_, w in self.ends),
-        )
         return max(took for _, took, _ in self.ends)
 
 
@@ -195,7 +191,6 @@ async def outage(here: Scene, engine: Engine, number: int, seconds: float) -> di
     for member in here.local:
         assert all(member.acked[to] > last + 10 for to, last in before[member.name].items()), (before, member.acked)
     back = await engine.start()
-    print("killed", killed, "back", back)
     healed = await here.probe.until("ack", back, HEALED)
     await here.sees({comer.name})
     seen = time.monotonic() - back
