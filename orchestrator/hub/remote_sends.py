@@ -12,8 +12,8 @@ from orchestrator.protocol.codes import ErrorCode
 if TYPE_CHECKING:
     from orchestrator.hub.connections import Connection
 
-PATIENCE: Final = 1.0
-"""Seconds that an answer may take."""
+PATIENCE: Final = 0.9
+"""Seconds that an answer may take: its sender is to know within one."""
 MOST: Final = 20_000
 """Sends of one hub that may be without their answer."""
 
