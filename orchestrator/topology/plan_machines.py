@@ -195,6 +195,11 @@ class _Placing:
         if not replicas:
             if not hub:
                 self.wrong.append(f"machine {name!r} runs nothing")
+            elif is_loopback(self.plan.hub.host) or self.plan.hub.port == 0:
+                self.wrong.append(
+                    f"machine {name!r} would have a hub that nobody reaches, on {self.plan.hub.host}, port "
+                    f"{self.plan.hub.port or 'any'}: 'hub: {{listen: 0.0.0.0:7700, tls: {{cert: cert.pem, key: key.pem}}}}'"
+                )
             return Machine(name, (), (), hub, False, self._hub_alone())
         other = None if hub or self.plan.hub.url is not None else self.hub_url
         part = self.plan
@@ -216,7 +221,10 @@ class _Placing:
         command = ["orchestrator", "hub", "serve", "--listen", f"{_host(hub.host)}:{hub.port}", "--keys", KEY_FILE]
         if hub.tls is not None:
             command += ["--tls-cert", str(hub.tls[0]), "--tls-key", str(hub.tls[1])]
-        return tuple([*command, "--backplane-file", BACKPLANE_FILE] if self.joined else command)
+        if self.joined and hub.backplane is not None:
+            open_to_all = "@" not in hub.backplane
+            command += ["--backplane", hub.backplane] if open_to_all else ["--backplane-file", BACKPLANE_FILE]
+        return tuple(command)
 
 
 def _host(name: str) -> str:

@@ -56,6 +56,16 @@ def test_with_a_backplane_each_machine_has_a_hub_of_its_own() -> None:
     assert found.backplane == "nats://broker:4222"
 
 
+def test_a_machine_with_a_hub_alone_joins_it_to_those_of_the_topology_where_others_reach_it() -> None:
+    (sentence,) = wrong(farm(), a="boss,ant", b="hub")
+    assert "machine 'b' would have a hub that nobody reaches, on 127.0.0.1" in sentence
+    where = "listen: '0.0.0.0:7700', tls: {cert: c.pem, key: k.pem}"
+    found = placed(farm(f"{{backplane: 'nats://broker:4222', {where}, {KEY}}}"), a="boss,ant", b="hub")
+    assert commands(found)["b"].endswith("--backplane nats://broker:4222/farm")
+    found = placed(farm(f"{{backplane: 'nats://me:secret@broker:4222', {where}, {KEY}}}"), a="boss,ant", b="hub")
+    assert commands(found)["b"].endswith("--backplane-file backplane.txt")
+
+
 def test_one_hub_is_started_on_its_machine_and_named_to_the_others() -> None:
     plan = farm(hub=f"{{listen: '0.0.0.0:7700', tls: {{cert: c.pem, key: k.pem}}, {KEY}}}")
     found = placed(plan, a="boss", b="ant,hub")
