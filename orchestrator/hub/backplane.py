@@ -17,6 +17,12 @@ class BackplaneProblem(OrchestratorError):
     exit_code = ExitCode.UNREACHABLE
 
 
+class NoSuchBackplane(BackplaneProblem):
+    """What was given as a backplane is none, or lacks something on this machine: waiting will not mend it."""
+
+    exit_code = ExitCode.USAGE
+
+
 class Kind(Enum):
     """What a topic stands for."""
 

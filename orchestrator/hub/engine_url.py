@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import did_you_mean
-from orchestrator.hub.backplane import BackplaneProblem
+from orchestrator.hub.backplane import NoSuchBackplane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,19 +35,19 @@ class EngineUrl:
 def read_url(url: str, ports: Mapping[str, int]) -> EngineUrl:
     """Read an address whose scheme is one of `ports`, with the port that each has unless it says another.
 
-    Raises `BackplaneProblem`, whose text holds nothing of the address but its scheme and the host that is wrong.
+    Raises `NoSuchBackplane`, whose text holds nothing of the address but its scheme and the host that is wrong.
     """
     scheme, there, rest = url.partition("://")
     scheme = scheme.lower()
     if not there or scheme not in ports:
-        raise BackplaneProblem(_unknown_scheme(scheme if there else "", ports))
+        raise NoSuchBackplane(_unknown_scheme(scheme if there else "", ports))
     hosts, _, path = rest.partition("/")
     if "?" in rest or "#" in rest:
-        raise BackplaneProblem(f"the address of a backplane ({scheme}://…) takes no options after a ? or a #")
+        raise NoSuchBackplane(f"the address of a backplane ({scheme}://…) takes no options after a ? or a #")
     found = [_server(scheme, host, ports[scheme]) for host in hosts.split(",")]
     credentials = {given for _, given in found if given != (None, None)}
     if len(credentials) > 1:
-        raise BackplaneProblem(f"the servers of one backplane ({scheme}://…) share their credentials, and these do not")
+        raise NoSuchBackplane(f"the servers of one backplane ({scheme}://…) share their credentials, and these do not")
     user, password = credentials.pop() if credentials else (None, None)
     servers = tuple(dict.fromkeys(server for server, _ in found))
     return EngineUrl(scheme, servers, user, password, unquote(path.strip("/")) or DEFAULT_NAMESPACE)
@@ -62,7 +62,7 @@ def _server(scheme: str, host: str, port: int) -> tuple[tuple[str, int], tuple[s
         parts = urlsplit("//")
     if not where[0]:
         said = host.rpartition("@")[2]
-        raise BackplaneProblem(
+        raise NoSuchBackplane(
             f"{said!r} is no server of a backplane; an address looks like {scheme}://127.0.0.1:{port}/namespace"
         )
     user, password = parts.username, parts.password

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.hub.backplane import BackplaneProblem
+from orchestrator.hub.backplane import NoSuchBackplane
 from orchestrator.hub.engine_url import read_url
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def open_backplane(
 ) -> Backplane:
     """Return the end of the hub `node` of the engine that `url` names; entering it connects.
 
-    `tls://` is NATS, and `rediss://` Redis, with an encrypted connection. Raises `BackplaneProblem`.
+    `tls://` is NATS, and `rediss://` Redis, with an encrypted connection. Raises `NoSuchBackplane`.
 
     Args:
         patience: Seconds that the first connection may take; a connection that is lost is made again for ever.
@@ -47,11 +47,11 @@ def open_backplane(
     read = read_url(url, _PORTS)
     extra, package = _PACKAGES[read.scheme]
     if extra == "redis" and (credentials is not None or nkey is not None):
-        raise BackplaneProblem("credentials and nkey are files of NATS; Redis takes rediss://user:password@host")
+        raise NoSuchBackplane("credentials and nkey are files of NATS; Redis takes rediss://user:password@host")
     try:
         importlib.import_module(package)
     except ModuleNotFoundError as missing:
-        raise BackplaneProblem(
+        raise NoSuchBackplane(
             f"a backplane of {read.scheme}:// needs {missing.name}: pip install 'topology-orchestrator[{extra}]'"
         ) from None
     if extra == "nats":

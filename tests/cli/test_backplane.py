@@ -74,7 +74,7 @@ def test_an_engine_that_is_no_backplane_ends_the_hub_with_a_sentence(
     with redirect_stdout(StringIO()):
         assert main(["keys", "new", "--keys", keys]) == ExitCode.DONE
     monkeypatch.setenv(VARIABLE, "nast://me:hunter2@127.0.0.1:1")
-    assert main(["hub", "serve", "--keys", keys, "--listen", "127.0.0.1:0"]) == ExitCode.UNREACHABLE
+    assert main(["hub", "serve", "--keys", keys, "--listen", "127.0.0.1:0"]) == ExitCode.USAGE
     said = capsys.readouterr().err
     assert "orchestrator: nast:// is no backplane (did you mean 'nats'?)" in said
     assert "hunter2" not in said
