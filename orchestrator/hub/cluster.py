@@ -7,12 +7,11 @@ only one that changes what is known of its own connections, so hubs need agree o
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orchestrator.hub import neighbours, remote_sends
 from orchestrator.hub.backplane import Kind, Topic
-from orchestrator.hub.directory import Directory, Member
+from orchestrator.hub.directory import Directory
 from orchestrator.hub.envelopes import (
     Answers,
     Beat,
@@ -29,10 +28,10 @@ from orchestrator.hub.envelopes import (
     Want,
     decode,
 )
+from orchestrator.hub.following import Following, Rosters
 from orchestrator.hub.handover import Handovers, Holder
 from orchestrator.hub.holdings import EVERYBODY, Holdings
 from orchestrator.hub.intake import Refused
-from orchestrator.hub.ledger import PEER
 from orchestrator.hub.neighbours import Neighbour, Neighbours
 from orchestrator.hub.remote_sends import Outcome, Pending, RemoteSends
 from orchestrator.hub.rosters import Reason
@@ -45,22 +44,17 @@ if TYPE_CHECKING:
     from orchestrator.hub.backplane import Backplane
     from orchestrator.hub.connections import Connection
     from orchestrator.hub.envelopes import Said
-    from orchestrator.hub.ledger import Holding, Key
+    from orchestrator.hub.ledger import Key
     from orchestrator.hub.outbox import Turn
     from orchestrator.hub.timers import Timers
 
 _LOOK: Final = 0.5
 """Seconds between two looks at who is silent."""
-_HAND_OVER: Final = 3.0
-"""Seconds after which a connection that another one continues elsewhere is closed, if it was not handed over."""
 _SAY_AGAIN: Final = 60.0
-_RETURN: Final = 5.0
-"""Seconds in which a peer may turn up elsewhere when its hub shuts down, without anybody hearing that it was gone."""
-_REASONS: Final = {reason.value: reason for reason in Reason}
 _log: Final = logging.getLogger("orchestrator.hub")
 
 
-class Core(Holder, Protocol):
+class Core(Holder, Rosters, Protocol):
     """What a cluster asks of its hub."""
 
     def usage(self) -> dict[str, tuple[int, int, int]]:
@@ -70,13 +64,6 @@ class Core(Holder, Protocol):
 
     def deliver_sent(self, said: Sent) -> int:
         """Return into how many outboxes it was put."""
-
-    def appear(self, app: str, channel: str, member: Member) -> None: ...
-
-    def vanish(self, app: str, channel: str, member: Member, reason: Reason) -> None: ...
-
-    def give_up(self, app: str, peer: str, instance: str) -> None:
-        """Close the connections of a peer that has a newer one, of `instance`, elsewhere."""
 
     def kick_here(self, app: str, peer: str) -> None: ...
 
@@ -91,13 +78,12 @@ class Cluster:
         self.holdings = Holdings(self.voice, turn, timers)
         self.directory = Directory()
         self.neighbours = Neighbours(self)
+        self._following = Following(node, self.holdings, self.directory, core, turn, timers)
         self._core = core
         self._turn = turn
         self._timers = timers
         self._asked: dict[int, str] = {}
         """Silent hubs, by the ticket with which they were asked for a sign."""
-        self._departing: dict[tuple[str, str, str], Member] = {}
-        """Of hubs that shut down, who may turn up elsewhere, by app, channel and peer."""
         self._sends = RemoteSends()
         self._handovers = Handovers(self.voice, self.holdings, core, turn, timers, self._seen)
         self._sends_watched = False
@@ -374,53 +360,11 @@ class Cluster:
                 self._asked[ticket] = node
 
     def recorded(self, node: str, key: Key, value: bytes) -> None:
-        member, before = self.directory.record(node, key, value)
-        if member is not None:
-            self._core.appear(key.app, key.text, member)
-            self.returned(key.app, key.text, key.peer)
-        if before is not None:
-            self._core.vanish(key.app, key.text, before, Reason.LEFT)
-        if key.kind == PEER:
-            self._settle_rivalry(node, key)
+        self._following.recorded(node, key, value)
 
     def erased(self, node: str, key: Key, reason: str) -> None:
-        member = self.directory.erase(node, key)
-        if member is None:
-            return
-        why = _REASONS.get(reason, Reason.LOST)
-        if why is Reason.DRAINING:
-            place = (key.app, key.text, key.peer)
-            self.returned(*place)
-            self._departing[place] = member
-            self._timers.at(self._turn.now + _RETURN, partial(self._depart, place, member))
-        else:
-            self._core.vanish(key.app, key.text, member, why)
+        self._following.erased(node, key, reason)
 
     def returned(self, app: str, channel: str, peer: str) -> None:
-        """Note that a peer which its hub has sent elsewhere is there, and no longer where it was."""
-        member = self._departing.pop((app, channel, peer), None)
-        if member is not None:
-            self._core.vanish(app, channel, member, Reason.DRAINING)
-
-    def _depart(self, place: tuple[str, str, str], member: Member, _now: float) -> None:
-        if self._departing.get(place) is member:
-            self.returned(*place)
-
-    def _settle_rivalry(self, node: str, key: Key) -> None:
-        """Give up a peer that has named its process, and has done so at another hub since."""
-        theirs, own = self.directory.holders(key.app, key.peer).get(node), self.holdings.holding(key.app, key.peer)
-        if theirs is None or own is None or not theirs.instance or not own.instance:
-            return
-        if (theirs.generation, node) > (own.generation, self.voice.node):
-            if theirs.instance != own.instance:
-                self._core.give_up(key.app, key.peer, theirs.instance)
-            else:  # it is handed over; should that fail, it is not to stay for ever
-                again = partial(self._settle_handover, node, key, theirs)
-                self._timers.at(self._turn.now + _HAND_OVER, again)
-
-    def _settle_handover(self, node: str, key: Key, theirs: Holding, _now: float) -> None:
-        own = self.holdings.holding(key.app, key.peer)
-        if own is None or (own.instance, own.generation) > (theirs.instance, theirs.generation):
-            return
-        if own.instance == theirs.instance and self.directory.holders(key.app, key.peer).get(node) == theirs:
-            self._core.give_up(key.app, key.peer, theirs.instance)
+        """Note that a peer which its hub has sent elsewhere is listed here."""
+        self._following.returned(app, channel, peer)
