@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +26,8 @@ MAX_LINE: Final = 4_194_304
 """Bytes of one message: the spec of a coordinator names every worker of its pools."""
 MAX_UNSENT: Final = 2 * MAX_LINE
 """Bytes that may wait for a side that does not read; beyond them the channel is closed."""
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Seconds that separate the steps of a histogram of what tasks took."""
 
 
 class ControlError(OrchestratorError):
@@ -34,6 +36,41 @@ class ControlError(OrchestratorError):
 
 class Control(Struct, frozen=True, tag_field="type", omit_defaults=True):
     """One line on the control socket."""
+
+
+# -- what replicas do, as numbers
+
+
+class TaskNews(Struct, frozen=True, omit_defaults=True):
+    """What has become of one task of a replica."""
+
+    id: str
+    task: str
+    state: Literal["running", "done", "failed", "cancelled", "lost"]
+    time: float
+    """Unix seconds of when that came to be so."""
+    origin: str = ""
+    """The peer that gave it out."""
+    attempt: int = 1
+    seconds: float | None = None
+    error: str = ""
+    """``Type: message`` of its failure, shortened."""
+    kept: bool = False
+
+
+class ReplicaFigures(Struct, frozen=True, omit_defaults=True):
+    """What a replica has done since its process began, for `/metrics`: totals, never differences."""
+
+    agent: str
+    peer: str
+    restarts: int = 0
+    inflight: int = 0
+    capacity: int = 0
+    counts: dict[str, int] = {}
+    """By series, such as ``chunks``, ``reconnects``, ``claims/won`` or ``tasks/Research/done``."""
+    seconds: dict[str, tuple[int, ...]] = {}
+    """By task, how many took up to each of `BUCKETS`, and how many took longer."""
+    total_seconds: dict[str, float] = {}
 
 
 # -- from the parent
@@ -161,6 +198,32 @@ class AccessChanged(Control, frozen=True, tag="access"):
     access: dict[str, Access]
 
 
+class Watched(Control, frozen=True, tag="watched"):
+    """Somebody looks at the run, so that `Figures` are wanted often; or nobody does any more."""
+
+    watched: bool = True
+
+
+class SignedIn(Control, frozen=True, tag="signed-in"):
+    """The answer to `SignIn`: a token for the dashboard, or a sentence that says why there is none."""
+
+    request: int
+    token: str = ""
+    expires_at: int = 0
+    """Unix seconds."""
+    refusal: str = ""
+
+    def __repr__(self) -> str:
+        return f"SignedIn(request={self.request}, granted={bool(self.token)})"
+
+
+class MetricsTold(Control, frozen=True, tag="metrics-told"):
+    """The answer to `MetricsWanted`."""
+
+    request: int
+    replicas: tuple[ReplicaFigures, ...]
+
+
 # -- from the child
 
 
@@ -210,8 +273,60 @@ class Tally(Control, frozen=True, tag="tally"):
     counts: dict[str, int]
 
 
-ToChild: TypeAlias = Spec | HubSpec | Standing | StoreSpec | TokenGranted | Drain | Begin | Revised | AccessChanged
-ToParent: TypeAlias = TokenWanted | Loaded | AwaitingTurn | Ready | Beat | Online | Ending | Tally
+class Figures(Control, frozen=True, tag="figures"):
+    """What a replica did since it last said so; nothing is said where nothing was done."""
+
+    inflight: int = 0
+    capacity: int = 0
+    counts: dict[str, int] = {}
+    """As in `ReplicaFigures`, but differences."""
+    seconds: dict[str, tuple[int, ...]] = {}
+    total_seconds: dict[str, float] = {}
+    flows: tuple[tuple[str, str, int], ...] = ()
+    """How many messages it sent: to whom (an agent, a user, or ``team/NAME``), of which kind (`FlowKind`)."""
+    tasks: tuple[TaskNews, ...] = ()
+    missed: int = 0
+    """Tasks that ended and are not among `tasks`, because there were too many."""
+
+
+class SignIn(Control, frozen=True, tag="sign-in"):
+    """Somebody wants a token for the dashboard of the hub, which says what it knows of them."""
+
+    request: int
+    code: str = ""
+    """Of a link that the run has printed."""
+    token: str = ""
+    """One that is to be renewed."""
+    local: bool = False
+    """It is the run's own user, on this machine."""
+
+    def __repr__(self) -> str:
+        return f"SignIn(request={self.request}, local={self.local})"
+
+
+class MetricsWanted(Control, frozen=True, tag="metrics-wanted"):
+    """Somebody asks the hub for the figures of the run's replicas."""
+
+    request: int
+
+
+ToChild: TypeAlias = (
+    Spec
+    | HubSpec
+    | Standing
+    | StoreSpec
+    | TokenGranted
+    | Drain
+    | Begin
+    | Revised
+    | AccessChanged
+    | Watched
+    | SignedIn
+    | MetricsTold
+)
+ToParent: TypeAlias = (
+    TokenWanted | Loaded | AwaitingTurn | Ready | Beat | Online | Ending | Tally | Figures | SignIn | MetricsWanted
+)
 
 Incoming = TypeVar("Incoming", ToChild, ToParent)
 

@@ -105,7 +105,15 @@ class Reload(Request, frozen=True, tag="reload"):
     """Read the topology again, and apply what is different."""
 
 
-AnyRequest: TypeAlias = Ps | Logs | Scale | Restart | Stop | Reload
+class Enter(Request, frozen=True, tag="enter"):
+    """Be let in to the run's hub, as the built-in user. Answered by `Entry`."""
+
+
+class Link(Request, frozen=True, tag="link"):
+    """Have a link to the dashboard that signs in once. Answered by `Linked`."""
+
+
+AnyRequest: TypeAlias = Ps | Logs | Scale | Restart | Stop | Reload | Enter | Link
 
 
 # -- from a run
@@ -142,6 +150,18 @@ class ReplicaView(Answer, frozen=True, tag="replica"):
     """Unix seconds since when its process, or its presence, has been what it is; `None` = it never was."""
     restarts: int = 0
     detail: str = ""
+    ready_since: float | None = None
+    """Unix seconds since when it has been ready; `None` = it is not."""
+    inflight: int = 0
+    """Tasks that it has taken and not ended, as far as its process has said."""
+    capacity: int = 0
+    done: int = 0
+    """Tasks that ended well since its process began."""
+    failed: int = 0
+    memory: int = 0
+    """Bytes of its process that are resident; 0 = not known."""
+    last_error: str = ""
+    """How its process last ended badly."""
 
 
 class RunView(Answer, frozen=True, tag="run"):
@@ -178,8 +198,35 @@ class Missed(Answer, frozen=True, tag="missed"):
     count: int
 
 
-AnyAnswer: TypeAlias = Done | Refused | Progress | RunView | LogLine | Missed
-_FromRun: TypeAlias = Hello | Done | Refused | Progress | RunView | LogLine | Missed
+class Entry(Answer, frozen=True, tag="entry"):
+    """What a command connects to the hub with."""
+
+    url: str
+    token: str
+    """Of the built-in user: it may ask every agent, see every channel, publish to it, and send to everybody."""
+    expires_at: int
+    """Unix seconds."""
+    trusted: str = ""
+    """Path of the certificate that is trusted besides those of the system; empty = none is."""
+    lobbies: dict[str, str] = {}
+    """The channel of each lobby."""
+    agents: dict[str, tuple[str, ...]] = {}
+    """The peer ids of each agent."""
+
+    def __repr__(self) -> str:
+        return f"Entry(url={self.url!r}, token=…)"
+
+
+class Linked(Answer, frozen=True, tag="linked"):
+    url: str
+    """It holds a secret that is good once."""
+
+    def __repr__(self) -> str:
+        return "Linked(url=…)"
+
+
+AnyAnswer: TypeAlias = Done | Refused | Progress | RunView | LogLine | Missed | Entry | Linked
+_FromRun: TypeAlias = Hello | Done | Refused | Progress | RunView | LogLine | Missed | Entry | Linked
 
 _decode_hello: Final = msgspec.json.Decoder(Hello).decode
 _decode_request: Final = msgspec.json.Decoder(AnyRequest).decode
