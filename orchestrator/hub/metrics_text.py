@@ -29,7 +29,7 @@ _OWN: Final = ("chunks", "reconnects")
 def write(reading: Reading, *, old: bool = False) -> tuple[bytes, str]:
     """Return the text and its content type: OpenMetrics, or for an `old` reader the format that was before it."""
     exposition = classic if old else open_metrics
-    return exposition.generate_latest(_Collector(reading)), exposition.CONTENT_TYPE_LATEST  # type: ignore[arg-type]  # of a registry no more is asked than that it collects
+    return exposition.generate_latest(_Collector(reading)), exposition.CONTENT_TYPE_LATEST
 
 
 class _Collector:
