@@ -254,19 +254,26 @@ async def test_what_the_replicas_of_a_run_have_done_is_told_by_agent() -> None:
         assert not [name for name in told if name.startswith("task")]
 
 
+def hold_up_the_loop(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 async def test_how_late_the_loop_is_is_looked_at_as_long_as_somebody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_lag, "_STEP", 0.01)
-    lag, loop = LoopLag(), asyncio.get_running_loop()
+    lag, loop, after = LoopLag(), asyncio.get_running_loop(), asyncio.Event()
+    assert not lag.looks
     assert sum(lag.read(loop)[0]) == 0
-    time.sleep(0.03)
-    while not sum(lag.counts):
-        await asyncio.sleep(0)
+    loop.call_later(0.012, after.set)
+    hold_up_the_loop(0.03)
+    await after.wait()
     counts, total = lag.read(loop)
-    assert sum(counts[:4]) == 0 and 0.015 < total
+    assert sum(counts[:4]) == 0 and sum(counts[4:]) == 1 and total > 0.015
     monkeypatch.setattr(loop_lag, "_KEPT", 0.0)
     lag.read(loop)
-    while lag.looks:
-        await asyncio.sleep(0)
+    after.clear()
+    loop.call_later(0.03, after.set)
+    await after.wait()
+    assert not lag.looks
     lag.read(loop)
     assert lag.looks
     lag.stop()
@@ -322,10 +329,10 @@ def test_names_of_peers_and_channels_are_not_told_however_many_there_are() -> No
 
 
 def test_agents_and_tasks_beyond_what_is_told_are_told_together() -> None:
-    counts = {f"tasks/task{number}/{outcome}": 1 for number in range(150) for outcome in ("done", "failed")}
-    outcomes = {f"tasks/task0/outcome{number}": 1 for number in range(100)}
-    words = {f"word{number}": 1 for number in range(100)}
-    seconds = {f"task{number}": (1,) * (len(BUCKETS) + 1) for number in range(150)}
+    counts = {f"tasks/task{number}/{outcome}": 1 for number in range(110) for outcome in ("done", "failed")}
+    outcomes = {f"tasks/task0/outcome{number}": 1 for number in range(40)}
+    words = {f"word{number}": 1 for number in range(40)}
+    seconds = {f"task{number}": (1,) * (len(BUCKETS) + 1) for number in range(110)}
     told = [
         ReplicaFigures(f"agent{number:04}", "p", counts=counts | outcomes | words, seconds=seconds)
         for number in range(MAX_AGENTS + 20)
@@ -335,8 +342,8 @@ def test_agents_and_tasks_beyond_what_is_told_are_told_together() -> None:
     read = figures(text)
     assert len({name.split()[1] for name in read if name.startswith("tasks_total")}) == MAX_AGENTS + 1
     assert sum(name.startswith("task_seconds_count") for name in read) <= MAX_TASKS_OF_ALL + MAX_AGENTS + 1
-    assert sum(value for name, value in read.items() if name.startswith("tasks_total")) == 220 * 400
-    assert sum(value for name, value in read.items() if name.startswith("task_seconds_count")) == 220 * 150 * 15
+    assert sum(value for name, value in read.items() if name.startswith("tasks_total")) == 220 * 260
+    assert sum(value for name, value in read.items() if name.startswith("task_seconds_count")) == 220 * 110 * 15
     one = by_agent(told[:1])[0]
     assert len({series.split("/")[1] for series in one.counts if series.startswith("tasks/")}) == 101
     assert sum(series.startswith("tasks/task0/") for series in one.counts) <= 21
