@@ -21,6 +21,25 @@ US, OTHER, ROOT = 1000, 1001, 0
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="no other system keeps such tables")
 
 
+def opened(address: str) -> socket.socket | None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, 0), family=family, dualstack_ipv6=address == "::")
+    except OSError:
+        return None
+
+
+def is_there(address: str) -> bool:
+    tried = opened(address)
+    if tried is not None:
+        tried.close()
+    return tried is not None
+
+
+ADDRESSES = [address for address in ("127.0.0.1", "::1", "::") if is_there(address)]
+"""Those that this machine has."""
+
+
 def written(address: str, port: int, mapped: bool = False) -> str:
     packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
     packed = bytes(10) + b"\xff\xff" + packed if mapped else packed
@@ -74,13 +93,10 @@ def test_whatever_the_tables_hold_there_is_an_answer(tables: list[str], here: st
 
 
 @LINUX
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::"])
+@pytest.mark.parametrize("address", ADDRESSES)
 def test_the_systems_own_tables_tell_who_is_there(address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        listening = socket.create_server((address, 0), family=family, dualstack_ipv6=address == "::")
-    except OSError:
-        pytest.skip(f"this machine has no {address}")
+    listening = opened(address)
+    assert listening is not None
     port = listening.getsockname()[1]
     with listening, socket.create_connection(("127.0.0.1" if address == "::" else address, port)) as client:
         accepted, _ = listening.accept()

@@ -14,12 +14,13 @@ import pytest
 
 from orchestrator.hub import local_user
 from orchestrator.hub.keys import KeyRing, PublishableKey
+from orchestrator.hub.listening import listen, parse_address
 from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
 from orchestrator.hub.sign_in import MAX_AT_ONCE, MAX_BODY, MAX_FAILED_CODES, Denied, Granted, Unanswered, Wish
 from tests.canary import CANARY
 from tests.hub.rest_client import Api, Reply
-from tests.hub.sockets import KEY, listen, on_both_loops, parse_address, raw, upgrade
+from tests.hub.sockets import KEY, on_both_loops, raw, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -143,7 +144,7 @@ async def test_a_process_of_another_user_is_not_local(monkeypatch: pytest.Monkey
         if user == 0:
             os.seteuid(0)
         else:
-            monkeypatch.setattr(local_user.os, "geteuid", lambda: user + 1)
+            monkeypatch.setattr(os, "geteuid", lambda: user + 1)
         client.setblocking(False)
         await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
         reader, writer = await asyncio.open_connection(sock=client)
@@ -256,7 +257,7 @@ async def test_hazard_44_whatever_a_page_of_another_origin_asks_for_it_gets_no_a
                 for pattern in ORIGINS:
                     headers = {"Host": host, "Origin": pattern.format(host=host), "Content-Type": "application/json"}
                     key = KEY if path.startswith("/v1") else None
-                    body = {} if method == "POST" else None
+                    body: dict[str, str] | None = {} if method == "POST" else None
                     reply = await asked.ask(method, path, body, key, headers)
                     shown = (method, path, headers)
                     if pattern != LOOSE or path in ("/session", "/metrics"):

@@ -65,7 +65,7 @@ def test_a_code_is_good_once() -> None:
     code, other = desk.new_code(), desk.new_code()
     assert not desk.answer(SignIn(1, code=code + "x")).token
     assert not desk.answer(SignIn(1, code=code[:-1])).token
-    assert claims_of(desk.answer(SignIn(1, code=code)), clock)
+    assert claims_of(desk.answer(SignIn(1, code=code)), clock).instance
     again = desk.answer(SignIn(1, code=code))
     assert not again.token and "one use" in again.refusal
     assert desk.answer(SignIn(1, code=other)).token
