@@ -367,8 +367,7 @@ class Lives:
             case Loaded(files=files):
                 self.files[name] = files
             case Figures():
-                if name in self._replicas:
-                    self.gathered.heard(name, self._replicas[name].agent, message)
+                self.gathered.heard(name, self.sources[name].agent or "", message)
             case Ready() | Online() | Tally() | AwaitingTurn():
                 after = asyncio.get_running_loop().time() - life.started
                 self._report(Heard(name, message, process.pid, after))
