@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from collections import Counter
@@ -41,7 +42,9 @@ class OperatedRun:
     def view(self) -> RunView:
         plan = self._loop.plan
         servers = [name for name in (HUB_NAME, STORE_NAME) if self._loop.supervisor.has(name)]
-        rows = [*map(self._server, servers), *map(self._replica, plan.replicas)]
+        memory = functools.cache(memory_of)  # replicas may share a process
+        rows = [self._server(name, memory) for name in servers]
+        rows += [self._replica(replica, memory) for replica in plan.replicas]
         return RunView(
             plan.name,
             str(plan.source),
@@ -63,7 +66,7 @@ class OperatedRun:
             {pid: ProcessUse(*use) for pid, use in uses(pids).items()},
         )
 
-    def _server(self, name: str) -> ReplicaView:
+    def _server(self, name: str, memory: Callable[[int], int]) -> ReplicaView:
         loop = self._loop
         pid, since = loop.lives.process_of(name)
         state: State = "stopping" if loop.supervisor.stopping else "waiting" if pid is None else "ready"
@@ -77,11 +80,11 @@ class OperatedRun:
             loop.restarts[name],
             loop.detail.get(name, ""),
             ready_since=_wall(loop.ready_since.get(name)) if state == "ready" else None,
-            memory=0 if pid is None else memory_of(pid),
+            memory=0 if pid is None else memory(pid),
             last_error=loop.last_error.get(name, ""),
         )
 
-    def _replica(self, replica: Replica) -> ReplicaView:
+    def _replica(self, replica: Replica, memory: Callable[[int], int]) -> ReplicaView:
         loop, name = self._loop, replica.peer_id
         where: Where = "external" if replica.external else "elsewhere" if name in loop.plan.elsewhere else "here"
         standing = loop.readiness[name]
@@ -108,7 +111,7 @@ class OperatedRun:
             capacity=work.capacity,
             done=work.done,
             failed=work.failed,
-            memory=0 if pid is None else memory_of(pid),
+            memory=0 if pid is None else memory(pid),
             last_error=loop.last_error.get(name, ""),
         )
 
