@@ -288,7 +288,9 @@ def _nothing() -> None:
 
 
 def short(error: str) -> str:
-    return error if len(error) <= MAX_ERROR else f"{error[: MAX_ERROR - 1]}…"
+    """Return the beginning of an error, as text that JSON can carry."""
+    cut = error if len(error) <= MAX_ERROR else f"{error[: MAX_ERROR - 1]}…"
+    return cut if cut.isascii() else cut.encode("utf-8", "replace").decode()
 
 
 class Reporting:

@@ -70,7 +70,7 @@ class TableRun:
             view,
             BEGAN + looks,
             (0.1, 1.0),
-            {row.peer: WorkCounts(10 * looks, steps=(0, 10 * looks, 0)) for row in view.replicas if row.agent},
+            {row.peer: WorkCounts(10 * looks, steps=(0, 10 * looks, 0)) for row in view.replicas if row.capacity},
             {pid: ProcessUse(40 * 1_048_576, looks / 4) for pid in range(self.pid, self.pid + 3)},
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any, get_args
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from orchestrator import StreamTask, Task, agent, task
+from orchestrator import Event, StreamTask, Task, Team, Workers, agent, task
+from orchestrator.errors import StreamBroken
 from orchestrator.patterns.effects import Publish, Send
 from orchestrator.protocol import payloads
 from orchestrator.protocol.payloads import (
@@ -41,6 +43,7 @@ from orchestrator.runtime.figures import (
     Reporting,
 )
 from orchestrator.testing.clock import virtual
+from tests.runtime.in_memory import Neighbourhood, skipping
 
 SILENT = {
     "TaskAccepted",
@@ -314,38 +317,73 @@ async def test_reports_come_soon_then_seldom_and_never_while_nothing_is_done() -
 # -- in a replica
 
 
-ALONE = """
+TEAM = """
 version: 1
 coordinators:
   boss: {handler: "app:Boss", workers: [helper]}
 workers:
-  helper: {handler: "app:Helper"}
+  helper: {handler: "app:Helper", replicas: 2, concurrency: 2}
+teams:
+  desk: {members: [helper]}
 """
 
 
-class Work(Task[int]):
-    number: int
+class Divide(Task[int]):
+    by: int
 
 
 class Count(StreamTask[int]):
-    upto: int
+    prompt: str
+
+
+class Opened(Event):
+    name: str
 
 
 @agent
 class Boss:
-    pass
+    workers: Workers
+
+    @task
+    async def count(self, ask: Count) -> AsyncIterator[int]:
+        async for part in self.workers.map([Divide(by=number) for number in (1, 2, 4)]):
+            yield part
+        yield await self.workers.run(Divide(by=0))
 
 
 @agent
 class Helper:
-    @task
-    async def work(self, job: Work) -> int:
-        return 100 // job.number
+    desk: Team
 
     @task
-    async def count(self, job: Count) -> Any:
-        for number in range(job.upto):
-            yield number
+    async def divide(self, job: Divide) -> int:
+        async with self.desk.claim(str(job.by)):
+            await self.desk.publish(Opened(name="it"))
+            return 100 // job.by
+
+
+@skipping
+async def test_a_replica_counts_what_it_does() -> None:
+    async with Neighbourhood.of(TEAM, Boss=Boss, Helper=Helper) as around, around.user() as user:
+        with pytest.raises(StreamBroken):
+            [chunk async for chunk in user.stream("boss", "count")]
+        boss = taken(around.running["boss"].recorder)
+        helpers = [taken(around.running[f"helper.{number}"].recorder) for number in (1, 2)]
+    assert boss.counts == {"asks/reader": 1, "chunks": 3, "tasks/Count/failed": 1}
+    assert ("helper", "task", 4) in boss.flows
+    assert sum(count for to, kind, count in boss.flows if (to, kind) == ("reader", "chunk")) == 4
+    [news] = boss.tasks
+    assert (news.task, news.state, news.origin) == ("Count", "failed", "reader/alice")
+    assert "ZeroDivisionError" in news.error
+    counts, flows = Counter[str](), Counter[tuple[str, str]]()
+    for figures in helpers:
+        assert (figures.inflight, figures.capacity) == (0, 2)
+        counts.update(figures.counts)
+        flows.update({(to, kind): count for to, kind, count in figures.flows})
+    assert counts == {"tasks/Divide/done": 3, "tasks/Divide/failed": 1, "claims/won": 4}
+    assert flows["boss", "result"] == 4
+    assert flows["team/desk", "event"] == 4
+    assert flows["team/desk", "claim"] >= 4
 
 
 class Cut:
