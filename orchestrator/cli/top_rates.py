@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.runtime.operator_wire import WorkCounts
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from orchestrator.runtime.operator_wire import ReplicaView, TopView
+    from orchestrator.runtime.operator_wire import ReplicaView, TopView, WorkCounts
 
 RUN: Final = "(run)"
 """The process of the run itself, among those of its children."""
@@ -79,8 +77,8 @@ def total_of(before: TopView, after: TopView) -> Row:
 def _row(name: str, group: _Group, before: TopView, after: TopView, *, gone: bool = False) -> Row:
     seconds = max(after.time - before.time, 1e-3)
     peers = list(after.work) if gone else [replica.peer for replica in group.replicas]
-    then = [before.work.get(peer, _NOTHING) for peer in peers]
-    now = [after.work.get(peer, _NOTHING) for peer in peers]
+    then = [before.work[peer] for peer in peers if peer in before.work]
+    now = [after.work[peer] for peer in peers if peer in after.work]
     steps = [
         there - here
         for here, there in zip(_steps(then, len(after.bounds)), _steps(now, len(after.bounds)), strict=True)
@@ -105,9 +103,6 @@ def _row(name: str, group: _Group, before: TopView, after: TopView, *, gone: boo
         memory=sum(after.processes[pid].memory for pid in group.pids if pid in after.processes),
         restarts=sum(replica.restarts for replica in group.replicas),
     )
-
-
-_NOTHING: Final = WorkCounts()
 
 
 def _steps(works: Iterable[WorkCounts], bounds: int) -> list[int]:
