@@ -376,8 +376,7 @@ class Lives:
             case Loaded(files=files):
                 self.files[name] = files
             case Figures():
-                if name in self._replicas:
-                    self.gathered.heard(name, self._replicas[name].agent, message)
+                self.gathered.heard(name, self.sources[name].agent or "", message)
             case SignIn() if name == HUB_NAME:
                 answer = self.entrance.answer(message)
                 process.control.send(answer)
