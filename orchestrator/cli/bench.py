@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.cli.bench_text import OPERATIONS, Row, fields, table
+from orchestrator.cli.example_text import examples
 from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--channel", metavar="NAME", help="that is published to; default: one that nobody else has")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    examples(
+        parser,
+        "orchestrator bench --hub ws://localhost:7700 --keys keys.yaml",
+        "orchestrator bench --hub ws://localhost:7700 --keys keys.yaml --workload direct --duration 2 --json",
+    )
     parser.set_defaults(execute=_execute)
 
 

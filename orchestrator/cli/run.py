@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.reading import environment, paths, read_plan, read_topology, topology_arguments, unhandled
 
 if TYPE_CHECKING:
@@ -115,6 +116,13 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write the log into this directory as well: a file of JSON lines for each replica, rotated at 10 MiB "
         "(default: nowhere; with --detach .orchestrator/logs beside the topology)",
+    )
+    examples(
+        parser,
+        "orchestrator run topology.yaml",
+        'orchestrator run topology.yaml --ask desk "to be or not to be"',
+        "orchestrator run -d topology.yaml  # in the background",
+        "orchestrator run topology.yaml --inline --log-level debug",
     )
     parser.set_defaults(execute=execute)
 
