@@ -70,8 +70,8 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     examples(
         parser,
-        "orchestrator bench --hub ws://localhost:7700 --keys keys.yaml",
-        "orchestrator bench --hub ws://localhost:7700 --keys keys.yaml --workload direct --duration 2 --json",
+        "orchestrator bench --hub ws://localhost:7700 --keys keys.yaml --duration 1",
+        "orchestrator bench --hub ws://localhost:7700 --keys keys.yaml --workload stream --duration 1 --json",
     )
     parser.set_defaults(execute=_execute)
 
