@@ -75,7 +75,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         gc.disable()  # nearly all that a short command makes are modules: looking for garbage among them takes a tenth
     try:
-        return _run(words)
+        try:
+            return _run(words)
+        finally:
+            sys.stdout.flush()  # also what `--help` and a refused topology have printed, while there is somebody to notice
+    except BrokenPipeError:  # whoever read the output has seen enough; what is still buffered goes nowhere
+        from orchestrator.errors import ExitCode
+
+        _drop_output()
+        return ExitCode.FAILED
     except OSError as error:
         if error.errno is None or error.errno not in _FULL:
             raise

@@ -147,6 +147,7 @@ def help_folder() -> Iterator[Folder]:
         (path / "bin" / "orchestrator").chmod(0o700)
         environ = {
             **ENVIRONMENT,
+            "TERM": "xterm-256color",
             "PATH": f"{path / 'bin'}{os.pathsep}{ENVIRONMENT['PATH']}",
             "HUB_KEY": f"{KEY}:sk_secret_{'k' * 43}",
         }

@@ -16,19 +16,20 @@ from orchestrator.cli.example_text import examples_of
 from orchestrator.cli.main import VERBS, main
 from orchestrator.errors import ExitCode
 from tests.cli.help_folder import Folder, help_folder
+from tests.cli.terminals import control_codes
 
 LASTS: Final = (
-    (r"run (?!.*(--ask|--until-idle|-d\b|--detach))", r"\d+ replicas ready", "interrupt", ExitCode.DONE),
-    (r"hub serve ", r'ready at|"url"', "interrupt", ExitCode.DONE),
-    (r"logs (.* )?(-f|-F|--follow)\b", r'"event"', "interrupt", ExitCode.DONE),
-    (r"tasks .*--watch", r"1 ready", "interrupt", ExitCode.DONE),
-    (r"ps .*--watch", r"reviewer\.1", "interrupt", ExitCode.DONE),
-    (r"who .*--watch", r"reviewer", "interrupt", ExitCode.DONE),
-    (r"top\b", r"reviewer", "interrupt", ExitCode.DONE),
-    (r"chat\b", r".", "close_input", ExitCode.DONE),
-    (r"replay (?!.*--check)", r"http", "interrupt", ExitCode.DONE),
+    (r"run (?!.*(--ask|--until-idle|-d\b|--detach))", r"\d+ replicas ready", "interrupt"),
+    (r"hub serve ", r'ready at|"url"', "interrupt"),
+    (r"logs (.* )?(-f|-F|--follow)\b", r'"event"', "interrupt"),
+    (r"tasks .*--watch", r"1 ready", "interrupt"),
+    (r"ps .*--watch", r"reviewer\.1", "interrupt"),
+    (r"who .*--watch", r"reviewer", "interrupt"),
+    (r"top\b", r"reviewer", "interrupt"),
+    (r"chat\b", r".", "close_input"),
+    (r"replay (?!.*--check)", r"http", "interrupt"),
 )
-"""Commands that go on until they are ended: what they print once they work, how they are ended, and with which code."""
+"""Commands that go on until they are ended: what they print once they work, and how they are ended."""
 LIVE: Final = {"ps", "logs", "scale", "restart", "reload", "top", "ask", "chat", "send", "publish", "dispatch", "who"}
 """Verbs that need a run of the tour. `stop` has one of its own."""
 DETACHES: Final = re.compile(r"run .*(-d\b|--detach)")
@@ -136,25 +137,25 @@ def test_every_example_works(verb: str, folder: Folder, request: pytest.FixtureR
 
 def tried(line: str, folder: Folder, request: pytest.FixtureRequest) -> None:
     words = line.removeprefix("orchestrator ")
-    for lasts, proof, end, code in LASTS:
+    for lasts, proof, end in LASTS:
         if re.match(lasts, words):
             with folder.lasting(line, proof) as lasting:
-                assert getattr(lasting, end)() == code, "".join(lasting.printed)
+                assert getattr(lasting, end)() == ExitCode.DONE, "".join(lasting.printed)
+            assert not control_codes("".join(lasting.printed)), line
             return
     if IN_SHELL.search(line) or VERBS[words.split()[0]].lasts:
         done = folder.shell(line)
         assert done.returncode == ExitCode.DONE, f"{line}: {done.stderr}"
+        assert not control_codes(done.stdout + done.stderr), line
         return
     capture: pytest.CaptureFixture[str] = request.getfixturevalue("capsys")
     patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
     patch.chdir(folder.path)
     patch.setenv("HUB_KEY", folder.environ["HUB_KEY"])
-    try:
-        code = main(shlex.split(words, comments=True))
-    except SystemExit as ended:
-        code = int(ended.code or 0)
+    code = main(shlex.split(words, comments=True))
     printed = capture.readouterr()
     assert code == ExitCode.DONE, f"{line}: {printed.err}"
+    assert not control_codes(printed.out + printed.err), line
 
 
 def test_every_example_of_stop_ends_a_run_in_the_background() -> None:
