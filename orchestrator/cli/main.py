@@ -52,6 +52,7 @@ VERBS: Final[dict[str, Verb]] = {
     "hub": Verb("hub", "run a hub by itself", lasts=True),
     "bench": Verb("bench", "load a hub, and say what it stands", lasts=True),
     "keys": Verb("hub", "make the keys that a hub of its own accepts"),
+    "completion": Verb("completion", "print what has a shell complete verbs, options, files and the names of agents"),
     "doctor": Verb("doctor", "look for what keeps a topology from running here, and say what to do about it"),
 }
 

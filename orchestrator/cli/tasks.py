@@ -154,13 +154,14 @@ def _purge(parser: argparse.ArgumentParser) -> None:
     examples(parser, "orchestrator tasks purge topology.yaml --older 7d --state done")
 
 
-_COMMANDS: Final[dict[str, Callable[[argparse.ArgumentParser], None]]] = {
+COMMANDS: Final[dict[str, Callable[[argparse.ArgumentParser], None]]] = {
     "list": _listing,
     "show": _show,
     "retry": _retry,
     "cancel": _cancel,
     "purge": _purge,
 }
+"""What adds the options of each command, by its name."""
 _TAKEN: Final = {"show": {"json"}, "retry": {"queue"}, "cancel": set[str](), "purge": {"states"}}
 """Options of the listing that others have as well, by the names of their values."""
 
@@ -181,7 +182,7 @@ class _Words(argparse.Action):
         command = "list" if at is None else words.pop(at)
         prog = parser.prog if at is None else f"{parser.prog} {command}"
         own = argparse.ArgumentParser(prog=prog, formatter_class=parser.formatter_class)
-        _COMMANDS[command](own)
+        COMMANDS[command](own)
         if at is None:
             own.usage, own.description = parser.usage, parser.description
         namespace.command, namespace.usage_error = command, own.error
