@@ -229,6 +229,7 @@ def _run(
 ) -> int:
     import asyncio
 
+    from orchestrator.cli.progress import status_line
     from orchestrator.runtime.log_files import LogFiles
     from orchestrator.runtime.output import Output, abandon, rendering
     from orchestrator.runtime.own_logs import routed
@@ -238,15 +239,24 @@ def _run(
     reading, recent = source.current, Recent()
     plan = reading.plan
     names = ["run", "hub", *(["store"] if plan.serves_store else []), *(replica.peer_id for replica in plan.replicas)]
+    line = status_line(plain=args.log == "json" or detached is not None)
+    line.show("starting")
+    line.keep_time()
     output = Output(
         rendering(args.log, sys.stderr, reading.environ, names),
         args.log_level,
-        log=sys.stderr,
+        log=line.beside(),
         answers=sys.stdout,
         files=None if args.log_dir is None else LogFiles(args.log_dir),
         recent=recent,
     )
-    reach = Reach(source=source, seat=seat, recent=recent)
+    reach = Reach(
+        source=source,
+        seat=seat,
+        recent=recent,
+        on_starting=lambda ready, planned: line.show(f"starting {ready}/{planned}"),
+        on_ready=line.close,
+    )
     if detached is not None:
         reach = replace(reach, on_ready=partial(detached.ready, output))
     try:
@@ -270,6 +280,7 @@ def _run(
         with routed(output):
             return asyncio.run(work)
     finally:
+        line.close()
         output.close()
         if output.unread:
             abandon(sys.stdout)

@@ -23,6 +23,7 @@ from orchestrator.store.tasks import Tasks
 from tests.cli.task_files import BROKEN, fill, new
 from tests.runtime.processes import ENVIRONMENT, ROOT
 
+SECRET: Final = "sk_secret_" + "abcdefghijklm" * 3
 KEY: Final = "sk_id_0123456789ab"
 DEAD: Final = "3f2a9c41-0000"
 READY: Final = "7d05be18-0000"
@@ -48,7 +49,7 @@ class Folder:
 
     def fresh(self) -> None:
         """Have files be again what examples expect: those before may have changed them."""
-        keys = {"secret_keys": [{"id": KEY, "secret": "sk_secret_" + "k" * 43}]}
+        keys = {"secret_keys": [{"id": KEY, "secret": SECRET}]}
         (self.path / "keys.yaml").unlink(missing_ok=True)
         (self.path / "keys.yaml").touch(mode=0o600)
         (self.path / "keys.yaml").write_text(json.dumps(keys))
@@ -149,7 +150,7 @@ def help_folder() -> Iterator[Folder]:
             **ENVIRONMENT,
             "TERM": "xterm-256color",
             "PATH": f"{path / 'bin'}{os.pathsep}{ENVIRONMENT['PATH']}",
-            "HUB_KEY": f"{KEY}:sk_secret_{'k' * 43}",
+            "HUB_KEY": f"{KEY}:{SECRET}",
         }
         folder = Folder(path, environ)
         folder.fresh()
