@@ -55,6 +55,8 @@ VERBS: Final[dict[str, Verb]] = {
     "hub": Verb("hub", "run a hub by itself", lasts=True),
     "bench": Verb("bench", "load a hub, and say what it stands", lasts=True),
     "keys": Verb("hub", "make the keys that a hub of its own accepts"),
+    "completion": Verb("completion", "print what has a shell complete verbs, options, files and the names of agents"),
+    "doctor": Verb("doctor", "look for what keeps a topology from running here, and say what to do about it"),
 }
 
 
@@ -78,7 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         gc.disable()  # nearly all that a short command makes are modules: looking for garbage among them takes a tenth
     try:
-        return _run(words)
+        try:
+            return _run(words)
+        finally:
+            sys.stdout.flush()  # also what `--help` and a refused topology have printed, while there is somebody to notice
+    except BrokenPipeError:  # whoever read the output has seen enough; what is still buffered goes nowhere
+        from orchestrator.errors import ExitCode
+
+        _drop_output()
+        return ExitCode.FAILED
     except OSError as error:
         if error.errno is None or error.errno not in _FULL:
             raise

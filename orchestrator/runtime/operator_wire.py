@@ -1,8 +1,8 @@
 """What a command and a run tell each other over the run's socket: JSON, one message a line.
 
 A connection is for one command: its first line is `Hello`, its second the request. The run says `Hello` too, and then
-answers: `Progress` as often as it likes, and one of the others last, but for `Logs`, which is answered by `LogLine` and
-`Missed`, and then `Done`; and for `Stop`, where the end of the connection is the answer.
+answers: `Progress` as often as it likes, and one of the others last, but for `Logs`, which is answered by `LogLine`,
+`Missed` and `UpToNow`, and then `Done`; and for `Stop`, where the end of the connection is the answer.
 """
 
 from __future__ import annotations
@@ -88,6 +88,12 @@ class Logs(Request, frozen=True, tag="logs"):
     lines: int = 0
     follow: bool = False
     """Go on until either side leaves."""
+    level: Literal["debug", "info", "warning", "error"] = "debug"
+    """Lines of this level or a worse one; `lines` counts those that pass this, and `since`."""
+    since: float | None = None
+    """Unix seconds: lines that were said from then on; `None` = whenever."""
+    marked: bool = False
+    """With `follow`: say `UpToNow` between what was said before and what is said from now on."""
 
 
 class Scale(Request, frozen=True, tag="scale"):
@@ -237,6 +243,10 @@ class Missed(Answer, frozen=True, tag="missed"):
     count: int
 
 
+class UpToNow(Answer, frozen=True, tag="up-to-now"):
+    """All lines before this one had been said when they were asked for; said where a request is `marked`."""
+
+
 class Entry(Answer, frozen=True, tag="entry"):
     """What a command connects to the hub with."""
 
@@ -264,8 +274,10 @@ class Linked(Answer, frozen=True, tag="linked"):
         return "Linked(url=…)"
 
 
-AnyAnswer: TypeAlias = Done | Refused | Progress | RunView | TopView | LogLine | Missed | Entry | Linked
-_FromRun: TypeAlias = Hello | Done | Refused | Progress | RunView | TopView | LogLine | Missed | Entry | Linked
+AnyAnswer: TypeAlias = Done | Refused | Progress | RunView | TopView | LogLine | Missed | UpToNow | Entry | Linked
+_FromRun: TypeAlias = (
+    Hello | Done | Refused | Progress | RunView | TopView | LogLine | Missed | UpToNow | Entry | Linked
+)
 
 _decode_hello: Final = msgspec.json.Decoder(Hello).decode
 _decode_request: Final = msgspec.json.Decoder(AnyRequest).decode
