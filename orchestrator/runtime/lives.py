@@ -312,7 +312,9 @@ class Lives:
             waits=name in self._waiting,
         )
         process.control.send(spec)
-        self.gathered.began(name, replica.agent, replica.concurrency)
+        self.gathered.began(
+            name, replica.agent, 0 if replica.command else replica.concurrency
+        )  # a program counts nothing
         if self._watched and not replica.command:
             process.control.send(Watched())
         return process
