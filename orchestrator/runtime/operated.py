@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from orchestrator.runtime.letting_in import LettingIn
 from orchestrator.runtime.lives import HUB_NAME, STORE_NAME
 from orchestrator.runtime.operator_wire import ReplicaView, RunView
 from orchestrator.runtime.readiness import Standing
@@ -15,7 +16,8 @@ from orchestrator.runtime.run_loop import UNSEEN, Hurried
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.runtime.operator_wire import State, Where
+    from orchestrator.runtime.lives import Seat
+    from orchestrator.runtime.operator_wire import Entry, Linked, State, Where
     from orchestrator.runtime.reloading import Reloader
     from orchestrator.runtime.run_loop import RunLoop
     from orchestrator.topology.replica import Replica
@@ -30,8 +32,10 @@ _STATES: dict[Standing, State] = {
 
 
 class OperatedRun:
-    def __init__(self, loop: RunLoop, reloader: Reloader, hub_url: str) -> None:
-        self._loop, self._reloader, self._hub_url = loop, reloader, hub_url
+    def __init__(self, loop: RunLoop, reloader: Reloader, seat: Seat) -> None:
+        self._loop, self._reloader, self._hub_url = loop, reloader, seat.url
+        entrance = getattr(loop.lives, "entrance", None)
+        self._letting_in = LettingIn(seat, None if entrance is None else entrance.new_code)
         self._began = time.time()
 
     def view(self) -> RunView:
@@ -77,6 +81,12 @@ class OperatedRun:
 
     async def reload(self) -> str:
         return await self._reloader.reload()
+
+    def enter(self, sub: str, instance: str) -> Entry:
+        return self._letting_in.entry(self._loop.plan, sub, instance, time.time())
+
+    def link(self) -> Linked:
+        return self._letting_in.link(self._loop.plan, time.time())
 
     def stop(self, grace: float | None) -> None:
         self._loop.facts.put_nowait(Hurried(grace))

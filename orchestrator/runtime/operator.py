@@ -19,7 +19,9 @@ from orchestrator.runtime.operator_wire import (
     MAX_REQUEST,
     VERSION,
     Done,
+    Enter,
     Hello,
+    Link,
     Logs,
     Missed,
     NotInRun,
@@ -40,7 +42,7 @@ from orchestrator.runtime.operator_wire import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.runtime.operator_wire import AnyAnswer, RunView
+    from orchestrator.runtime.operator_wire import AnyAnswer, Entry, Linked, RunView
     from orchestrator.runtime.recent import Heard, Recent
 
 MAX_CONNECTIONS: Final = 64
@@ -80,6 +82,12 @@ class Operated(Protocol):
         ...
 
     async def reload(self) -> str: ...
+
+    def enter(self, sub: str, instance: str) -> Entry:
+        """Let somebody in to the hub; each that is empty is made up."""
+        ...
+
+    def link(self) -> Linked: ...
 
     def stop(self, grace: float | None) -> None:
         """Begin to end; `None` = with the grace that the run was started with. Again, it changes nothing."""
@@ -180,6 +188,10 @@ class Operator:
                 await caller.left()  # or until all of this is cancelled, when the run has ended
             case Ps():
                 caller.say(self._run.view())
+            case Enter(sub=sub, instance=instance):
+                caller.say(self._run.enter(sub, instance))
+            case Link():
+                caller.say(self._run.link())
             case Scale() | Restart() | Reload():
                 caller.say(Done(await self._change(caller, request)))
 

@@ -26,6 +26,7 @@ MAX_ANSWER: Final = 33_554_432
 MAX_NAMES: Final = 1_000
 MAX_LINES: Final = 1_000_000
 MAX_REPLICAS: Final = 10_000
+MAX_SUB: Final = 64
 _MANY: Final = 20
 """Names after which listing them all helps nobody."""
 
@@ -107,6 +108,11 @@ class Reload(Request, frozen=True, tag="reload"):
 
 class Enter(Request, frozen=True, tag="enter"):
     """Be let in to the run's hub, as the built-in user. Answered by `Entry`."""
+
+    sub: str = ""
+    """Who it is let in as, behind ``cli/``, and which start of that: those of an earlier `Enter`, so that its connection goes
+    on. Empty = somebody new."""
+    instance: str = ""
 
 
 class Link(Request, frozen=True, tag="link"):
@@ -267,6 +273,9 @@ def read_request(line: bytes) -> AnyRequest:
             _limit("names to restart", len(names), 1, MAX_NAMES)
         case Stop(grace=grace) if grace is not None and not 0 <= grace <= 86_400:
             raise NotUnderstood(f"a grace is 0 to 86400 seconds, not {grace:g}")
+        case Enter(sub=sub, instance=instance):
+            _limit("characters of a user's name", len(sub), 0, MAX_SUB)
+            _limit("characters of its instance", len(instance), 0, MAX_SUB)
     return request
 
 
