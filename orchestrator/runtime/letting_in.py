@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.tokens import mint
-from orchestrator.runtime.operator_wire import Entry, Linked, NotUnderstood
+from orchestrator.runtime.operator_wire import Entry, KeptTasks, Linked, NotUnderstood
+from orchestrator.topology.handlers import HandlerReport
 from orchestrator.topology.operator import operator_claims
 from orchestrator.topology.plan import ASKER_TOKEN_LIFE
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.runtime.lives import Seat
+    from orchestrator.runtime.plan_source import Reports
     from orchestrator.topology.plan import Plan
 
 
@@ -29,23 +31,21 @@ class LettingIn:
     new_code: Callable[[], str] | None
     """Makes what signs a browser in at the hub of the run, once; `None` = there is no such hub."""
 
-    def entry(self, plan: Plan, sub: str, instance: str, now: float) -> Entry:
+    def entry(self, plan: Plan, reports: Reports, sub: str, instance: str, now: float) -> Entry:
         """Return what a command connects with; `now` is in Unix seconds. What is empty of `sub` and `instance` is made up.
 
-        Raises `NotUnderstood` for a `sub` that cannot be part of a peer id.
+        `reports` holds what each handler declares, as far as that is known. Raises `NotUnderstood` for a `sub` that cannot be part of a peer id.
         """
         token, expires_at = self._token(plan, sub or secrets.token_hex(4), instance, now)
-        seats = {seat.name: seat.channel for each in (*plan.replicas, *plan.users) for seat in each.lobbies}
-        agents: dict[str, list[str]] = {}
-        for replica in plan.replicas:
-            agents.setdefault(replica.agent, []).append(replica.peer_id)
         return Entry(
             self.seat.url,
             token,
             expires_at,
             self.seat.trusted,
-            seats,
-            {agent: tuple(peers) for agent, peers in agents.items()},
+            lobbies_of(plan),
+            agents_of(plan),
+            _tasks(plan, reports),
+            kept_in(plan),
         )
 
     def link(self, plan: Plan, now: float) -> Linked:
@@ -64,6 +64,39 @@ class LettingIn:
         except ValueError as error:
             raise NotUnderstood(str(error)) from None
         return mint(self.seat.key, claims), expires_at
+
+
+def lobbies_of(plan: Plan) -> dict[str, str]:
+    """Return the channel of each lobby."""
+    return {seat.name: seat.channel for each in (*plan.replicas, *plan.users) for seat in each.lobbies}
+
+
+def agents_of(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Return the peer ids of each agent."""
+    agents: dict[str, list[str]] = {}
+    for replica in plan.replicas:
+        agents.setdefault(replica.agent, []).append(replica.peer_id)
+    return {agent: tuple(peers) for agent, peers in agents.items()}
+
+
+def kept_in(plan: Plan) -> dict[str, KeptTasks]:
+    """Return the agents whose tasks are kept, and how those are tried again."""
+    pools = {pool.agent: pool for replica in plan.replicas for pool in replica.pools}
+    return {
+        name: KeptTasks(pool.delivery.max_attempts, pool.delivery.delay, pool.delivery.max_delay, pool.timeout)
+        for name, pool in pools.items()
+        if pool.delivery is not None
+    }
+
+
+def _tasks(plan: Plan, reports: Reports) -> dict[str, dict[str, bool]]:
+    """Return by agent the tasks that its handler is known to take, and whether each is answered in chunks."""
+    found = {}
+    for replica in plan.replicas:
+        report = reports.get(replica.handler or "")
+        if replica.agent not in found and isinstance(report, HandlerReport):
+            found[replica.agent] = {task.name: task.kind == "stream" for task in report.tasks}
+    return found
 
 
 _SCHEMES: Final = {"ws": "http", "wss": "https"}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.runtime.lives import Seat
     from orchestrator.runtime.operator_wire import Entry, Linked, State, Where
+    from orchestrator.runtime.plan_source import PlanSource
     from orchestrator.runtime.reloading import Reloader
     from orchestrator.runtime.run_loop import RunLoop
     from orchestrator.topology.replica import Replica
@@ -32,8 +33,9 @@ _STATES: dict[Standing, State] = {
 
 
 class OperatedRun:
-    def __init__(self, loop: RunLoop, reloader: Reloader, seat: Seat) -> None:
+    def __init__(self, loop: RunLoop, reloader: Reloader, seat: Seat, source: PlanSource | None) -> None:
         self._loop, self._reloader, self._hub_url = loop, reloader, seat.url
+        self._source = source
         entrance = getattr(loop.lives, "entrance", None)
         self._letting_in = LettingIn(seat, None if entrance is None else entrance.new_code)
         self._began = time.time()
@@ -83,7 +85,8 @@ class OperatedRun:
         return await self._reloader.reload()
 
     def enter(self, sub: str, instance: str) -> Entry:
-        return self._letting_in.entry(self._loop.plan, sub, instance, time.time())
+        reports = {} if self._source is None else self._source.current.reports
+        return self._letting_in.entry(self._loop.plan, reports, sub, instance, time.time())
 
     def link(self) -> Linked:
         return self._letting_in.link(self._loop.plan, time.time())

@@ -204,6 +204,17 @@ class Missed(Answer, frozen=True, tag="missed"):
     count: int
 
 
+class KeptTasks(Struct, frozen=True, omit_defaults=True):
+    """How the tasks of an agent are tried again that are kept in the store."""
+
+    max_attempts: int
+    delay: float
+    """Seconds before the second attempt; doubled with each that follows, up to `max_delay`."""
+    max_delay: float
+    timeout: float | None = None
+    """Seconds that an attempt may take."""
+
+
 class Entry(Answer, frozen=True, tag="entry"):
     """What a command connects to the hub with."""
 
@@ -218,6 +229,10 @@ class Entry(Answer, frozen=True, tag="entry"):
     """The channel of each lobby."""
     agents: dict[str, tuple[str, ...]] = {}
     """The peer ids of each agent."""
+    tasks: dict[str, dict[str, bool]] = {}
+    """By agent, the tasks that it is known to take, and whether each is answered in chunks."""
+    kept: dict[str, KeptTasks] = {}
+    """The agents whose tasks are kept in the store until they are done."""
 
     def __repr__(self) -> str:
         return f"Entry(url={self.url!r}, token=…)"

@@ -162,7 +162,7 @@ async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options
             from orchestrator.runtime.operator import Operator
 
             reach.seat.tell_hub(seat.url)
-            operator = Operator(OperatedRun(loop, reloader, seat), reach.recent)
+            operator = Operator(OperatedRun(loop, reloader, seat, reach.source), reach.recent)
             await stack.enter_async_context(_beside(operator.serve(reach.seat.listening), "answering commands", output))
         yield
 

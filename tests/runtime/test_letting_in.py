@@ -11,7 +11,8 @@ import pytest
 from orchestrator.protocol.tokens import SecretKey, verify
 from orchestrator.runtime.letting_in import LettingIn, NoDashboard
 from orchestrator.runtime.lives import Seat
-from orchestrator.runtime.operator_wire import MAX_SUB, Enter, NotUnderstood, line_of, read_request
+from orchestrator.runtime.operator_wire import MAX_SUB, Enter, KeptTasks, NotUnderstood, line_of, read_request
+from orchestrator.topology.handlers import HandledTask, HandlerReport
 from tests.runtime.plans import planned
 
 KEY = SecretKey("sk_id_run", "sk_secret_" + "s" * 40)
@@ -21,12 +22,18 @@ version: 1
 coordinators:
   boss: {handler: "app:Boss", workers: [helper]}
 workers:
-  helper: {handler: "app:Helper", replicas: 2}
+  helper: {handler: "app:Helper", replicas: 2, tasks: {delivery: at-least-once, timeout: 2m, max_attempts: 4, backoff: {delay: 2s}}}
 presence:
   hall: {members: [helper], watchers: [reader]}
 users:
   reader: {asks: [boss]}
 """
+
+REPORTS = {
+    "app:Helper": HandlerReport(
+        "app:Helper", (HandledTask("Fetch", "task", "fetch", "str"), HandledTask("Tell", "stream", "tell", "str"))
+    )
+}
 
 
 def letting_in(url: str, listening: socket.socket | None = None) -> LettingIn:
@@ -34,10 +41,12 @@ def letting_in(url: str, listening: socket.socket | None = None) -> LettingIn:
 
 
 def test_a_command_gets_all_that_it_connects_with() -> None:
-    entry = letting_in("ws://127.0.0.1:7700").entry(planned(WITH_LOBBY), "", "", NOW)
+    entry = letting_in("ws://127.0.0.1:7700").entry(planned(WITH_LOBBY), REPORTS, "", "", NOW)
     assert (entry.url, entry.trusted) == ("ws://127.0.0.1:7700", "/some/cert.pem")
     assert entry.lobbies == {"hall": "lobbies/hall"}
     assert entry.agents == {"boss": ("boss",), "helper": ("helper.1", "helper.2")}
+    assert entry.tasks == {"helper": {"Fetch": False, "Tell": True}}
+    assert entry.kept == {"helper": KeptTasks(4, 2.0, 60.0, 120.0)}
     assert entry.expires_at == 1_800_003_600
     _, claims = verify(entry.token, {KEY.id: KEY}, NOW)
     assert claims.exp == entry.expires_at
@@ -47,15 +56,15 @@ def test_a_command_gets_all_that_it_connects_with() -> None:
 
 def test_nobody_is_let_in_as_somebody_else_who_was_not_asked_for() -> None:
     one = letting_in("ws://127.0.0.1:7700")
-    first, second = (verify(one.entry(planned(), "", "", NOW).token, {KEY.id: KEY}, NOW)[1] for _ in range(2))
+    first, second = (verify(one.entry(planned(), {}, "", "", NOW).token, {KEY.id: KEY}, NOW)[1] for _ in range(2))
     assert first.sub != second.sub
-    again = verify(one.entry(planned(), "ab", "cd", NOW).token, {KEY.id: KEY}, NOW)[1]
+    again = verify(one.entry(planned(), {}, "ab", "cd", NOW).token, {KEY.id: KEY}, NOW)[1]
     assert (again.sub, again.instance) == ("cli/ab", "cd")
 
 
 def test_a_name_that_cannot_be_had_is_refused_with_a_sentence() -> None:
     with pytest.raises(NotUnderstood, match="'a/b'"):
-        letting_in("ws://127.0.0.1:7700").entry(planned(), "a/b", "", NOW)
+        letting_in("ws://127.0.0.1:7700").entry(planned(), {}, "a/b", "", NOW)
     with pytest.raises(NotUnderstood, match="0 to 64 characters"):
         read_request(line_of(Enter("x" * (MAX_SUB + 1))))
     assert read_request(line_of(Enter("ab", "cd"))) == Enter("ab", "cd")
