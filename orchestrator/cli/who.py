@@ -64,16 +64,16 @@ async def _who(args: argparse.Namespace, found: Way, channels: Mapping[str, str]
     from orchestrator.cli.speaking import Speaking
 
     speaking = Speaking()
-    began = await asyncio.to_thread(_began, found)
+    since = await asyncio.to_thread(began, found)
     async with entered(found) as user, watching(user, channels) as watch:
-        await _show(args, watch.present, began, speaking)
+        await _show(args, watch.present, since, speaking)
         if args.watch:
             async for news in watch.news():
                 await _tell(args, news, speaking)
     return ExitCode.DONE
 
 
-def _began(found: Way) -> dict[str, float]:
+def began(found: Way) -> dict[str, float]:
     """Return since when replicas have been ready, in Unix seconds, as far as their run knows: a hub does not tell."""
     if found.seat is None:
         return {}
@@ -86,22 +86,22 @@ def _began(found: Way) -> dict[str, float]:
     }
 
 
-async def _show(args: argparse.Namespace, present: Present, began: Mapping[str, float], speaking: Speaking) -> None:
+async def _show(args: argparse.Namespace, present: Present, since: Mapping[str, float], speaking: Speaking) -> None:
     from orchestrator.cli.present import ordered
 
     peers = ordered(present.peers.values())
     if args.json:
         for peer in peers:
             told = {"event": "present"} if args.watch else {}
-            await _line(told | _fields(peer, present.lobbies[peer.id]) | {"since": began.get(peer.id)}, speaking)
+            await _line(told | _fields(peer, present.lobbies[peer.id]) | {"since": since.get(peer.id)}, speaking)
         return
     if not peers:
         await speaking.write("nobody is there\n")
         return
-    await speaking.write("\n".join(table(peers, present.lobbies, began, time.time())) + "\n")
+    await speaking.write("\n".join(table(peers, present.lobbies, since, time.time())) + "\n")
 
 
-def table(peers: Iterable[Peer], lobbies: Mapping[str, set[str]], began: Mapping[str, float], now: float) -> list[str]:
+def table(peers: Iterable[Peer], lobbies: Mapping[str, set[str]], since: Mapping[str, float], now: float) -> list[str]:
     """Show peers, one a line, lobby by lobby; one that is in several is shown in each."""
     from orchestrator.cli.present import POOLS
     from orchestrator.cli.tasks_text import age, columns, plain
@@ -113,7 +113,7 @@ def table(peers: Iterable[Peer], lobbies: Mapping[str, set[str]], began: Mapping
         for peer in listed:
             here = lobbies[peer.id] == {POOLS} if lobby == POOLS else lobby in lobbies[peer.id]
             if here:
-                up = age(now - began[peer.id]) if peer.id in began else "-"
+                up = age(now - since[peer.id]) if peer.id in since else "-"
                 capabilities = ", ".join(peer.capabilities)
                 rows.append((lobby or "-", peer.agent or peer.kind or "-", peer.id, up, capabilities))
     shown = [tuple(map(plain, row)) for row in rows]
