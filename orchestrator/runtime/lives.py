@@ -149,6 +149,8 @@ class Lives:
         self.gathered: Final = Gathered()
         """What the replicas have done."""
         self._watched = False
+        self.on_dashboard: Callable[[], None] = lambda: None
+        """Called when somebody has signed in to the dashboard."""
         self._lives: dict[str, _Life] = {}
         self.plan(plan, environ, waiting)
         self._began = asyncio.get_running_loop().time()
