@@ -172,7 +172,6 @@ class Chat:
         async with entered(self._found, lambda sentence: self._surface.note(f"! {sentence}")) as user:
             self._user = user
             following = asyncio.create_task(self._follow(user), name="presence")
-            self._ready.set()
             try:
                 await self._stop.wait()
             finally:
@@ -184,13 +183,15 @@ class Chat:
         try:
             async with watching(user, channels_of(self._found, ())) as watch:
                 self._present = watch.present
+                self._ready.set()
                 async for news in watch.news():
                     self._surface.note(change_line(news))
         except NotAuthorized:
-            return
+            self._ready.set()
         except OrchestratorError as error:
             self._failure = error
             self._surface.note(f"! {plain(str(error))}; this is the end of the talk")
+            self._ready.set()
 
     async def _answer(self, text: str) -> None:
         last = "\n"

@@ -46,7 +46,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     examples(
         parser,
         """orchestrator dispatch lead Review '{"prompt": "json"}' --wait""",
-        """orchestrator dispatch narrator Narrate - --timeout 30 < task.json""",
+        """echo '{"prompt": "json"}' | orchestrator dispatch lead Review - --wait --timeout 30""",
     )
     parser.set_defaults(execute=execute)
 
