@@ -31,7 +31,7 @@ _HELP: Final = (
     "/help         this",
     "/quit         leave; ctrl-d does the same",
 )
-_COMMANDS: Final = ("/who", "/agent", "/cancel", "/help", "/quit")
+TYPED: Final = ("/who", "/agent", "/cancel", "/help", "/quit")
 
 
 class Chat:
@@ -99,9 +99,7 @@ class Chat:
                 for row in _HELP:
                     self._surface.note(row)
             case _:
-                self._surface.note(
-                    f"there is no {plain(name)}{did_you_mean(name, _COMMANDS)}; /help shows what there is"
-                )
+                self._surface.note(f"there is no {plain(name)}{did_you_mean(name, TYPED)}; /help shows what there is")
 
     def _who(self) -> list[str]:
         peers = ordered([*self._present.peers.values()])
