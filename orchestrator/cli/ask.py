@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 import time
@@ -70,6 +69,8 @@ def read_input(args: argparse.Namespace, what: str) -> str:
 
 
 async def _ask(args: argparse.Namespace, found: Way, agent: str, text: str) -> int:
+    import asyncio
+
     from orchestrator.cli.speaking import Speaking
     from orchestrator.runtime.questions import ASK_TIMEOUT
 

@@ -12,7 +12,6 @@ import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orchestrator.cli.tasks_text import columns
-from orchestrator.runtime.console import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +67,8 @@ class Lines:
         return line.rstrip("\n") if line else None
 
     def answer(self, text: str) -> None:
+        from orchestrator.runtime.console import visible
+
         sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
 
@@ -118,6 +119,8 @@ class Screen:
                 self._prompt = None
 
     def answer(self, text: str) -> None:
+        from orchestrator.runtime.console import visible
+
         with self._lock:
             self._in_answer = True
             self._put(visible(text))

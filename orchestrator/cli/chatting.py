@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 import time
@@ -17,6 +16,7 @@ from orchestrator.cli.who import began, change_line, table
 from orchestrator.errors import ExitCode, NotAuthorized, NoWorkerAvailable, OrchestratorError, did_you_mean
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Coroutine
 
     from orchestrator.cli.chat_screen import Surface
@@ -38,6 +38,8 @@ class Chat:
     """Entered, it is connected. Everything here is called by one thread, but what is said to be the connection's."""
 
     def __init__(self, found: Way, agent: str, surface: Surface) -> None:
+        import asyncio
+
         self._found, self._agent, self._surface = found, agent, surface
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live, name="connection", daemon=True)
@@ -139,6 +141,9 @@ class Chat:
 
     def _settle(self, asking: _Asking) -> None:
         """Say how an answer ended that did not reach its end."""
+
+        import asyncio
+
         try:
             asking.result()
         except asyncio.CancelledError:
@@ -155,6 +160,8 @@ class Chat:
     # -- the connection
 
     def _live(self) -> None:
+        import asyncio
+
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._connected())
@@ -166,6 +173,8 @@ class Chat:
             self._ready.set()
 
     async def _connected(self) -> None:
+        import asyncio
+
         self._stop = asyncio.Event()
         async with entered(self._found, lambda sentence: self._surface.note(f"! {sentence}")) as user:
             self._user = user
@@ -192,6 +201,8 @@ class Chat:
             self._ready.set()
 
     async def _answer(self, text: str) -> None:
+        import asyncio
+
         last = "\n"
         async with aclosing(cast("Any", self._user.stream(self._agent, text))) as chunks:
             async for chunk in chunks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
@@ -72,6 +71,8 @@ def _check_task(found: Way, agent: str, task: str) -> None:
 
 
 async def _dispatch(args: argparse.Namespace, found: Way, agent: str, task: str, payload: Any) -> int:
+    import asyncio
+
     try:
         async with asyncio.timeout(args.timeout):
             if agent in found.kept:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import secrets
@@ -16,16 +15,15 @@ from orchestrator.cli.peer_names import Usage
 from orchestrator.cli.speaking import Speaking
 from orchestrator.cli.tasks_store import Source, opened, remote
 from orchestrator.errors import ConnectionProblem, TaskCancelled, TaskFailed
-from orchestrator.protocol.names import inbox
-from orchestrator.store.tasks import Backoff, NewTask, Outcome, State
-from orchestrator.topology.references import ASKER
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
 
     from orchestrator.cli.entering import Way
     from orchestrator.runtime.user import User
     from orchestrator.store.opening import Store
+    from orchestrator.store.tasks import NewTask, Outcome
 
 _LOOK: Final = 10.0
 """Seconds without a word of the task after which the store is asked about it: words may be lost, the store is not."""
@@ -36,6 +34,9 @@ async def keep(args: argparse.Namespace, found: Way, agent: str, task: str, payl
 
     Raises the `DispatchError` that it ends with, and what keeps the store from taking it.
     """
+
+    import asyncio
+
     speaking = Speaking()
     async with _store(found) as store, entered(found) as user, user.directs() as words:
         new = _new(found, agent, task, payload, user.peer_id)
@@ -58,6 +59,9 @@ async def keep(args: argparse.Namespace, found: Way, agent: str, task: str, payl
 
 
 def _new(found: Way, agent: str, task: str, payload: Any, me: str) -> NewTask:
+    from orchestrator.store.tasks import Backoff, NewTask
+    from orchestrator.topology.references import ASKER
+
     kept = found.kept[agent]
     return NewTask(
         id=f"{int(time.time() * 1_000):012x}{secrets.token_hex(8)}",
@@ -98,6 +102,9 @@ async def _store(found: Way) -> AsyncIterator[Store]:
 
 async def _wake(user: User, found: Way, agent: str) -> None:
     """Tell the workers that there is something to do; whoever does not hear it looks by itself, a little later."""
+
+    from orchestrator.protocol.names import inbox
+
     for peer in found.agents.get(agent, ()):
         with suppress(ConnectionProblem):
             await user.publish(inbox(peer), {"type": "wake"})
@@ -115,6 +122,9 @@ async def _listen(words: AsyncIterator[Any], task_id: str, heard: asyncio.Event)
 
 async def _outcome(store: Store, task_id: str, heard: asyncio.Event) -> Outcome:
     """Return how a task ended, once it has."""
+
+    import asyncio
+
     while (outcome := await store.tasks.result(task_id)) is None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK):
@@ -125,6 +135,9 @@ async def _outcome(store: Store, task_id: str, heard: asyncio.Event) -> Outcome:
 
 def _lines(task: str, outcome: Outcome, *, streams: bool) -> list[Any]:
     """Return the reply, or all chunks. Raises how the task ended instead."""
+
+    from orchestrator.store.tasks import State
+
     if outcome.state is State.CANCELLED:
         raise TaskCancelled(task, outcome.worker)
     if outcome.state is not State.DONE:

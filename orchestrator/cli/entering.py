@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import secrets
 import sys
@@ -107,6 +106,8 @@ def _runs(seat: RunSeat, agent: str) -> bool:
 
 
 def _through(seat: RunSeat) -> Way:
+    import asyncio
+
     sub, instance = secrets.token_hex(4), secrets.token_hex(8)
     entry = enter(seat, sub, instance)
     first = [entry.token]
@@ -266,6 +267,8 @@ class Overdue(OrchestratorError):
 
 def talk(work: Coroutine[Any, Any, int]) -> int:
     """Do the work of a command in an event loop, until SIGINT, or SIGTERM, which end it in peace as well."""
+
+    import asyncio
     import gc
     import signal
 

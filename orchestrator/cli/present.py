@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.cli.entering import nobody
-from orchestrator.patterns.roster import Joined, Left
-from orchestrator.protocol.limits import MAX_CHANNELS
-from orchestrator.topology.scopes import pool_channel
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from orchestrator.cli.entering import Way
@@ -45,6 +42,9 @@ class Present:
 
     def change(self, lobby: str, change: Change) -> News | None:
         """Take a change in one lobby; `None` = the peer is still, or was already, in another one."""
+
+        from orchestrator.patterns.roster import Joined
+
         peer = change.peer
         where = self.lobbies.setdefault(peer.id, set())
         if isinstance(change, Joined):
@@ -56,7 +56,7 @@ class Present:
             return None
         del self.lobbies[peer.id]
         self.peers.pop(peer.id, None)
-        return News("left", peer, lobby, change.reason if isinstance(change, Left) else "")
+        return News("left", peer, lobby, change.reason)
 
 
 def channels_of(found: Way, names: Sequence[str]) -> dict[str, str]:
@@ -65,6 +65,10 @@ def channels_of(found: Way, names: Sequence[str]) -> dict[str, str]:
 
     Raises `Usage` for a name that is neither.
     """
+
+    from orchestrator.protocol.limits import MAX_CHANNELS
+    from orchestrator.topology.scopes import pool_channel
+
     if not names:
         pools = {pool_channel(agent): POOLS for agent in found.agents}
         all_of_them = {**{channel: lobby for lobby, channel in found.lobbies.items()}, **pools}
@@ -84,6 +88,8 @@ class Watch:
     """Who is present now, and what changes from now on."""
 
     def __init__(self) -> None:
+        import asyncio
+
         self.present = Present()
         self._coming: asyncio.Queue[News | Exception | None] = asyncio.Queue(_WAITING)
 
@@ -109,6 +115,11 @@ class Watch:
 @asynccontextmanager
 async def watching(user: User, channels: Mapping[str, str]) -> AsyncIterator[Watch]:
     """Look at channels, by lobby, while the block runs. Raises `NotAuthorized` for one that the token does not let us see."""
+
+    import asyncio
+
+    from orchestrator.patterns.roster import Joined
+
     async with AsyncExitStack() as stack:
         entering = [stack.enter_async_context(user.presence(channel)) for channel in channels]
         views = await asyncio.gather(*entering, return_exceptions=True)

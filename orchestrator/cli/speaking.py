@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import sys
 import threading
-from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from orchestrator.runtime.console import visible
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 class Speaking:
@@ -32,9 +31,15 @@ class Speaking:
 
         Raises `OSError`; for a reader that has left that is `BrokenPipeError`.
         """
+
+        from orchestrator.runtime.console import visible
+
         await self.write(visible(text) if self.terminal else text)
 
     async def write(self, text: str) -> None:
+        import asyncio
+        from concurrent.futures import Future
+
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="standard output", daemon=True)
             self._thread.start()

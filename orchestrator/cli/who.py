@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from datetime import datetime
@@ -60,6 +59,8 @@ def execute(args: argparse.Namespace) -> int:
 
 
 async def _who(args: argparse.Namespace, found: Way, channels: Mapping[str, str]) -> int:
+    import asyncio
+
     from orchestrator.cli.present import watching
     from orchestrator.cli.speaking import Speaking
 

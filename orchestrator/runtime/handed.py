@@ -44,7 +44,8 @@ class Handed:
         """
         over = self._desk.submit(self._order)
         try:
-            await asyncio.wait([self._taken, over], return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {self._taken, over}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if over.done():
                 over.result()
             return await self._taken

@@ -68,7 +68,8 @@ class LettingIn:
 
 def lobbies_of(plan: Plan) -> dict[str, str]:
     """Return the channel of each lobby."""
-    return {seat.name: seat.channel for each in (*plan.replicas, *plan.users) for seat in each.lobbies}
+    seats = [each.lobbies for each in plan.replicas] + [each.lobbies for each in plan.users]
+    return {seat.name: seat.channel for lobbies in seats for seat in lobbies}
 
 
 def agents_of(plan: Plan) -> dict[str, tuple[str, ...]]:
