@@ -6,7 +6,6 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.tokens import mint
 from orchestrator.runtime.operator_wire import Entry, KeptTasks, Linked, NotUnderstood
 from orchestrator.topology.handlers import HandlerReport
@@ -21,15 +20,11 @@ if TYPE_CHECKING:
     from orchestrator.topology.plan import Plan
 
 
-class NoDashboard(OrchestratorError):
-    """The hub of a run has no page that a link could lead to."""
-
-
 @dataclass(frozen=True, slots=True)
 class LettingIn:
     seat: Seat
-    new_code: Callable[[], str] | None
-    """Makes what signs a browser in at the hub of the run, once; `None` = there is no such hub."""
+    new_code: Callable[[], str]
+    """Makes what signs a browser in at the hub of the run, once."""
 
     def entry(self, plan: Plan, reports: Reports, sub: str, instance: str, now: float) -> Entry:
         """Return what a command connects with; `now` is in Unix seconds. What is empty of `sub` and `instance` is made up.
@@ -49,12 +44,9 @@ class LettingIn:
         )
 
     def link(self, plan: Plan, now: float) -> Linked:
-        """Raises `NoDashboard`."""
         if self.seat.listening is None:  # a hub elsewhere knows no codes of ours
             token, _ = self._token(plan, f"dashboard-{secrets.token_hex(4)}", "", now)
             return Linked(page_at(self.seat.url, f"token={token}"))
-        if self.new_code is None:
-            raise NoDashboard("the hub of this run serves no dashboard")
         return Linked(page_at(self.seat.url, f"code={self.new_code()}"))
 
     def _token(self, plan: Plan, sub: str, instance: str, now: float) -> tuple[str, int]:

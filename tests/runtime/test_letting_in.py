@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from orchestrator.protocol.tokens import SecretKey, verify
-from orchestrator.runtime.letting_in import LettingIn, NoDashboard
+from orchestrator.runtime.letting_in import LettingIn
 from orchestrator.runtime.lives import Seat
 from orchestrator.runtime.operator_wire import MAX_SUB, Enter, KeptTasks, NotUnderstood, line_of, read_request
 from orchestrator.topology.handlers import HandledTask, HandlerReport
@@ -84,8 +83,3 @@ def test_the_link_to_a_hub_elsewhere_holds_a_token() -> None:
     assert (parts.scheme, parts.netloc, parts.path, parts.query) == ("https", "hub.example.org", "/", "")
     [token] = parse_qs(parts.fragment)["token"]
     assert verify(token, {KEY.id: KEY}, NOW)[1].sub.startswith("cli/dashboard-")
-
-
-def test_a_hub_without_a_page_has_no_link() -> None:
-    with socket.socket() as listening, pytest.raises(NoDashboard):
-        replace(letting_in("ws://127.0.0.1:7700", listening), new_code=None).link(planned(), NOW)
