@@ -24,7 +24,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     )
     word_arguments(parser, "FILE", "")
     parser.add_argument("--open", action="store_true", help="open it in the browser, too")
-    examples(parser, "orchestrator dashboard", "orchestrator dashboard --open")
+    examples(parser, "orchestrator dashboard", "orchestrator dashboard examples.yaml")
     parser.set_defaults(execute=execute)
 
 
