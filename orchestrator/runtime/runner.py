@@ -165,7 +165,7 @@ async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options
             from orchestrator.runtime.operator import Operator
 
             reach.seat.tell_hub(seat.url)
-            operated, wanted = OperatedRun(loop, reloader, seat.url), asyncio.Event()
+            operated, wanted = OperatedRun(loop, reloader, seat, reach.source), asyncio.Event()
             loop.lives.on_dashboard = wanted.set
             looked_at = serve_dashboards(loop, seat, operated, reach.recent, output, wanted)
             await stack.enter_async_context(_beside(looked_at, "being seen by dashboards", output))
