@@ -52,7 +52,7 @@ def create(path: Path, outline: bytes | None = None) -> None:
     Raises `CannotRecord` where there is such a file already, and where none can be made.
     """
     versions = {"orchestrator": version("topology-orchestrator"), "python": ".".join(map(str, sys.version_info[:3]))}
-    heading = Heading(FORMAT, time.time(), versions, None if outline is None else Raw(outline))
+    heading = Heading(FORMAT, time.time(), versions, Raw(outline or b"null"))
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
     except FileExistsError:

@@ -62,8 +62,8 @@ class Heading(Struct, tag="recording", tag_field="k", omit_defaults=True):
     began: float
     """Unix seconds."""
     versions: dict[str, str] = {}
-    outline: Raw | None = None
-    """A `RunOutline`; `None` where the hub was by itself."""
+    outline: Raw = Raw(b"null")
+    """A `RunOutline`; `null` where the hub was by itself."""
 
 
 class Line(Struct, omit_defaults=True, gc=False):
