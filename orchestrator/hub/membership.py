@@ -89,6 +89,7 @@ class Membership:
             return
         subscription.pending = None
         connection.outbox.put(pending.snapshot or _snapshot(connection, text, channel))
+        self._turn.traffic.presences += 1 + len(pending.held)
         for frame in pending.held:
             connection.outbox.put(frame)
 
@@ -194,6 +195,7 @@ class Membership:
                 continue
             for frame in theirs:
                 member.outbox.put(frame)
+            self._turn.traffic.presences += len(theirs)
         waiting, channel.news.waiting = channel.news.waiting, []
         for due in waiting:
             due(self._turn.now)

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.errors import ExitCode, listed
+from orchestrator.hub.local_user import is_loopback
 from orchestrator.runtime import supervisor as s
 from orchestrator.runtime.arrivals import Arrivals, Blind, PatienceOver, Seen
 from orchestrator.runtime.control import AwaitingTurn, Online, Ready, Revised, Standing, Tally
@@ -21,7 +22,7 @@ from orchestrator.runtime.planned_children import child_of, children_of, who_wai
 from orchestrator.runtime.readiness import Readiness
 from orchestrator.runtime.readiness import Standing as Stands
 from orchestrator.runtime.start_order import StartOrder, needs_of, stop_ranks
-from orchestrator.runtime.summary import counted, ready_here_line, ready_line, summary
+from orchestrator.runtime.summary import counted, dashboard_line, ready_here_line, ready_line, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -93,6 +94,8 @@ class RunLoop:
         """The store has been ready once, or the run has none of its own."""
         self._arrivals = Arrivals(plan, seat, output, self.facts.put_nowait)
         self._announced = False
+        self._lasts = not (questions or options.until_idle)
+        """It goes on until somebody ends it."""
         self._told_ready = False
         """Whoever waits for the start has been told that it is over."""
         self._tally: dict[str, int] = {}
@@ -262,6 +265,9 @@ class RunLoop:
     def _tell_ready(self) -> None:
         if not self._told_ready:
             self._told_ready = True
+            listening = self._seat.listening
+            if self._lasts and listening is not None and is_loopback(listening.getsockname()[0]):
+                self._output.say("info", dashboard_line(self._seat.url))
             self.on_ready()
 
     @property
