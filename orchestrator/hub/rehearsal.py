@@ -280,7 +280,7 @@ class Rehearsal:
             case "attempt":
                 hub.attempt(line.x or "")
             case "kick":
-                hub.kick_here(*said, now)
+                hub.kick_here(said[0], said[1], now)
             case "rekey":
                 hub.rekey(_Objections({f"{number}": CloseCode(code) for number, code in said}), now)
             case "drain":

@@ -48,11 +48,14 @@ class _Play(Struct, frozen=True, forbid_unknown_fields=True):
 class ReplayPeer:
     """`run` it as long as the recording is to be shown. It goes on by itself from the first dashboard on that looks."""
 
-    def __init__(self, url: str, key: SecretKey, player: Player, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, url: str, key: SecretKey, player: Player, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._url, self._key, self._player, self._clock = url, key, player, clock
         self._paused = False
         self._watchers: dict[str, _Watcher] = {}
-        self._somebody = asyncio.Event()
+        self.online = asyncio.Event()
+        """Dashboards find it."""
         self._going = asyncio.Event()
         """There is something to move on: somebody looks, it is not paused, and it is not over."""
         self._moving = asyncio.Lock()
@@ -65,6 +68,7 @@ class ReplayPeer:
         self._client = Client(self._url, token_provider=self._token, daemon=True)
         async with self._client, asyncio.TaskGroup() as self._tasks:
             await self._client.subscribe(RUNS)
+            self.online.set()
             playing = self._tasks.create_task(self._play(), name="replay")
             async for event in self._client.events():
                 if isinstance(event, DirectReceived):

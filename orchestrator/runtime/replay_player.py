@@ -44,6 +44,11 @@ class Player:
         """There is nothing more."""
         self._every = every
         self._kept = [_Kept(0.0, 0, self.state.copy())]
+        self._blocks: Iterator[Block]
+        self._lines: Iterator[bytes]
+        self._end: int | None
+        self._ahead: Line | None
+        self._since: int
         self._begin(0)
 
     @property
@@ -87,10 +92,9 @@ class Player:
         self._begin(kept.offset)
 
     def _begin(self, offset: int) -> None:
-        self._blocks: Iterator[Block] = self.recording.blocks(offset)
-        self._lines: Iterator[bytes] = iter(())
-        self._end: int | None = None
-        self._ahead: Line | None = None
+        self._blocks = self.recording.blocks(offset)
+        self._lines = iter(())
+        self._end = self._ahead = None
         self._since = 0
         self.over = False
 
