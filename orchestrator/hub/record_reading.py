@@ -153,7 +153,7 @@ def _packed_blocks(file: IO[bytes], start: int) -> Iterator[Block]:
                     read += len(data)
                     if not data:
                         break
-                rest += unpacking.decompress(data, BLOCK)
+                rest += unpacking.decompress(data, 4 * BLOCK)  # a member of ours is less
                 whole = rest.rfind(b"\n") + 1
                 if whole and not unpacking.eof:
                     yield Block(rest[: whole - 1].split(b"\n"), None)
