@@ -35,6 +35,10 @@ GATHERED: Final = 0.05
 """Seconds for which what is told is gathered before it is written."""
 _BLOCK: Final = 256 * 1024
 """Bytes that are written, or compressed, at once."""
+_SLICE: Final = 32
+"""Events after which the thread lets go of the interpreter, which it would otherwise keep from the hub for 5 ms at a time."""
+_LET_GO: Final = 0.00005
+"""Seconds."""
 _CLOSING: Final = 10.0
 """Seconds that the rest may take to be written in the end."""
 _log: Final = logging.getLogger("orchestrator.hub")
@@ -173,6 +177,7 @@ class Recorder:
     def _write_all(self) -> None:
         waiting, lines, size = self._waiting, [], 0
         last: object = None
+        turn = 0
         while waiting:
             event = waiting.popleft()
             detail = event[3]
@@ -180,6 +185,9 @@ class Recorder:
                 text = encode_line(line)
                 lines.append(text)
                 size += len(text)
+            turn += 1
+            if turn % _SLICE == 0 and not self._closing:
+                time.sleep(_LET_GO)
             if size >= _BLOCK:
                 self._write(lines)
                 lines, size = [], 0
