@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EVERY: Final = 20_000
 """Lines between two states that are kept, to begin with."""
-KEPT: Final = 128
+KEPT: Final = 64
 """States; with more, every other one is let go of, and further ones are kept half as often."""
 _PASSED = tuple(b'{"k":"%b"' % kind for kind in (b"frame", b"out", b"tick", b"sent", b"pong", b"stalled", b"resumed"))
 """How lines begin that change nothing of what is shown, so that they need not be read."""

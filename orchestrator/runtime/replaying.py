@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter, OrderedDict, deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MAX_LOG: Final = 200
 """Lines that one update tells, and that a dashboard is told which begins to look on; of more, the last ones."""
 MAX_TASKS: Final = 500
-MAX_OPEN: Final = 10_000
+MAX_OPEN: Final = 2_000
 """Tasks that are followed at a time; of more, those begun first are forgotten."""
 MAX_TEXT: Final = 400
 MAX_AUDIENCES: Final = 1_000
@@ -95,12 +95,12 @@ class Replaying:
         self._offered: OrderedDict[str, tuple[str, str]] = OrderedDict()
         """By id of a task, its name and who gave it out."""
         self._recent_tasks: deque[TaskUpdate] = deque(maxlen=MAX_TASKS)
-        self._recent_log: deque[LogUpdate] = deque(maxlen=MAX_LOG)
+        self._recent_log: deque[_Said] = deque(maxlen=MAX_LOG)
         self._changed: dict[str, None] = {}
         self._flows: Counter[tuple[str, str, FlowKind]] = Counter()
         self._ended: dict[str, list[tuple[float, bool]]] = {}
         self._tasks: deque[TaskUpdate] = deque()
-        self._log: deque[LogUpdate] = deque()
+        self._log: deque[_Said] = deque()
         self._missed = 0
         self._moved = False
 
@@ -128,7 +128,7 @@ class Replaying:
             flows=tuple((start, end, kind, count) for (start, end, kind), count in self._flows.items()),
             load=self._load(),
             tasks=tuple(self._tasks),
-            log=tuple(self._log),
+            log=tuple(map(_line_of, self._log)),
             missed=self._missed,
             position=round(self.position, 3),
         )
@@ -142,7 +142,7 @@ class Replaying:
             whole=True,
             replicas=tuple(self._replicas.values()),
             tasks=(*self._recent_tasks, *self._open.values())[-MAX_TASKS:],
-            log=tuple(self._recent_log),
+            log=tuple(map(_line_of, self._recent_log)),
             position=round(self.position, 3),
         )
 
@@ -276,7 +276,7 @@ class Replaying:
                 self._flows[start, end, kind] += 1
         self._follow(sender, said)
         level = "warning" if isinstance(said, p.TaskError) else "info" if isinstance(said, _LOUD) else "debug"
-        self._say(sender, self._agents.get(sender), level, f"→ {to}: {in_words(said, data)}")
+        self._note(_Said(sender, self.began + self.position, level, to, self._agents.get(sender), said, data))
 
     def _end_of(self, peer: str) -> str:
         """Return the end of an edge: an agent, or the kind of a user."""
@@ -381,7 +381,9 @@ class Replaying:
         self._changed[update.peer] = None
 
     def _say(self, source: str, agent: str | None, level: str, event: str) -> None:
-        line = LogUpdate(source, self.began + self.position, level, cut(event, MAX_TEXT), agent)
+        self._note(_Said(source, self.began + self.position, level, event, agent, None, None))
+
+    def _note(self, line: _Said) -> None:
         self._recent_log.append(line)
         self._log.append(line)
         if len(self._log) > MAX_LOG:
@@ -393,6 +395,25 @@ class Replaying:
         for peer, agent in self._agents.items():
             peers.setdefault(agent, []).append(peer)
         return tuple(AgentOutline(name, name, "agent", tuple(replicas)) for name, replicas in peers.items())
+
+
+class _Said(NamedTuple):
+    """A line of the log that becomes words when it is told, which few of them are."""
+
+    source: str
+    time: float
+    level: str
+    event: str
+    """Of a message, to whom it went."""
+    agent: str | None
+    said: p.AnyPayload | None
+    data: msgspec.Raw | None
+    """Of what went on besides messages `None`."""
+
+
+def _line_of(line: _Said) -> LogUpdate:
+    event = line.event if line.data is None else f"→ {line.event}: {in_words(line.said, line.data)}"
+    return LogUpdate(line.source, line.time, line.level, cut(event, MAX_TEXT), line.agent)
 
 
 def in_words(said: p.AnyPayload | None, data: msgspec.Raw) -> str:
