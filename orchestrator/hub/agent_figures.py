@@ -94,15 +94,15 @@ def _with_few_names(one: AgentFigures, most_tasks: int) -> AgentFigures:
     for series, count in sorted(one.counts.items()):
         task, word = task_of(series)
         head = "" if task is None else f"tasks/{_named(task, tasks)}/"
-        if head or word.startswith("claims/"):
-            head, word = head or "claims/", word.removeprefix("claims/")
-        else:
+        if not head and word.startswith("claims/"):
+            head, word = "claims/", word.removeprefix("claims/")
+        elif not head:
             word = word.partition("/")[0]
-        known = words.setdefault(head, set())
-        if _plain(word) not in known and len(known) >= MAX_WORDS:
+        known, word = words.setdefault(head, set()), _plain(word)
+        if word not in known and len(known) >= MAX_WORDS:
             word = OTHER
-        known.add(_plain(word))
-        few.counts[head + _plain(word)] += count
+        known.add(word)
+        few.counts[head + word] += count
     for task, steps in one.seconds.items():
         few._add_seconds(_named(task, tasks), steps, one.total_seconds.get(task, 0.0))
     return few
@@ -127,4 +127,6 @@ def _named(name: str, few: Collection[str]) -> str:
 
 def _plain(name: str) -> str:
     """Return a name that can be written."""
+    if len(name) <= MAX_LABEL and name.isascii():
+        return name
     return name[:MAX_LABEL].encode("utf-8", "replace").decode()

@@ -29,6 +29,10 @@ class LoopLag:
             self._look_later(loop)
         return tuple(self.counts), self.total
 
+    @property
+    def looks(self) -> bool:
+        return self._timer is not None
+
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

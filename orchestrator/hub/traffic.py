@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-FAN_OUTS: Final = 24
+FAN_OUTS: Final = 18
 """Sizes of fan-outs that are told apart: none, 1, 2 and 3, 4 to 7, and so on by powers of two, and all above."""
 
 

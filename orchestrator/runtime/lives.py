@@ -314,7 +314,9 @@ class Lives:
             waits=name in self._waiting,
         )
         process.control.send(spec)
-        self.gathered.began(name, replica.agent, replica.concurrency)
+        self.gathered.began(
+            name, replica.agent, 0 if replica.command else replica.concurrency
+        )  # a program counts nothing
         if self._watched and not replica.command:
             process.control.send(Watched())
         return process
@@ -379,8 +381,7 @@ class Lives:
             case Loaded(files=files):
                 self.files[name] = files
             case Figures():
-                if name in self._replicas:
-                    self.gathered.heard(name, self._replicas[name].agent, message)
+                self.gathered.heard(name, self.sources[name].agent or "", message)
             case SignIn() if name == HUB_NAME:
                 answer = self.entrance.answer(message)
                 process.control.send(answer)

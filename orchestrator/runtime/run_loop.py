@@ -108,7 +108,13 @@ class RunLoop:
         """What the hub was told last of how the run stands."""
         self.detail: dict[str, str] = {}
         """Why each child that does not run does not, or is to be started again."""
+        self.last_error: dict[str, str] = {}
+        """How the process of each child last ended badly."""
+        self.ready_since: dict[str, float] = {}
+        """When each child got ready that is, by the loop's clock."""
         self.restarts: Counter[str] = Counter()
+        self.on_starting: Callable[[int, int], None] = lambda _ready, _planned: None
+        """Called until then, whenever it may be another number of replicas that are ready, of how many."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called once, when everything that is started here is as ready as it will be."""
         self._rolls: list[tuple[tuple[str, ...], asyncio.Future[s.RollStopped | None]]] = []
@@ -196,6 +202,7 @@ class RunLoop:
                 case _:
                     if isinstance(fact, s.Exited):
                         self.readiness.gone(fact.name)
+                        self._note_exit(fact)
                         self._arrivals.forget(fact.name)
                         self._let_begin(self._order.settled(fact.name))
                     actions = self.supervisor.handle(fact)
@@ -217,6 +224,7 @@ class RunLoop:
                 where: dict[str, object] = {other: True} if heard.pid is None else {"pid": heard.pid}
                 self._output.tell(source, "info", "ready", **where, seconds=round(heard.after, 2), **more)
                 self.readiness.ready(heard.name)
+                self.ready_since[heard.name] = self._clock()
                 self.detail.pop(heard.name, None)
                 self._stored = self._stored or heard.name == STORE_NAME
                 self._let_begin(self._order.settled(heard.name))
@@ -224,6 +232,8 @@ class RunLoop:
                     self._act(self.supervisor.handle(s.Proven(heard.name)))
             case Online(online=online, detail=detail):
                 news = self.readiness.online(heard.name, online)
+                if news and online:
+                    self.ready_since[heard.name] = self._clock()
                 if news and not self.supervisor.stopping:
                     event = "is back at the hub" if online else "has lost the hub"
                     self._output.tell(source, "debug", event, **({"detail": detail} if detail else {}))
@@ -232,12 +242,19 @@ class RunLoop:
                     self._tally[what] = self._tally.get(what, 0) + count
         self._note_readiness()
 
+    def _note_exit(self, exited: s.Exited) -> None:
+        self.ready_since.pop(exited.name, None)
+        if exited.ended.code != ExitCode.DONE:
+            self.last_error[exited.name] = str(exited.ended)
+
     def _let_begin(self, names: Iterable[str]) -> None:
         for name in names:
             self.lives.begin(name)
 
     def _note_readiness(self) -> None:
         took, total = time.monotonic() - self._began, len(self.plan.replicas)
+        if not self._told_ready:
+            self.on_starting(total - len(self.readiness.lacking), total)
         if self.complete and not self._announced:
             self._announced = True
             unseen = [name for name in self._arrivals.elsewhere if name not in self._arrivals.channels]

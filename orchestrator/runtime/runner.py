@@ -78,6 +78,8 @@ class Reach:
     """Where commands find it."""
     recent: Recent | None = None
     """What was said last, for those who ask."""
+    on_starting: Callable[[int, int], None] = lambda _ready, _planned: None
+    """Called whenever it may be another number of replicas that are ready, of how many, until `on_ready` is."""
     on_ready: Callable[[], None] = lambda: None
     """Called once, when everything that is started here is as ready as it will be."""
 
@@ -161,7 +163,7 @@ def _inline(environ: Mapping[str, str], hearing: Hearing, output: Output, option
 async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options, reach: Reach) -> AsyncIterator[None]:
     """While entered, signals, changed files and commands reach the run."""
     reloader = Reloader(loop, reach.source, output)
-    loop.on_ready = reach.on_ready
+    loop.on_starting, loop.on_ready = reach.on_starting, reach.on_ready
     async with AsyncExitStack() as stack:
         stack.enter_context(_signals(loop, reloader))
         if options.inline:
