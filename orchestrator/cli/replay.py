@@ -27,8 +27,8 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     examples(
         parser,
         "orchestrator replay run.jsonl.gz",
-        "orchestrator replay run.jsonl --speed 10 --no-open",
-        "orchestrator replay run.jsonl --check",
+        "orchestrator replay run.jsonl.gz --speed 10 --no-open",
+        "orchestrator replay run.jsonl.gz --check",
     )
 
 

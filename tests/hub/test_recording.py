@@ -29,7 +29,7 @@ class RecordedRig(Rig):
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.events: list[Event] = []
-        self.make_hub = lambda given, fault: RecordingHub(given, self.events.append, fault)  # type: ignore[method-assign]
+        self.make_hub = lambda given, fault: RecordingHub(given, self.events.append, fault)
         super().__init__(settings)
         assert isinstance(self.hub, RecordingHub)
         self.hub.begin(self.now, self.wall)
