@@ -92,7 +92,6 @@ def replay_check(path: Path) -> Comparison:
         rehearsal.feed(line)
         if rehearsal.ends:
             break
-    rehearsal.settle()
     if recording.torn:
         rehearsal.ends = rehearsal.ends or f"{recording.torn} lines of {path} are torn and could not be compared"
     return rehearsal.comparison()
@@ -140,6 +139,8 @@ class Rehearsal:
             self._hub.turn.dirty.clear()
         elif kind == "hub":
             self._begin(line)
+        elif kind == "closed-file":
+            self.settle()
         elif kind == "gap":
             missing = line.d["missing"]
             seconds = self._seconds(line.d["since"])
@@ -154,7 +155,7 @@ class Rehearsal:
             self._differ(line.t, line.c, NOTHING, self._in_words(line, self._own_frames))
 
     def _begin(self, line: Line) -> None:
-        self.settle()
+        self._told.clear()  # what a hub did last that was killed is not in the recording
         if line.d["joined"]:
             self.ends = (
                 "the hub was joined to others, whose messages are no part of the recording: only the recording of a "

@@ -72,7 +72,7 @@ async def test_a_hub_that_is_killed_leaves_a_recording_that_goes_on(tmp_path: Pa
         seen = len(run.records)
         os.kill(run.pids()["hub"], signal.SIGKILL)
         await run.until(lambda record: record["event"] == "ready" and who(record) == "hub", after=seen)
-        await run.until(lambda record: "connected" in record["event"] or "online" in record["event"], after=seen)
+        await run.until(lambda record: who(record) == "teller" and "connected" in record["event"], after=seen)
         run.process.send_signal(signal.SIGINT)
         await run.ended(30)
     recording = Recording(path)
