@@ -60,6 +60,9 @@ VERBS: Final[dict[str, Verb]] = {
     "dashboard": Verb("dashboard", "print a link to the dashboard of a run that signs in once"),
     "tasks": Verb("tasks", "list the tasks that a topology's store holds; show, retry, cancel or purge them"),
     "hub": Verb("hub", "run a hub by itself", lasts=True),
+    "replay": Verb(
+        "replay", "show a recording of a run in the dashboard, or check it against the hub of today", lasts=True
+    ),
     "bench": Verb("bench", "load a hub, and say what it stands", lasts=True),
     "keys": Verb("hub", "make the keys that a hub of its own accepts"),
     "completion": Verb("completion", "print what has a shell complete verbs, options, files and the names of agents"),
