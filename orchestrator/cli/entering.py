@@ -186,7 +186,7 @@ def _read_token(path: Path) -> str:
 
 def _checked(text: str, where: str) -> str:
     token = text.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    if not token or not token.isascii() or not token.isprintable() or len(token.split(" ")) > 1:
         raise Usage(f"there is no token in {where}: a token is one word, as `orchestrator token` prints it")
     return token
 

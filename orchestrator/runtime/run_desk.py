@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -14,9 +14,8 @@ from orchestrator.runtime.run_feed import line_of
 from orchestrator.store.tasks import State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from orchestrator.runtime.operator import Operated
     from orchestrator.runtime.recent import Recent
     from orchestrator.store.opening import Store
     from orchestrator.store.tasks import Attempt, Failure, TaskInfo
@@ -75,10 +74,18 @@ class _Log(Struct, frozen=True, forbid_unknown_fields=True):
     level: str = "debug"
 
 
+class Changes(Protocol):
+    """What may be changed of a run, as `Operated` has it."""
+
+    async def scale(self, wished: Mapping[str, int]) -> str: ...
+
+    async def restart(self, names: Sequence[str], progress: Callable[[str], None]) -> str: ...
+
+
 class RunDesk:
     """Answers the requests of dashboards to one run."""
 
-    def __init__(self, open_store: Callable[[], Store | None], run: Operated, recent: Recent) -> None:
+    def __init__(self, open_store: Callable[[], Store | None], run: Changes, recent: Recent) -> None:
         """`open_store` is called when the store is needed, and returns `None` while the run has none."""
         self._open_store, self._run, self._recent = open_store, run, recent
         self._opened: Store | None = None

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.runtime.operator_wire import RunView, TopView
 from orchestrator.runtime.recent import Recent
 from orchestrator.runtime.records import Record, Source
 from orchestrator.runtime.run_desk import CHANGES, MAX_PAYLOAD, RunDesk
@@ -23,12 +22,6 @@ class Run:
     def __init__(self) -> None:
         self.done: list[Any] = []
 
-    def view(self) -> RunView:
-        raise AssertionError("nobody asks for it here")
-
-    def counts(self) -> TopView:
-        raise AssertionError("nobody asks for it here")
-
     async def scale(self, wished: Mapping[str, int]) -> str:
         self.done.append(dict(wished))
         return "scaled"
@@ -36,12 +29,6 @@ class Run:
     async def restart(self, names: Sequence[str], progress: Callable[[str], None]) -> str:
         self.done.append(tuple(names))
         return "restarted"
-
-    async def reload(self) -> str:
-        raise AssertionError("nobody asks for it here")
-
-    def stop(self, grace: float | None) -> None:
-        raise AssertionError("nobody asks for it here")
 
 
 class Rig:
