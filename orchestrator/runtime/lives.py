@@ -24,6 +24,7 @@ from orchestrator.runtime.control import (
     ControlError,
     Drain,
     Ending,
+    Figures,
     HubSpec,
     Loaded,
     Online,
@@ -34,8 +35,10 @@ from orchestrator.runtime.control import (
     Tally,
     TokenGranted,
     TokenWanted,
+    Watched,
 )
 from orchestrator.runtime.environment import child_environment, needs_interpreter
+from orchestrator.runtime.gathered import Gathered
 from orchestrator.runtime.hearing import Hearing
 from orchestrator.runtime.nursery import Program
 from orchestrator.runtime.process import LAST_OUTPUT
@@ -143,6 +146,9 @@ class Lives:
         self._standing: Standing | None = None
         self.files: Final[dict[str, dict[str, int]]] = {}
         """By replica, the files of the handlers' project that its process has imported, and when they were changed."""
+        self.gathered: Final = Gathered()
+        """What the replicas have done."""
+        self._watched = False
         self._lives: dict[str, _Life] = {}
         self.plan(plan, environ, waiting)
         self._began = asyncio.get_running_loop().time()
@@ -183,6 +189,7 @@ class Lives:
             life.over = True
             if life.private:
                 shutil.rmtree(life.private, ignore_errors=True)
+        self.gathered.ended(name, time.time())
         others = {peer: access for peer, access in self._access.items() if peer != name}
         self._grant({**others, **{peer: access for peer, access in access_of(self._plan).items() if peer == name}})
         self._report(Exited(name, ended, asyncio.get_running_loop().time()))
@@ -243,6 +250,15 @@ class Lives:
         self._standing = standing
         self.tell(HUB_NAME, standing)
 
+    def watch(self, watched: bool) -> None:
+        """Have the replicas, those that run and those that are started later, say often what they do; or seldom again."""
+        if watched == self._watched:
+            return
+        self._watched = watched
+        for name, replica in self._replicas.items():
+            if not replica.command:
+                self.tell(name, Watched(watched))
+
     def begin(self, name: str) -> None:
         """Let a replica set up and join that waits for its turn."""
         self.tell(name, Begin())
@@ -287,6 +303,9 @@ class Lives:
             waits=name in self._waiting,
         )
         process.control.send(spec)
+        self.gathered.began(name, replica.agent, replica.concurrency)
+        if self._watched and not replica.command:
+            process.control.send(Watched())
         return process
 
     async def _spawn_hub(self, hearing: Hearing) -> Child:
@@ -347,6 +366,9 @@ class Lives:
                 self._watch(name, life, process)
             case Loaded(files=files):
                 self.files[name] = files
+            case Figures():
+                if name in self._replicas:
+                    self.gathered.heard(name, self._replicas[name].agent, message)
             case Ready() | Online() | Tally() | AwaitingTurn():
                 after = asyncio.get_running_loop().time() - life.started
                 self._report(Heard(name, message, process.pid, after))

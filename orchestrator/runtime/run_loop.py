@@ -138,6 +138,7 @@ class RunLoop:
             nursery=nursery,
             waiting=who_waits(plan),
         )
+        self.lives.gathered.restarts = self.restarts
 
     async def run(self) -> int:
         """Start everything, and return the exit code of the run when all of it has ended."""
