@@ -60,7 +60,9 @@ class DispatchSpans:
             case Finished() if effect.id in self._open:
                 self._ended(self._open.pop(effect.id), effect.error)
             case Publish(payload=TaskOffer() | Ask() as offer) | Send(payload=TaskOffer() | Ask() as offer):
-                self._offered(offer, effect.channel.removeprefix("tasks/") if isinstance(effect, Publish) else effect.to)
+                self._offered(
+                    offer, effect.channel.removeprefix("tasks/") if isinstance(effect, Publish) else effect.to
+                )
             case Note() if effect.fields.get("task_id") in self._open and "reason" in effect.fields:
                 fields = effect.fields
                 self._open[fields["task_id"]].span.add(

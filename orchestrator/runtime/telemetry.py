@@ -21,7 +21,7 @@ _KINDS: Final[dict[Kind, trace.SpanKind]] = {
     "consumer": trace.SpanKind.CONSUMER,
     "internal": trace.SpanKind.INTERNAL,
 }
-_RECEIVING: Final = ("server", "consumer")
+_CALLING: Final = ("client", "producer")
 
 
 class OtelSpan(Span):
@@ -68,7 +68,7 @@ class OtelTracer:
 
     def begin(self, name: str, kind: Kind, parent: str | None, attributes: dict[str, Value]) -> Span:
         current = otel.get_current()
-        if kind in _RECEIVING or not trace.get_current_span(current).get_span_context().is_valid:
+        if kind not in _CALLING or not trace.get_current_span(current).get_span_context().is_valid:
             current = _context_of(parent)
         span = self._tracer.start_span(name, current, _KINDS[kind], _named(attributes))
         if span.get_span_context() == trace.get_current_span(current).get_span_context():  # it makes none

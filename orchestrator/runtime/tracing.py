@@ -102,8 +102,7 @@ class Tracer(Protocol):
     def begin(self, name: str, kind: Kind, parent: str | None, attributes: dict[str, Value]) -> Span:
         """Begin a span. `parent` is a `traceparent`, of whatever worth; without one it may be the first of its trace.
 
-        Of a server and of a consumer, the parent is in its message. Any other has the span that is current in the
-        program for its parent, if there is one.
+        A client and a producer have the span that is current in the program for their parent, if there is one.
         """
         ...
 
