@@ -301,6 +301,7 @@ class Lives:
             engine,
             self._seat.trusted,
             waits=name in self._waiting,
+            topology=self._plan.name,
         )
         process.control.send(spec)
         self.gathered.began(name, replica.agent, replica.concurrency)

@@ -119,6 +119,11 @@ def handed_on(parent: str | None) -> Span:
     return NO_SPAN if parent is None or read_traceparent(parent) is None else Span(parent)
 
 
+def configured() -> bool:
+    """Tell whether the program has set up OpenTelemetry by now."""
+    return _API in sys.modules and _tracer() is not None
+
+
 _API: Final = "opentelemetry.trace"
 
 
