@@ -124,13 +124,13 @@ class Host:
             identity = {"service.instance.id": replica.peer_id, "orchestrator.agent": replica.agent}
             if replica.replica is not None:
                 identity["orchestrator.replica"] = replica.replica
-        trace_export.set_up(os.environ, self._spec.topology, identity, self._log)
+        trace_export.set_up(os.environ, self._spec.topology, identity, self._log.warning)
 
     async def _last_spans(self) -> None:
         left = trace_export.FLUSH_SECONDS
         if self._drained_by is not None:
             left = max(self._drained_by - asyncio.get_running_loop().time(), LAST_MOMENT)
-        await trace_export.flushed(left, self._log)
+        await trace_export.flushed(left, self._log.warning)
 
     async def _serve(self, code: AgentCode) -> ExitCode:
         spec, loop = self._spec, asyncio.get_running_loop()

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orchestrator.errors import listed
 from orchestrator.runtime.tracing import configured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 FLUSH_SECONDS: Final = 2.0
 """How long the end of a process waits at most for its last spans to leave."""
@@ -57,18 +58,43 @@ def lacking(environ: Mapping[str, str]) -> str | None:
     return None
 
 
+class Printed(Protocol):
+    """What a console is to the exporter of that name."""
+
+    def write(self, text: str) -> object: ...
+
+    def flush(self) -> object: ...
+
+
+@asynccontextmanager
+async def exporting(
+    environ: Mapping[str, str],
+    topology: str,
+    identity: Mapping[str, str | int],
+    warn: Callable[[str], object],
+    *,
+    console: Printed | None = None,
+) -> AsyncIterator[None]:
+    """While entered, spans go where `set_up` has them go, and at its end all that are over have left."""
+    set_up(environ, topology, identity, warn, console=console)
+    try:
+        yield
+    finally:
+        await flushed(FLUSH_SECONDS, warn)
+
+
 def set_up(
     environ: Mapping[str, str],
     topology: str,
     identity: Mapping[str, str | int],
-    log: Any,
+    warn: Callable[[str], object],
     *,
-    console: TextIO | None = None,
+    console: Printed | None = None,
 ) -> None:
     """Have the spans of this process go where these variables say, unless the program has set up tracing by now.
 
     `identity` says what this process is, in attributes of its resource; `topology` is what it is part of. `console`:
-    what the exporter of that name prints to; `None` = standard output. A fault is logged, and nothing is traced.
+    what the exporter of that name prints to; `None` = standard output. `warn` is told of a fault, and nothing is traced then.
     """
     asked = exporters(environ)
     if not asked or configured():
@@ -90,10 +116,10 @@ def set_up(
             provider.add_span_processor(BatchSpanProcessor(_exporter(name, console or sys.stdout)))
         trace.set_tracer_provider(provider)
     except Exception as error:  # noqa: BLE001 - exporters are not ours, and a run does not depend on them
-        log.warning("traces are not exported", error=f"{type(error).__name__}: {error}")
+        warn(f"traces are not exported: {type(error).__name__}: {error}")
 
 
-async def flushed(seconds: float, log: Any) -> None:
+async def flushed(seconds: float, warn: Callable[[str], object]) -> None:
     """Have all spans of this process leave, whoever has set up where they go; wait for that for at most `seconds`."""
     if not configured():
         return
@@ -115,7 +141,7 @@ async def flushed(seconds: float, log: Any) -> None:
         async with asyncio.timeout(min(seconds, FLUSH_SECONDS)):
             await done.wait()
     except TimeoutError:
-        log.warning("the last spans could not leave in time", seconds=round(min(seconds, FLUSH_SECONDS), 1))
+        warn(f"the last spans have not left within {min(seconds, FLUSH_SECONDS):.1f} s, and are lost")
 
 
 def _has_sdk() -> bool:
@@ -133,7 +159,7 @@ def _registered() -> dict[str, Any]:
     return {entry.name: entry for entry in entry_points(group=_GROUP)}
 
 
-def _exporter(name: str, console: TextIO) -> Any:
+def _exporter(name: str, console: Any) -> Any:
     if name == CONSOLE:
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
