@@ -53,7 +53,7 @@ def lacking(environ: Mapping[str, str]) -> str | None:
         elif name.startswith("otlp_proto_"):
             why = f"which needs a package that is not installed: pip install opentelemetry-exporter-{name.replace('_', '-')}"
         else:
-            why = f"but no package that is installed exports traces to {name!r}; there is {listed([*given, 'none'])}"
+            why = f"but no package that is installed exports traces to {name!r}; there is {listed([*sorted(given), 'none'])}"
         return f"the OTEL_ variables ask for traces, {why}. The run goes on without them"
     return None
 

@@ -52,13 +52,22 @@ def said(span: ReadableSpan) -> dict[str, object]:
 
 
 @contextmanager
+def forgotten() -> Iterator[None]:
+    """While entered, a provider may be set, which the process forgets then."""
+    try:
+        yield
+    finally:
+        if isinstance(provider := trace.get_tracer_provider(), TracerProvider):
+            provider.shutdown()
+        trace._TRACER_PROVIDER = None
+        trace._TRACER_PROVIDER_SET_ONCE = type(trace._TRACER_PROVIDER_SET_ONCE)()
+
+
+@contextmanager
 def tracing() -> Iterator[Spans]:
     """While entered, the program has set up OpenTelemetry."""
     spans, provider = Spans(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans.exporter))
-    trace.set_tracer_provider(provider)
-    try:
+    with forgotten():
+        trace.set_tracer_provider(provider)
         yield spans
-    finally:
-        trace._TRACER_PROVIDER = None
-        trace._TRACER_PROVIDER_SET_ONCE = type(trace._TRACER_PROVIDER_SET_ONCE)()
