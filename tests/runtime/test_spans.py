@@ -275,7 +275,7 @@ async def test_a_stream_that_its_reader_leaves_is_cancelled_and_no_failure() -> 
         async with desk() as around, around.user() as user:
             chunks = user.stream("boss", "x" * 5_000)
             assert await anext(chunks) == "x"
-            await chunks.aclose()  # type: ignore[attr-defined]
+            await chunks.aclose()
             await quiet()
     fates = {span.name: said(span).get("outcome") for span in spans.all if span.name != "spelling"}
     assert fates == dict.fromkeys(

@@ -39,7 +39,8 @@ class Spans:
 
 def id_of(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.span_id
+    found: int = span.context.span_id
+    return found
 
 
 def parent_of(span: ReadableSpan) -> int | None:
