@@ -9,7 +9,7 @@ from orchestrator.errors import TaskCancelled, TaskFailed
 from orchestrator.patterns.effects import Note, Publish, Send
 from orchestrator.patterns.jobs import ASKED, Chunked, Finished
 from orchestrator.protocol.payloads import Ask, TaskOffer, TaskRefused
-from orchestrator.runtime.tracing import begin
+from orchestrator.runtime.tracing import begin, configured
 
 if TYPE_CHECKING:
     from orchestrator.errors import OrchestratorError
@@ -34,38 +34,37 @@ class DispatchSpans:
     def __init__(self, workforce: Workforce, verb: str) -> None:
         """`verb` is what the caller does with a task: it begins the names of the spans."""
         self._workforce, self._verb = workforce, verb
-        self._open: dict[str, _Open] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._open)
+        self.open: dict[str, _Open] = {}
 
     def begun(self, order: Order) -> Order:
         """Return the order as it travels, with its span for the parent of whatever is done for it."""
+        if not configured():
+            return order
         agents = ",".join(self._workforce.agents_for(order.task))
         name = f"ask {agents}" if order.task == ASKED else f"{self._verb} {order.task}"
         span = begin(name, "client", order.traceparent)
         if span.recorded:
             span.describe(agent=agents, task=order.task, task_id=order.id, delivery="at-most-once")
-            self._open[order.id] = _Open(span)
+            self.open[order.id] = _Open(span)
         return order if span.traceparent == order.traceparent else replace(order, traceparent=span.traceparent)
 
     def follow(self, effect: Effect) -> None:
         """Note what the engine does."""
         match effect:
-            case Chunked() if effect.id in self._open:
-                opened = self._open[effect.id]
+            case Chunked() if effect.id in self.open:
+                opened = self.open[effect.id]
                 if not opened.chunks:
                     opened.span.add("first chunk")
                 opened.chunks += 1
-            case Finished() if effect.id in self._open:
-                self._ended(self._open.pop(effect.id), effect.error)
+            case Finished() if effect.id in self.open:
+                self._ended(self.open.pop(effect.id), effect.error)
             case Publish(payload=TaskOffer() | Ask() as offer) | Send(payload=TaskOffer() | Ask() as offer):
                 self._offered(
                     offer, effect.channel.removeprefix("tasks/") if isinstance(effect, Publish) else effect.to
                 )
-            case Note() if effect.fields.get("task_id") in self._open and "reason" in effect.fields:
+            case Note() if effect.fields.get("task_id") in self.open and "reason" in effect.fields:
                 fields = effect.fields
-                self._open[fields["task_id"]].span.add(
+                self.open[fields["task_id"]].span.add(
                     "given back", peer=str(fields["peer"]), reason=str(fields["reason"])
                 )
             case _:
@@ -73,12 +72,12 @@ class DispatchSpans:
 
     def heard(self, sender: str, payload: AnyPayload) -> None:
         """Note what a worker says."""
-        if isinstance(payload, TaskRefused) and payload.task_id in self._open:
+        if isinstance(payload, TaskRefused) and payload.task_id in self.open:
             reason = payload.reason if payload.reason in ("full", "draining", "unknown task") else "other"
-            self._open[payload.task_id].span.add("refused", peer=sender, attempt=payload.attempt, reason=reason)
+            self.open[payload.task_id].span.add("refused", peer=sender, attempt=payload.attempt, reason=reason)
 
     def _offered(self, offer: TaskOffer | Ask, peer: str) -> None:
-        opened = self._open.get(offer.task_id or "")
+        opened = self.open.get(offer.task_id or "")
         if opened is not None:
             opened.span.describe(peer=peer, attempt=offer.attempt)
             opened.span.add("offered", peer=peer, attempt=offer.attempt)

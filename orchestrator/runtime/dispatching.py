@@ -114,7 +114,7 @@ class Desk:
         self.apply(self.dispatcher.presence(changes, self.now, whole=whole))
 
     def receive(self, sender: str, payload: AnyPayload) -> None:
-        if self._spans:
+        if self._spans.open:
             self._spans.heard(sender, payload)
         self.apply(self.dispatcher.receive(sender, payload, self.now))
 
@@ -125,7 +125,7 @@ class Desk:
 
     def apply(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            if self._spans:
+            if self._spans.open:
                 self._spans.follow(effect)
             if isinstance(effect, Finished):
                 self._finished(effect)

@@ -57,12 +57,6 @@ def read_traceparent(traceparent: str | None) -> Ids | None:
     return Ids(found[1], found[2], found[3])
 
 
-def trace_id_of(traceparent: str | None) -> str | None:
-    """Return the trace that a task belongs to, as 32 hexadecimal digits; `None` for what names none."""
-    found = read_traceparent(traceparent)
-    return None if found is None else found.trace_id
-
-
 class Span:
     """A piece of work while it lasts, as far as others are told of it. This one is told to nobody."""
 
@@ -76,12 +70,12 @@ class Span:
     @property
     def logged(self) -> dict[str, str]:
         """What the log records of it say of their trace."""
-        trace_id = trace_id_of(self.traceparent)
-        return {} if trace_id is None else {"trace_id": trace_id}
+        ids = None if self.traceparent is None else read_traceparent(self.traceparent)
+        return {} if ids is None else {"trace_id": ids.trace_id}
 
     def current(self) -> AbstractContextManager[object]:
         """While entered, what begins in this context is part of it; also what a handler's own code traces."""
-        return nullcontext()
+        return _NOWHERE
 
     def add(self, event: str, **attributes: Value) -> None:
         """Note that something happened, now."""
@@ -94,6 +88,7 @@ class Span:
 
 
 NO_SPAN: Final = Span()
+_NOWHERE: Final = nullcontext()
 
 
 class Tracer(Protocol):
