@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import OrchestratorError, did_you_mean
-from orchestrator.runtime.idling import store_of
 from orchestrator.runtime.records import LEVELS
 from orchestrator.runtime.run_feed import line_of
 from orchestrator.store.tasks import State
@@ -19,10 +18,8 @@ if TYPE_CHECKING:
 
     from orchestrator.runtime.operator import Operated
     from orchestrator.runtime.recent import Recent
-    from orchestrator.runtime.store_seat import StoreSeat
     from orchestrator.store.opening import Store
     from orchestrator.store.tasks import Attempt, Failure, TaskInfo
-    from orchestrator.topology.plan import Plan
 
 MAX_ROWS: Final = 500
 MAX_PAYLOAD: Final = 65_536
@@ -81,8 +78,9 @@ class _Log(Struct, frozen=True, forbid_unknown_fields=True):
 class RunDesk:
     """Answers the requests of dashboards to one run."""
 
-    def __init__(self, plan: Callable[[], Plan], seat: StoreSeat | None, run: Operated, recent: Recent) -> None:
-        self._plan, self._seat, self._run, self._recent = plan, seat, run, recent
+    def __init__(self, open_store: Callable[[], Store | None], run: Operated, recent: Recent) -> None:
+        """`open_store` is called when the store is needed, and returns `None` while the run has none."""
+        self._open_store, self._run, self._recent = open_store, run, recent
         self._opened: Store | None = None
         self._does: Mapping[str, tuple[Any, Callable[[Any], Awaitable[Any]]]] = {
             "tasks": (_Tasks, self._list),
@@ -114,11 +112,9 @@ class RunDesk:
     # -- tasks
 
     def _store(self) -> Store:
+        self._opened = self._opened or self._open_store()
         if self._opened is None:
-            plan = self._plan()
-            if plan.store is None:
-                raise NotAsked("this run keeps no tasks; those of workers with 'delivery: at-least-once' are kept")
-            self._opened = store_of(plan, self._seat)
+            raise NotAsked("this run keeps no tasks; those of workers with 'delivery: at-least-once' are kept")
         return self._opened
 
     async def _list(self, wish: _Tasks) -> Any:

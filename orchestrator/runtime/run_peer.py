@@ -161,8 +161,12 @@ class RunPeer:
         watcher = self._watchers.pop(sender, None)
         if watcher is not None:
             watcher.task.cancel()
+        self._note_left()
+
+    def _note_left(self) -> None:
         if not self._watchers:
             self._somebody.clear()
+            self._dirty.set()
             self._watch(False)
 
     async def _serve(self, watcher: _Watcher) -> None:
@@ -174,9 +178,7 @@ class RunPeer:
                     await self._client.send(watcher.peer, Raw(message), in_parts=True)
                 except PeerNotFound:
                     self._watchers.pop(watcher.peer, None)
-                    if not self._watchers:
-                        self._somebody.clear()
-                        self._watch(False)
+                    self._note_left()
                     return
                 except ConnectionProblem as error:  # what it missed is in the next beginning
                     self._log.debug("a dashboard was not reached", reason=str(error))

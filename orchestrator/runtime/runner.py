@@ -172,11 +172,16 @@ async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options
         if options.watch and reach.source is not None:
             await stack.enter_async_context(_beside(_watch(loop, reach.source, reloader), "watching its files", output))
         if reach.seat is not None and reach.recent is not None:
+            from orchestrator.runtime.dashboards import serve_dashboards
             from orchestrator.runtime.operated import OperatedRun
             from orchestrator.runtime.operator import Operator
 
             reach.seat.tell_hub(seat.url)
-            operator = Operator(OperatedRun(loop, reloader, seat.url), reach.recent)
+            operated, wanted = OperatedRun(loop, reloader, seat.url), asyncio.Event()
+            loop.lives.on_dashboard = wanted.set
+            looked_at = serve_dashboards(loop, seat, operated, reach.recent, output, wanted)
+            await stack.enter_async_context(_beside(looked_at, "being seen by dashboards", output))
+            operator = Operator(operated, reach.recent)
             await stack.enter_async_context(_beside(operator.serve(reach.seat.listening), "answering commands", output))
         yield
 
