@@ -109,6 +109,15 @@ def test_every_option_and_workload_of_the_load_is_described() -> None:
     assert [row.split("  ")[0] for row in rows] == [part for parts in PARTS.values() for part in parts]
 
 
+def test_everything_that_the_doctor_looks_at_is_described() -> None:
+    section = DOCUMENT.partition("## When it does not run: doctor")[2].partition("\n## ")[0]
+    for name in ("doctor", "doctor_machine", "doctor_topology"):
+        source = (ROOT / "orchestrator" / "cli" / f"{name}.py").read_text(encoding="utf-8")
+        checks = re.findall(r'\b(?:ok|wrong|none|engine)\(\s*"([^"]+)"', source)
+        for check in checks:
+            assert f"`{check}`" in section, f"{check} is described nowhere"
+
+
 def test_every_state_of_a_replica_is_described() -> None:
     _, _, section = DOCUMENT.partition("| state | |")
     for state in get_args(State):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from orchestrator.cli import backplane
+from orchestrator.cli.example_text import examples
 from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _ACTIONS: Final = ("publish", "subscribe", "presence", "send")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?):(\d+)")
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
+_SERVE: Final = "orchestrator hub serve --keys keys.yaml --listen 127.0.0.1:7700"
 _REREAD: Final = 0.5
 """Seconds between two looks at the key file: a key that is revoked closes its connections within a second."""
 
@@ -51,10 +53,18 @@ def _hub_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
     serve.add_argument("--tls-cert", metavar="FILE", help="a certificate with its chain, in PEM")
     serve.add_argument("--tls-key", metavar="FILE", help="its key, unless it is in the same file")
+    serve.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="write every frame into this file, without secrets, for `orchestrator replay`; compressed if it ends in .gz",
+    )
     serve.add_argument("--no-metrics", action="store_true", help="answer nobody at /metrics")
     backplane.arguments(serve)
     for name, kind, metavar, help_text in _LIMITS:
         serve.add_argument(f"--{name}", type=kind, metavar=metavar, help=help_text)
+    examples(parser, _SERVE)
+    examples(serve, _SERVE, "orchestrator hub serve --keys keys.yaml --listen 127.0.0.1:0 --json")
     serve.set_defaults(execute=_serve)
 
 
@@ -106,6 +116,13 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     revoke.set_defaults(execute=_revoke)
     for command in (new, listing, revoke):
         command.add_argument("--keys", metavar="FILE", type=Path, required=True, help="YAML, or JSON if named .json")
+    made = "orchestrator keys new --keys keys.yaml"
+    listed = "orchestrator keys list --keys keys.yaml"
+    revoked = "orchestrator keys revoke sk_id_0123456789ab --keys keys.yaml"
+    examples(parser, made, listed, revoked)
+    examples(new, made, "orchestrator keys new --keys keys.yaml --publishable --origins https://app.example.org")
+    examples(listing, listed)
+    examples(revoke, revoked)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -151,7 +168,14 @@ def _serve(args: argparse.Namespace) -> int:
     async def reread(server: Server, _stop: asyncio.Event) -> None:
         await _follow(path, seen, server)
 
-    return serve(listen(address), ring, settings, on_ready=ready, beside=reread)
+    listening = listen(address)
+    recorder = None
+    if args.record is not None:
+        from orchestrator.hub.record_file import Recorder, create
+
+        create(args.record)
+        recorder = Recorder(args.record)
+    return serve(listening, ring, settings, on_ready=ready, beside=reread, record=recorder)
 
 
 async def _follow(path: Path, seen: _Stamp | None, server: Server) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.running import find, split, view, word_arguments
 from orchestrator.errors import ExitCode
 
@@ -32,6 +33,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         "--watch", action="store_true", help="go on until ctrl-c: in place on a terminal, else when something changes"
     )
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each run")
+    examples(parser, "orchestrator ps", "orchestrator ps examples.yaml --json")
     parser.set_defaults(execute=execute)
 
 

@@ -121,15 +121,18 @@ def change(seat: RunSeat, request: AnyRequest) -> None:
     """
     import sys
 
+    from orchestrator.cli.progress import waiting
     from orchestrator.runtime.operator_client import RunGone, asked
     from orchestrator.runtime.operator_wire import Done, Progress
 
-    with asked(seat, request) as answers:
+    with waiting(f"{seat.topology.name}: {type(request).__name__.lower()}") as line, asked(seat, request) as answers:
         for answer in answers:
             match answer:
                 case Progress(sentence=sentence):
-                    print(sentence, file=sys.stderr, flush=True)
+                    with line.above():
+                        print(sentence, file=sys.stderr, flush=True)
                 case Done(sentence=sentence):
+                    line.close()
                     print(sentence, flush=True)
                     return
     raise RunGone(seat.pid)

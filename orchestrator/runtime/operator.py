@@ -19,7 +19,9 @@ from orchestrator.runtime.operator_wire import (
     MAX_REQUEST,
     VERSION,
     Done,
+    Enter,
     Hello,
+    Link,
     Logs,
     Missed,
     NotInRun,
@@ -32,17 +34,20 @@ from orchestrator.runtime.operator_wire import (
     Scale,
     Stop,
     Top,
+    UpToNow,
     line_for,
     line_of,
     read_hello,
     read_request,
 )
+from orchestrator.runtime.records import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.runtime.operator_wire import AnyAnswer, RunView, TopView
+    from orchestrator.runtime.operator_wire import AnyAnswer, Entry, Linked, RunView, TopView
     from orchestrator.runtime.recent import Heard, Recent
+    from orchestrator.runtime.records import Record, Source
 
 MAX_CONNECTIONS: Final = 64
 RESERVED: Final = 8
@@ -83,6 +88,12 @@ class Operated(Protocol):
         ...
 
     async def reload(self) -> str: ...
+
+    def enter(self, sub: str, instance: str) -> Entry:
+        """Let somebody in to the hub; each that is empty is made up."""
+        ...
+
+    def link(self) -> Linked: ...
 
     def stop(self, grace: float | None) -> None:
         """Begin to end; `None` = with the grace that the run was started with. Again, it changes nothing."""
@@ -183,6 +194,10 @@ class Operator:
                 await caller.left()  # or until all of this is cancelled, when the run has ended
             case Ps():
                 caller.say(self._run.view())
+            case Enter(sub=sub, instance=instance):
+                caller.say(self._run.enter(sub, instance))
+            case Link():
+                caller.say(self._run.link())
             case Top():
                 caller.say(self._run.counts())
             case Scale() | Restart() | Reload():
@@ -221,17 +236,19 @@ class Operator:
     async def _logs(self, caller: _Caller, request: Logs) -> None:
         names = frozenset(_OWN_PROCESSES.get(name, name) for name in request.agents)
         self._check(names)
+        fits = _fitting(request)
         if not request.follow:
-            for source, record in self._recent.tail(names, request.lines):
-                caller.say(line_for(source, record))
-                if caller.waits:
-                    await caller.written()
+            await self._tell(caller, self._recent.tail(names, request.lines, fits))
             caller.say(Done())
             return
-        with self._recent.follow(names, request.lines) as follower:
+        with self._recent.follow(names, request.lines, fits, apart=request.marked) as follower:
             leaving = asyncio.create_task(caller.left())
             leaving.add_done_callback(lambda _: follower.end())
             try:
+                if request.marked:
+                    await self._tell(caller, follower.before)
+                    follower.before = ()
+                    caller.say(UpToNow())
                 while not leaving.done():
                     await self._pass_on(caller, await follower.next(), leaving)
             except asyncio.CancelledError:  # the run has ended: its last words are of interest
@@ -240,6 +257,12 @@ class Operator:
             finally:
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _tell(self, caller: _Caller, records: Sequence[tuple[Source, Record]]) -> None:
+        for source, record in records:
+            caller.say(line_for(source, record))
+            if caller.waits:
+                await caller.written()
 
     async def _pass_on(self, caller: _Caller, heard: Heard, leaving: asyncio.Task[None]) -> None:
         if heard.missed:
@@ -260,6 +283,14 @@ class Operator:
             known |= {replica.agent, replica.peer}
         for name in sorted(names - known):
             raise NotInRun(name, sorted(known - {"", *_OWN_PROCESSES}))
+
+
+def _fitting(request: Logs) -> Callable[[Record], bool] | None:
+    """Return what tells whether a record is asked for; `None` = every one is."""
+    least, since = LEVELS[request.level], request.since
+    if least == LEVELS["debug"] and since is None:
+        return None
+    return lambda record: LEVELS[record.level] >= least and (since is None or record.time >= since)
 
 
 def _say_what_became(change: asyncio.Task[str]) -> None:

@@ -1,8 +1,8 @@
 """What a command and a run tell each other over the run's socket: JSON, one message a line.
 
 A connection is for one command: its first line is `Hello`, its second the request. The run says `Hello` too, and then
-answers: `Progress` as often as it likes, and one of the others last, but for `Logs`, which is answered by `LogLine` and
-`Missed`, and then `Done`; and for `Stop`, where the end of the connection is the answer.
+answers: `Progress` as often as it likes, and one of the others last, but for `Logs`, which is answered by `LogLine`,
+`Missed` and `UpToNow`, and then `Done`; and for `Stop`, where the end of the connection is the answer.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ MAX_ANSWER: Final = 33_554_432
 MAX_NAMES: Final = 1_000
 MAX_LINES: Final = 1_000_000
 MAX_REPLICAS: Final = 10_000
+MAX_SUB: Final = 64
 _MANY: Final = 20
 """Names after which listing them all helps nobody."""
 
@@ -88,6 +89,12 @@ class Logs(Request, frozen=True, tag="logs"):
     lines: int = 0
     follow: bool = False
     """Go on until either side leaves."""
+    level: Literal["debug", "info", "warning", "error"] = "debug"
+    """Lines of this level or a worse one; `lines` counts those that pass this, and `since`."""
+    since: float | None = None
+    """Unix seconds: lines that were said from then on; `None` = whenever."""
+    marked: bool = False
+    """With `follow`: say `UpToNow` between what was said before and what is said from now on."""
 
 
 class Scale(Request, frozen=True, tag="scale"):
@@ -111,6 +118,11 @@ class Reload(Request, frozen=True, tag="reload"):
 
 class Enter(Request, frozen=True, tag="enter"):
     """Be let in to the run's hub, as the built-in user. Answered by `Entry`."""
+
+    sub: str = ""
+    """Who it is let in as, behind ``cli/``, and which start of that: those of an earlier `Enter`, so that its connection goes
+    on. Empty = somebody new."""
+    instance: str = ""
 
 
 class Link(Request, frozen=True, tag="link"):
@@ -237,6 +249,21 @@ class Missed(Answer, frozen=True, tag="missed"):
     count: int
 
 
+class KeptTasks(Struct, frozen=True, omit_defaults=True):
+    """How the tasks of an agent are tried again that are kept in the store."""
+
+    max_attempts: int
+    delay: float
+    """Seconds before the second attempt; doubled with each that follows, up to `max_delay`."""
+    max_delay: float
+    timeout: float | None = None
+    """Seconds that an attempt may take."""
+
+
+class UpToNow(Answer, frozen=True, tag="up-to-now"):
+    """All lines before this one had been said when they were asked for; said where a request is `marked`."""
+
+
 class Entry(Answer, frozen=True, tag="entry"):
     """What a command connects to the hub with."""
 
@@ -251,6 +278,10 @@ class Entry(Answer, frozen=True, tag="entry"):
     """The channel of each lobby."""
     agents: dict[str, tuple[str, ...]] = {}
     """The peer ids of each agent."""
+    tasks: dict[str, dict[str, bool]] = {}
+    """By agent, the tasks that it is known to take, and whether each is answered in chunks."""
+    kept: dict[str, KeptTasks] = {}
+    """The agents whose tasks are kept in the store until they are done."""
 
     def __repr__(self) -> str:
         return f"Entry(url={self.url!r}, token=…)"
@@ -264,8 +295,10 @@ class Linked(Answer, frozen=True, tag="linked"):
         return "Linked(url=…)"
 
 
-AnyAnswer: TypeAlias = Done | Refused | Progress | RunView | TopView | LogLine | Missed | Entry | Linked
-_FromRun: TypeAlias = Hello | Done | Refused | Progress | RunView | TopView | LogLine | Missed | Entry | Linked
+AnyAnswer: TypeAlias = Done | Refused | Progress | RunView | TopView | LogLine | Missed | UpToNow | Entry | Linked
+_FromRun: TypeAlias = (
+    Hello | Done | Refused | Progress | RunView | TopView | LogLine | Missed | UpToNow | Entry | Linked
+)
 
 _decode_hello: Final = msgspec.json.Decoder(Hello).decode
 _decode_request: Final = msgspec.json.Decoder(AnyRequest).decode
@@ -306,6 +339,9 @@ def read_request(line: bytes) -> AnyRequest:
             _limit("names to restart", len(names), 1, MAX_NAMES)
         case Stop(grace=grace) if grace is not None and not 0 <= grace <= 86_400:
             raise NotUnderstood(f"a grace is 0 to 86400 seconds, not {grace:g}")
+        case Enter(sub=sub, instance=instance):
+            _limit("characters of a user's name", len(sub), 0, MAX_SUB)
+            _limit("characters of its instance", len(instance), 0, MAX_SUB)
     return request
 
 

@@ -113,6 +113,8 @@ class RunLoop:
         self.ready_since: dict[str, float] = {}
         """When each child got ready that is, by the loop's clock."""
         self.restarts: Counter[str] = Counter()
+        self.on_starting: Callable[[int, int], None] = lambda _ready, _planned: None
+        """Called until then, whenever it may be another number of replicas that are ready, of how many."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called once, when everything that is started here is as ready as it will be."""
         self._rolls: list[tuple[tuple[str, ...], asyncio.Future[s.RollStopped | None]]] = []
@@ -252,6 +254,8 @@ class RunLoop:
 
     def _note_readiness(self) -> None:
         took, total = time.monotonic() - self._began, len(self.plan.replicas)
+        if not self._told_ready:
+            self.on_starting(total - len(self.readiness.lacking), total)
         if self.complete and not self._announced:
             self._announced = True
             unseen = [name for name in self._arrivals.elsewhere if name not in self._arrivals.channels]
