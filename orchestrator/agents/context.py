@@ -50,6 +50,7 @@ class Context(ABC):
     sender: str
     """The peer id of whoever sent the message, as stamped by the hub; empty for timers."""
     traceparent: str | None
+    """What its trace goes on with from here (W3C Trace Context), for what leaves by other ways; `None` = it has no trace."""
     log: Any
     """A structlog logger that knows the agent, the replica and the task."""
 

@@ -532,7 +532,8 @@ class Dispatcher:
         self._probe_at(job, now + PROBE_SECONDS)
         order, ref = job.order, (job.order.id, job.attempt)
         if order.task == ASKED:
-            return Send(seat.peer, Ask(order.prompt or "", order.id, job.attempt), ref, seat.pool.in_parts)
+            ask = Ask(order.prompt or "", order.id, job.attempt, order.traceparent)
+            return Send(seat.peer, ask, ref, seat.pool.in_parts)
         offer = TaskOffer(
             task_id=order.id,
             origin=self._me,

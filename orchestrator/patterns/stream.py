@@ -34,9 +34,10 @@ RESUME_INTERVAL: Final = 0.5
 class Writer:
     """The producing end of one stream."""
 
-    def __init__(self, stream_id: str, *, acknowledged: bool = False) -> None:
-        """`acknowledged`: the reader is known to acknowledge; else that shows when it does."""
-        self.stream_id = stream_id
+    def __init__(self, stream_id: str, *, acknowledged: bool = False, traceparent: str | None = None) -> None:
+        """`acknowledged`: the reader is known to acknowledge; else that shows when it does. `traceparent` goes along with
+        the first chunk."""
+        self.stream_id, self.traceparent = stream_id, traceparent
         self._kept: deque[CompletionChunk] = deque()
         self._bytes = 0
         self._first = 0
@@ -95,10 +96,11 @@ class Writer:
             before, after = memoryview(self._kept[-1].content), memoryview(content)
             if before.nbytes + after.nbytes <= MERGED_BYTES:
                 whole = Raw(b"".join((before[:-1], after[1:])))
-                self._kept[-1] = CompletionChunk(stream_id=self.stream_id, seq=self._next - 1, content=whole)
+                seq = self._next - 1
+                self._kept[-1] = CompletionChunk(self.stream_id, seq, whole, traceparent=self._trace_of(seq))
                 self._bytes += after.nbytes - 2  # two quotes less
                 return
-        self._append(CompletionChunk(stream_id=self.stream_id, seq=self._next, content=content))
+        self._append(CompletionChunk(self.stream_id, self._next, content, traceparent=self._trace_of(self._next)))
 
     def end(self, now: float, error: Failure | None = None) -> None:
         """Number the last chunk, which says that the stream is complete, or why it is not."""
@@ -127,7 +129,14 @@ class Writer:
                 break
             more.append(follower.content)
         self._cursor += len(more)
-        return CompletionChunk(chunk.stream_id, chunk.seq, chunk.content, more=tuple(more)) if more else chunk
+        if not more:
+            return chunk
+        return CompletionChunk(
+            chunk.stream_id, chunk.seq, chunk.content, more=tuple(more), traceparent=chunk.traceparent
+        )
+
+    def _trace_of(self, seq: int) -> str | None:
+        return None if seq else self.traceparent
 
     def rewind(self, seq: int) -> bool:
         """Send again from `seq` on. Returns false when that chunk is no longer kept: the stream is then broken."""

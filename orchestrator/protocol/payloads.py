@@ -50,6 +50,7 @@ class TaskOffer(Payload, tag="task", frozen=True):
     deadline: float | None = None
     """Unix seconds after which the caller no longer waits."""
     traceparent: str | None = None
+    """What it is a part of (W3C Trace Context)."""
 
 
 class TaskAccepted(Payload, tag="task-accepted", frozen=True):
@@ -109,6 +110,7 @@ class Ask(Payload, tag="ask", frozen=True):
     task_id: str | None = None
     attempt: int = 0
     """As of a task; 0 is a sender's that knows of none."""
+    traceparent: str | None = None
 
 
 class CompletionChunk(Payload, tag="completion-chunk", frozen=True):
@@ -122,6 +124,8 @@ class CompletionChunk(Payload, tag="completion-chunk", frozen=True):
     error: Failure | None = None
     more: tuple[Raw, ...] = ()
     """The pieces that follow, numbered on from `seq`: only for a reader that has said that it takes many at a time."""
+    traceparent: str | None = None
+    """Of whoever produces the stream, in its first piece."""
 
 
 class StreamResume(Payload, tag="stream-resume", frozen=True):
@@ -143,6 +147,7 @@ class StreamAck(Payload, tag="stream-ack", frozen=True):
 class EventNotice(Payload, tag="event", frozen=True):
     event: str
     payload: Raw = Raw(b"{}")
+    traceparent: str | None = None
 
 
 class ClaimNotice(Payload, tag="claim", frozen=True):

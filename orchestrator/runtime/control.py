@@ -117,6 +117,8 @@ class Spec(Control, frozen=True, tag="spec"):
     """Absolute path of the hub's certificate, where that is one of the run's own; empty = whom the system trusts is trusted."""
     waits: bool = False
     """Once it is connected it says `AwaitingTurn`, and begins when it hears `Begin`."""
+    topology: str = ""
+    """The name of the topology."""
 
 
 class Standing(Control, frozen=True, tag="standing"):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from types import GenericAlias
-from typing import Any, Final, NamedTuple, TypeVar, Unpack, cast
+from typing import Any, Final, Literal, NamedTuple, TypeVar, Unpack, cast
 
 from msgspec import Raw
 from pydantic import BaseModel, TypeAdapter
@@ -20,6 +20,7 @@ from orchestrator.patterns.jobs import Chunked, Effect, Finished, Order, Progres
 from orchestrator.patterns.workforce import Pool
 from orchestrator.protocol.payloads import AnyPayload
 from orchestrator.runtime.courier import Courier
+from orchestrator.runtime.dispatch_spans import DispatchSpans
 from orchestrator.runtime.kept_tray import KeptHandle, KeptTray
 from orchestrator.runtime.reading import Adapters, read_answer
 from orchestrator.runtime.tracing import Trace, current_trace
@@ -35,9 +36,19 @@ NO_PROGRESS: Final = Progress(None, None)
 class Desk:
     """The shell of one dispatch engine: callers wait here, and everything that the connection says goes in here."""
 
-    def __init__(self, dispatcher: Dispatcher, courier: Courier, log: Any, changed: Callable[[], None]) -> None:
-        """`changed` is called whenever the time of the engine's next tick may have changed."""
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        courier: Courier,
+        log: Any,
+        changed: Callable[[], None],
+        *,
+        verb: Literal["dispatch", "run"] = "dispatch",
+    ) -> None:
+        """`changed` is called whenever the time of the engine's next tick may have changed. `verb` is what its caller does
+        with tasks, in the names of their spans."""
         self.dispatcher = dispatcher
+        self._spans = DispatchSpans(dispatcher.workforce, verb)
         self._courier, self._log, self._changed = courier, log, changed
         self._replies: dict[str, asyncio.Future[Raw | None]] = {}
         self._chunks: dict[str, asyncio.Queue[Raw | _Over]] = {}
@@ -55,7 +66,7 @@ class Desk:
         future.add_done_callback(_retrieved)
         self._replies[order.id] = future
         self._progress[order.id] = progressed
-        self.apply(self.dispatcher.submit(order, self.now))
+        self.apply(self.dispatcher.submit(self._spans.begun(order), self.now))
         return future
 
     async def stream(self, order: Order) -> AsyncGenerator[Raw, None]:
@@ -63,7 +74,7 @@ class Desk:
         queue: asyncio.Queue[Raw | _Over] = asyncio.Queue()  # bounded by the writer's credit
         self._chunks[order.id] = queue
         try:
-            self.apply(self.dispatcher.submit(order, self.now))
+            self.apply(self.dispatcher.submit(self._spans.begun(order), self.now))
             while not isinstance(chunk := await queue.get(), _Over):
                 yield chunk
                 self.apply(self.dispatcher.consumed(order.id))
@@ -109,6 +120,8 @@ class Desk:
         self.apply(self.dispatcher.presence(changes, self.now, whole=whole))
 
     def receive(self, sender: str, payload: AnyPayload) -> None:
+        if self._spans.open:
+            self._spans.heard(sender, payload)
         self.apply(self.dispatcher.receive(sender, payload, self.now))
 
     def tick(self, now: float) -> None:
@@ -118,6 +131,8 @@ class Desk:
 
     def apply(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
+            if self._spans.open:
+                self._spans.follow(effect)
             if isinstance(effect, Finished):
                 self._finished(effect)
             elif isinstance(effect, Chunked):

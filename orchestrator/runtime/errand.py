@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.runtime.asking import Asker
 from orchestrator.runtime.summary import counted
+from orchestrator.runtime.trace_export import exporting
 from orchestrator.topology.references import ASKER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from orchestrator.runtime.asking import Question
     from orchestrator.runtime.idling import Idling
@@ -23,6 +26,19 @@ if TYPE_CHECKING:
 
 LAST_WORDS: Final = 2.0
 """Seconds that an answer which has come has to be written when everybody who could say more has ended."""
+
+
+class Console:
+    """What is printed here goes into the log: standard output is for answers."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def write(self, text: str) -> None:
+        self._output.say("info", text.rstrip())
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +65,10 @@ class Errand:
         *,
         until_idle: bool,
         timeout: float | None,
+        environ: Mapping[str, str],
     ) -> None:
-        """`timeout`: seconds for all of it, getting ready included; `None` = no limit."""
+        """`timeout`: seconds for all of it, getting ready included; `None` = no limit. `environ` may say where spans go."""
+        self._environ = environ
         self._questions, self._plan, self._seat, self._output, self._report = questions, plan, seat, output, report
         self._until_idle, self._timeout = until_idle, timeout
         self._task: asyncio.Task[None] | None = None
@@ -102,7 +120,8 @@ class Errand:
                 if self._questions:
                     user, trusted = self._plan.user(ASKER), self._seat.trusted
                     asker = Asker(self._seat.url, user, self._seat.key, self._output, trusted=trusted)
-                    await asker.ask(self._questions, lambda: self.interrupted)
+                    async with self._traced():
+                        await asker.ask(self._questions, lambda: self.interrupted)
                 if idling is not None:
                     self._idling, late = True, "tasks are still open: they were not done"
                     await idling.wait()
@@ -119,6 +138,12 @@ class Errand:
                 code = ExitCode.FAILED
         self._code = code
         self._report(Answered(code))
+
+    def _traced(self) -> AbstractAsyncContextManager[None]:
+        """While entered, questions are traced, if the environment says so."""
+        named = {"service.instance.id": ASKER}
+        warn = partial(self._output.say, "warning")
+        return exporting(self._environ, self._plan.name, named, warn, console=Console(self._output))
 
     @asynccontextmanager
     async def _counting(self) -> AsyncIterator[Idling | None]:

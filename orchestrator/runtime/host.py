@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
 import socket
@@ -25,6 +26,7 @@ from orchestrator.client import events
 from orchestrator.client.connection import Client
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.errors import ExitCode, OrchestratorError, TerminalDisconnect, TokenUnavailable
+from orchestrator.runtime import trace_export
 from orchestrator.runtime.control import (
     AwaitingTurn,
     Beat,
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
 BEATS: Final = 4
 """Signs of life within the time after which a blocked event loop is not waited for any longer."""
 LONGEST_BEAT: Final = 5.0
+LAST_MOMENT: Final = 0.2
+"""Seconds that the last spans have to leave when the time to drain is over."""
 
 
 class Host:
@@ -73,17 +77,20 @@ class Host:
         self._recorder = Recorder(spec.replica.concurrency)
         self._reporting = Reporting(self._recorder, channel.send)
         self._began = time.monotonic()
+        self._drained_by: float | None = None
 
     def drain(self, seconds: float) -> None:
         """Ask for a good end; only the first call counts."""
         if not self._draining.done():
             self._draining.set_result(seconds)
+            self._drained_by = asyncio.get_running_loop().time() + seconds
 
     async def run(self) -> ExitCode:
         """Load the agent, connect, serve until told to drain, and say why the process ends."""
         listening = asyncio.create_task(self._listen(), name="control")
         try:
             code = self._load()
+            self._export_spans()
             return await self._serve(code)
         except OrchestratorError as error:
             self._end(str(error), getattr(error, "code", None))
@@ -92,6 +99,7 @@ class Host:
             self._end(str(error))
             return ExitCode.INVALID
         finally:
+            await self._last_spans()
             self._reporting.close()
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
@@ -107,6 +115,22 @@ class Host:
             raise
         except Exception as error:  # noqa: BLE001 - the module is the user's: whatever it raises on import is theirs to see
             raise Unusable.because(f"{handler} cannot be imported", error, self._log) from None
+
+    def _export_spans(self) -> None:
+        """Trace as the environment says, where the handler's module has not set that up itself."""
+        replica = self._spec.replica
+        identity: dict[str, str | int] = {}
+        if not self._shared:
+            identity = {"service.instance.id": replica.peer_id, "orchestrator.agent": replica.agent}
+            if replica.replica is not None:
+                identity["orchestrator.replica"] = replica.replica
+        trace_export.set_up(os.environ, self._spec.topology, identity, self._log.warning)
+
+    async def _last_spans(self) -> None:
+        left = trace_export.FLUSH_SECONDS
+        if self._drained_by is not None:
+            left = max(self._drained_by - asyncio.get_running_loop().time(), LAST_MOMENT)
+        await trace_export.flushed(left, self._log.warning)
 
     async def _serve(self, code: AgentCode) -> ExitCode:
         spec, loop = self._spec, asyncio.get_running_loop()

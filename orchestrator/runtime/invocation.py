@@ -68,15 +68,15 @@ class Invoker:
                 await source.aclose()
             return
         iterator: Iterator[Any] = iter(source)
-        turn = threading.Lock()
+        turn, context = threading.Lock(), contextvars.copy_context()
 
         def step() -> Any:
             with turn:
-                return next(iterator, _END)
+                return context.run(next, iterator, _END)
 
         def close() -> None:
             with turn:  # a step that was cancelled goes on to its end
-                source.close()
+                context.run(source.close)
 
         try:
             while (chunk := await self._in_thread(step)) is not _END:
@@ -84,7 +84,7 @@ class Invoker:
         finally:
             # What the generator does at its end may block, so it happens in a thread; nobody waits for that.
             with contextlib.suppress(RuntimeError):  # the threads are gone already
-                self._threads.submit(contextvars.copy_context().run, close)
+                self._threads.submit(close)
 
     def encode(self, handler: Handler, value: Any) -> Raw:
         """Return a reply or chunk as JSON. Raises `TypeError` when it is not of the type that its task names."""

@@ -10,10 +10,10 @@ from msgspec import Raw
 
 from orchestrator.agents.messages import message_name
 from orchestrator.agents.relations import Handle, Progress
-from orchestrator.errors import DispatchError, NoWorkerAvailable, PayloadTooLarge, StreamBroken
+from orchestrator.errors import DispatchError, NoWorkerAvailable, PayloadTooLarge, StreamBroken, TaskCancelled
 from orchestrator.runtime.kept_desk import KeptDesk, Waiter
 from orchestrator.runtime.reading import read_answer
-from orchestrator.runtime.tracing import current_trace
+from orchestrator.runtime.tracing import begin, current_trace
 from orchestrator.store.tasks import Backoff, NewTask
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, TypeAdapter
 
+    from orchestrator.runtime.tracing import Span
     from orchestrator.runtime.wishes import Wish
     from orchestrator.topology.replica import Pool
 
@@ -110,7 +111,11 @@ class KeptTray:
     async def stream(self, task: BaseModel, wish: Wish, adapter: TypeAdapter[C]) -> AsyncGenerator[C, None]:
         """Yield the chunks of a stream task as what they are; leaving lets it go on."""
         new, waiter = self._made(task, wish, streams=True)
-        self._check_able(new)
+        try:
+            self._check_able(new)
+        except DispatchError as error:
+            waiter.end(None, error)
+            raise
         try:
             async with aclosing(self._desk.stream(new, waiter)) as chunks:
                 async for chunk in chunks:
@@ -150,14 +155,15 @@ class KeptTray:
         payload = task.model_dump_json(by_alias=True).encode()
         if len(payload) > MAX_PAYLOAD:
             raise PayloadTooLarge(len(payload), MAX_PAYLOAD)
+        task_id, span = self._task_id(), begin(f"dispatch {name}", "producer", trace.traceparent)
         new = NewTask(
-            id=self._task_id(),
+            id=task_id,
             queue=queue,
             type=name,
             payload=payload,
             caller=self._agent,
             origin=self._me,
-            traceparent=trace.traceparent,
+            traceparent=span.traceparent,
             key=wish.idempotency_key,
             requires=frozenset(wish.requires),
             priority=wish.priority,
@@ -167,7 +173,11 @@ class KeptTray:
             max_attempts=delivery.max_attempts,
             backoff=Backoff(delivery.delay, delivery.max_delay),
         )
-        return new, _waiter(new.id, name, streams=streams, patience=wish.timeout)
+        waiter = _waiter(new.id, name, streams=streams, patience=wish.timeout)
+        if span.recorded:
+            span.describe(agent=queue, task=name, delivery="at-least-once")
+            waiter.stored.add_done_callback(lambda stored: _tell_stored(span, waiter, stored))
+        return new, waiter
 
     def _task_id(self) -> str:
         """Return an id that ascends with time: a store takes those for less."""
@@ -182,6 +192,17 @@ def _waiter(task_id: str, task: str, *, streams: bool = False, patience: float |
     for future in (stored, reply):  # what nobody asks for is in the log, and no bug of whoever started the task
         future.add_done_callback(_retrieved)
     return Waiter(task_id, task, streams, patience, stored, reply)
+
+
+def _tell_stored(span: Span, waiter: Waiter, stored: asyncio.Future[None]) -> None:
+    """End the span of a task that others do from now on, perhaps when this process is long gone."""
+    span.describe(task_id=waiter.id)
+    error = None if stored.cancelled() else stored.exception()
+    if isinstance(error, TaskCancelled):
+        span.describe(outcome="cancelled")
+        span.end()
+    else:
+        span.end(None if error is None else type(error).__name__)
 
 
 def _retrieved(future: asyncio.Future[Any]) -> None:

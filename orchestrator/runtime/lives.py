@@ -312,6 +312,7 @@ class Lives:
             engine,
             self._seat.trusted,
             waits=name in self._waiting,
+            topology=self._plan.name,
         )
         process.control.send(spec)
         self.gathered.began(

@@ -37,15 +37,16 @@ class Outflow:
         *,
         merges: bool = False,
         ours: bool = False,
+        traceparent: str | None = None,
     ) -> None:
         """`reader_seen` hears of each chunk whether its reader was there.
 
         `merges`: chunks are text, and neighbours may become one while the connection is short of messages, for a reader
         that does not take many in one message. `ours`: the reader is of this package, and so is one that acknowledges:
-        it joins parts.
+        it joins parts. `traceparent` goes along with the first chunk.
         """
         self.reader = reader
-        self.writer = Writer(stream_id, acknowledged=ours)
+        self.writer = Writer(stream_id, acknowledged=ours, traceparent=traceparent)
         self._merges = merges
         self._courier, self._reader_seen = courier, reader_seen
         self._under_way = 0

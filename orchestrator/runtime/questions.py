@@ -172,7 +172,7 @@ class Questions(ABC):
             )
             dispatcher = Dispatcher(self.peer_id, Workforce([pool]), wall_offset=self._wall_offset(), sole=False)
             log = structlog.get_logger("orchestrator.user")
-            desk = self._desks[agent] = Desk(dispatcher, self._courier, log, self._ticker.rearm)
+            desk = self._desks[agent] = Desk(dispatcher, self._courier, log, self._ticker.rearm, verb="run")
             self._ticker.add(dispatcher.next_tick, desk.tick)
             if self._failure is not None:
                 desk.fail(self._failure)

@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, Protocol, cast
 
+import structlog
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.agents.context import Disconnected
@@ -32,6 +33,7 @@ from orchestrator.runtime.leasing import Leasing
 from orchestrator.runtime.lobby import HubPresence
 from orchestrator.runtime.shared_state import HubState
 from orchestrator.runtime.team import HubTeam
+from orchestrator.runtime.tracing import NO_SPAN, Span, Trace, begin, current_trace
 from orchestrator.runtime.workload import Workload
 from orchestrator.store.opening import Store
 from orchestrator.store.port import Leases
@@ -120,6 +122,7 @@ class Replica:
             log=log,
             changed=changed,
             recorder=recorder,
+            me=planned.peer_id,
         )
         self.workload.leasing = self._leasing(store, uniform)
         self._ticker.add(self.workload.next_tick, self.workload.tick)
@@ -335,22 +338,33 @@ class Replica:
             except Exception as raised:  # noqa: BLE001 - validators are the user's, and nobody waits for an event
                 self._failed(handler, raised)
                 return
-            self._start(handler, event, sender=sender)
+            self._start(handler, event, sender=sender, notice=notice)
 
     def _presence_changed(self, change: Change) -> None:
         for handler in self._code.presence:
             if isinstance(change, handler.messages):
                 self._start(handler, change, sender=change.peer.id)
 
-    def _start(self, handler: Handler, message: object, *, sender: str) -> None:
+    def _start(self, handler: Handler, message: object, *, sender: str, notice: EventNotice | None = None) -> None:
         if len(self._handlers) >= HANDLERS_AT_ONCE:
             self._log.error("too many handlers are running, a message was dropped", handler=handler.where, peer=sender)
             return
-        self._handlers.start(self._call(handler, message, sender), handler.where)
+        work = self._call(handler, message, sender) if notice is None else self._hear(handler, message, sender, notice)
+        self._handlers.start(work, handler.where)
 
-    async def _call(self, handler: Handler, *message: object) -> None:
+    async def _hear(self, handler: Handler, event: object, sender: str, notice: EventNotice) -> None:
+        """Call a handler of events, as a part of whatever the event is part of."""
+        span = begin(f"event {notice.event}", "consumer", notice.traceparent)
+        span.describe(event=notice.event, peer=self._planned.peer_id, sender=sender)
+        current_trace.set(Trace(None, span.traceparent))
+        structlog.contextvars.bind_contextvars(**span.logged)
+        with span.current():
+            await self._call(handler, event, sender, span=span)
+
+    async def _call(self, handler: Handler, *message: object, span: Span = NO_SPAN) -> None:
         *arguments, sender = message
-        context = MessageContext(self._surroundings, self._log, sender=str(sender))
+        log = self._log.bind(**span.logged)
+        context = MessageContext(self._surroundings, log, sender=str(sender), traceparent=span.traceparent)
         await self._prepared.wait()
         try:
             await self.workload.invoker.call(handler, getattr(self._target, handler.name), *arguments, context)
@@ -358,12 +372,15 @@ class Replica:
             here = asyncio.current_task()
             if here is None or here.cancelling():
                 raise
-            self._failed(handler, raised)  # something that it waited for was cancelled
+            self._failed(handler, raised, span)  # something that it waited for was cancelled
         except (Exception, SystemExit, KeyboardInterrupt) as raised:  # noqa: BLE001 - nobody waits for this handler, so the log is where its failure goes
-            self._failed(handler, raised)
+            self._failed(handler, raised, span)
+        finally:
+            span.end()
 
-    def _failed(self, handler: Handler, raised: BaseException) -> None:
+    def _failed(self, handler: Handler, raised: BaseException, span: Span = NO_SPAN) -> None:
         told = fault(raised)
+        span.end(told.failure.type)
         said = f"{told.failure.type}: {told.failure.message}"
         self._log.error("handler failed", handler=handler.where, error=said, exception=told.frames)
 

@@ -127,6 +127,7 @@ class RunLoop:
             self.facts.put_nowait,
             until_idle=options.until_idle,
             timeout=options.timeout,
+            environ=environ,
         )
         # Jitter keeps replicas that fell together from rising together.
         self.supervisor = s.Supervisor(

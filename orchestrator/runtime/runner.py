@@ -18,6 +18,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.limits import MIN_SECRET_BYTES
 from orchestrator.protocol.tokens import SecretKey
 from orchestrator.runtime import open_files
+from orchestrator.runtime.environment import child_environment
 from orchestrator.runtime.hearing import Hearing
 from orchestrator.runtime.listening import listen, url_of
 from orchestrator.runtime.lives import Programs, Seat
@@ -27,6 +28,7 @@ from orchestrator.runtime.reloading import Reloader
 from orchestrator.runtime.run_loop import Interrupted, RunLoop
 from orchestrator.runtime.shared_engine import unclaimed
 from orchestrator.runtime.store_seat import seated
+from orchestrator.runtime.trace_export import lacking
 from orchestrator.runtime.watching import watch
 
 if TYPE_CHECKING:
@@ -107,6 +109,7 @@ async def run(
     """
     open_files.reserve(plan)
     await _look_at_engine(plan, output)
+    _look_at_traces(plan, output, environ)
     key = plan.hub.key or fresh_key()
     hearing = Hearing(RUN, output)
     nursery = _inline(environ, hearing, output, options) if options.inline else Nursery(environ, hearing, guardian)
@@ -145,6 +148,17 @@ def _begun(record: Path, plan: Plan) -> str:
 async def _look_at_engine(plan: Plan, output: Output) -> None:
     """See that the store which machines share can be used, and say whose tasks in it nobody is going to take."""
     for sentence in await unclaimed(plan):
+        output.say("warning", sentence)
+
+
+def _look_at_traces(plan: Plan, output: Output, environ: Mapping[str, str]) -> None:
+    """Say once what is lacking, however many processes lack it."""
+    surroundings = (
+        child_environment(environ, plan.withheld, replica.environment, inherit=replica.inherit_environment)
+        for replica in {replica.agent: replica for replica in plan.here if not replica.command}.values()
+    )
+    sentence = next(filter(None, map(lacking, surroundings)), None)
+    if sentence is not None:
         output.say("warning", sentence)
 
 

@@ -17,6 +17,7 @@ from orchestrator.protocol.payloads import ClaimTalk, EventNotice
 from orchestrator.runtime.claiming import Claiming
 from orchestrator.runtime.courier import Courier
 from orchestrator.runtime.shared_state import HubState
+from orchestrator.runtime.tracing import begin, current_trace
 
 RECONNECT_SECONDS: Final = 30.0
 """How long an event waits for the connection to come back before `publish` fails."""
@@ -36,10 +37,18 @@ class HubTeam(Team):
         return MappingProxyType(self._roster.peers)
 
     async def publish(self, event: Event) -> None:
-        notice = EventNotice(message_name(type(event)), Raw(event.model_dump_json(by_alias=True).encode()))
+        name = message_name(type(event))
+        payload = Raw(event.model_dump_json(by_alias=True).encode())
+        span = begin(f"publish {name}", "producer", current_trace.get().traceparent, event=name, team=self.name)
+        notice = EventNotice(name, payload, span.traceparent)
         if self._courier.recorder is not None:
             self._courier.recorder.published(notice, self.channel)
-        await self._courier.link.publish(self.channel, notice, when_disconnected="wait", deadline=RECONNECT_SECONDS)
+        try:
+            await self._courier.link.publish(self.channel, notice, when_disconnected="wait", deadline=RECONNECT_SECONDS)
+        except BaseException as error:
+            span.end(type(error).__name__)
+            raise
+        span.end()
 
     def claim(self, item: str) -> AbstractAsyncContextManager[Claim | None]:
         return self._claiming.claim(item)

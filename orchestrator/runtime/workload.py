@@ -51,11 +51,12 @@ from orchestrator.runtime.courier import Courier, Owned
 from orchestrator.runtime.dispatching import LEVELS
 from orchestrator.runtime.ending import MAX_RESULT, STOPPED, Ending
 from orchestrator.runtime.figures import Recorder
+from orchestrator.runtime.handle_spans import HandleSpans
 from orchestrator.runtime.handler_context import MessageContext, Surroundings
 from orchestrator.runtime.invocation import Invoker, fault, frames_of, said_by, writable
 from orchestrator.runtime.leasing import Held, Leasing
 from orchestrator.runtime.outflow import Outflow
-from orchestrator.runtime.tracing import Trace, current_trace, trace_id_of
+from orchestrator.runtime.tracing import Trace, current_trace
 from orchestrator.runtime.wishes import check_text
 from orchestrator.store.tasks import FINAL, State
 from orchestrator.store.tasks import Failure as KeptFailure
@@ -81,8 +82,10 @@ class Workload:
         log: Any,
         changed: Callable[[], None],
         recorder: Recorder | None = None,
+        me: str = "",
     ) -> None:
-        self._recorder = recorder
+        """`me` is its peer id, as spans tell it."""
+        self._recorder, self._me = recorder, me
         self._reasons: dict[str, str] = {}
         """Why each task that is being stopped is."""
         self.leasing: Leasing | None = None
@@ -216,7 +219,7 @@ class Workload:
             self._last_chunk(task_id, sender, Failure(UNKNOWN_TASK, message))
             return
         payload = Raw(encode_json({"prompt": ask.prompt}))
-        offer = TaskOffer(task_id, sender, task, payload, ask.prompt, ask.attempt)
+        offer = TaskOffer(task_id, sender, task, payload, ask.prompt, ask.attempt, None, ask.traceparent)
         known = task_id in self.intake
         effects = self.intake.offered(offer, sender, self.now)
         if not known and task_id in self.intake:
@@ -315,26 +318,29 @@ class Workload:
     # -- one task
 
     async def _run(self, run: Run) -> None:
-        flow, end = self._flow_for(run), Ending()
         held = self._kept.get(run.offer.task_id)
+        spans = HandleSpans(run.offer, self._me, run.sender, kept=held is not None)
+        flow, end = self._flow_for(run, spans.span.traceparent), Ending()
         try:
-            await self._handle(run, flow, end, held)
+            with spans.span.current():
+                await self._handle(run, flow, end, held, spans)
         finally:
+            structlog.contextvars.unbind_contextvars(*spans.span.logged)  # what the next one inherits is not its own
+            spans.end(end, self._reasons.get(run.offer.task_id, ""), "" if held is None else held.lost)
             if held is not None:
                 await self._store(held, flow, end)
             else:
                 self._ended(run.offer, flow, end)
 
-    async def _handle(self, run: Run, flow: Outflow | None, end: Ending, held: Held | None) -> None:
+    async def _handle(self, run: Run, flow: Outflow | None, end: Ending, held: Held | None, spans: HandleSpans) -> None:
         """Run a handler, and note in `end` what it comes to."""
-        offer, handler = run.offer, self._code.tasks[run.offer.task]
-        trace_id = trace_id_of(offer.traceparent)
-        named = {"task_id": offer.task_id, **({} if trace_id is None else {"trace_id": trace_id})}
+        offer, handler, span = run.offer, self._code.tasks[run.offer.task], spans.span
+        named = {"task_id": offer.task_id, **span.logged}
         structlog.contextvars.bind_contextvars(**named)  # whatever is logged meanwhile, by `logging` too
         log = self._log.bind(**named, task=offer.task)
-        context = self._context(run, log, held)
+        context = self._context(run, log, held, span.traceparent)
         deadline = None if offer.deadline is None else offer.deadline - self._wall_offset
-        current_trace.set(Trace(deadline, offer.traceparent))
+        current_trace.set(Trace(deadline, span.traceparent))
         try:
             await self.prepared.wait()
             message = _read(handler, offer)
@@ -344,6 +350,8 @@ class Workload:
                     async for chunk in chunks:
                         content = self.invoker.encode(handler, chunk)
                         end.produced(content, kept=held is not None)
+                        if end.count == 1:
+                            spans.first_chunk()
                         await flow.put(content)
             else:
                 end.reply = self.invoker.encode(handler, await self.invoker.call(handler, method, message, context))
@@ -410,8 +418,8 @@ class Workload:
             fate, error = end.fate(stopped, lost)
             self._recorder.ended(task_id, fate, now, now + self._wall_offset, error)
 
-    def _flow_for(self, run: Run) -> Outflow | None:
-        """Return the stream that a task is answered by, if it is answered by one."""
+    def _flow_for(self, run: Run, traceparent: str | None = None) -> Outflow | None:
+        """Return the stream that a task is answered by, if it is answered by one; `traceparent` goes along with it."""
         task_id = run.offer.task_id
         if not run.streams and task_id not in self._asked:
             return None
@@ -429,7 +437,7 @@ class Workload:
         text = self._code.tasks[run.offer.task].answer is str
         ours = run.offer.attempt > 0  # who counts attempts is of this package
         name = task_id if held is None else stream_name(task_id, held.leased.attempt)
-        flow = Outflow(name, run.sender, self._courier, seen, merges=text, ours=ours)
+        flow = Outflow(name, run.sender, self._courier, seen, merges=text, ours=ours, traceparent=traceparent)
         self._flows[task_id] = flow
         return flow
 
@@ -543,7 +551,7 @@ class Workload:
         state = await self.leasing.fail(held, failure, retry=end.retry, counts=not stopped)
         return state if state in FINAL else None
 
-    def _context(self, run: Run, log: Any, held: Held | None) -> MessageContext:
+    def _context(self, run: Run, log: Any, held: Held | None, traceparent: str | None) -> MessageContext:
         loop, offer = asyncio.get_running_loop(), run.offer
 
         def progressed(fraction: float | None, message: str | None) -> None:
@@ -557,7 +565,7 @@ class Workload:
             attempt=max(offer.attempt, 1),
             deadline=offer.deadline,
             sender=run.sender,
-            traceparent=offer.traceparent,
+            traceparent=traceparent,
             progressed=progressed,
             once=None if held is None else partial(self._once, held),
         )
