@@ -82,7 +82,7 @@ async def test_a_run_is_shown_as_shown() -> None:
     assert table(TableRun({"editor": 1, "researcher": 2}).view(), BEGAN + 200) == printed.splitlines()
 
 
-@pytest.mark.parametrize("verb", ["ps", "logs", "scale", "restart", "reload", "stop"])
+@pytest.mark.parametrize("verb", ["ps", "top", "logs", "scale", "restart", "reload", "stop"])
 def test_every_option_of_what_asks_a_run_is_described(verb: str) -> None:
     parser = argparse.ArgumentParser(add_help=False)
     importlib.import_module(f"orchestrator.cli.{VERBS[verb].module}").arguments(verb, parser)

@@ -53,6 +53,7 @@ def _hub_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
     serve.add_argument("--tls-cert", metavar="FILE", help="a certificate with its chain, in PEM")
     serve.add_argument("--tls-key", metavar="FILE", help="its key, unless it is in the same file")
+    serve.add_argument("--no-metrics", action="store_true", help="answer nobody at /metrics")
     backplane.arguments(serve)
     for name, kind, metavar, help_text in _LIMITS:
         serve.add_argument(f"--{name}", type=kind, metavar=metavar, help=help_text)
@@ -91,10 +92,15 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     new = commands.add_parser("new", help="make a key, and print it alone", description="Make a key, and print it.")
     new.add_argument("--publishable", action="store_true", help="a key that opens connections by itself")
-    new.add_argument("--channels", metavar="PATTERN", nargs="+", default=["**"], help="default: **")
+    new.add_argument(
+        "--for-metrics",
+        action="store_true",
+        help="a key that reads /metrics from other machines, and opens nothing else",
+    )
+    new.add_argument("--channels", metavar="PATTERN", nargs="+", help="default: **")
     new.add_argument("--actions", metavar="ACTION", nargs="+", help=f"of {', '.join(_ACTIONS)}")
     new.add_argument("--origins", metavar="ORIGIN", nargs="+", default=[], help="pages that may use it (publishable)")
-    new.add_argument("--app", metavar="NAME", default="default", help="apps share nothing; default: default")
+    new.add_argument("--app", metavar="NAME", help="apps share nothing; default: default")
     new.add_argument("--rate", metavar="N:BURST", help="messages per second and at once, or: unlimited")
     new.set_defaults(execute=_new)
     listing = commands.add_parser("list", help="show the keys, without their secrets", description="Show the keys.")
@@ -141,6 +147,7 @@ def _serve(args: argparse.Namespace) -> int:
     settings = Settings(
         tls_certificate=args.tls_cert,
         tls_key=args.tls_key,
+        metrics=not args.no_metrics,
         backplane=joined,
         node_name=args.node_name or node_name(),
         **limits,
@@ -214,9 +221,13 @@ def _new(args: argparse.Namespace) -> int:
         raise _Usage(f"there is no action {unknown[0]!r}{did_you_mean(unknown[0], _ACTIONS)}")
     if args.origins and not args.publishable:
         raise _Usage("--origins is for publishable keys")
-    if not args.app or not args.app.isprintable():
+    app = args.app if args.app is not None else "(metrics)" if args.for_metrics else "default"
+    if not app or not app.isprintable():
         raise _Usage("--app is the name of an app")
-    for pattern in args.channels:
+    if args.for_metrics and (args.publishable or args.channels or args.actions or args.origins or args.rate):
+        raise _Usage("--for-metrics makes a key that is for nothing else: it goes with --app alone")
+    channels = [] if args.for_metrics else args.channels or ["**"]
+    for pattern in channels:
         if not is_channel(pattern):
             raise _Usage(f"--channels: {pattern!r} is no pattern of channels: 1 to 256 bytes, no control characters")
     chosen = sorted({Action(name) for name in args.actions}) if args.actions else None
@@ -224,14 +235,14 @@ def _new(args: argparse.Namespace) -> int:
     with key_file.changed(args.keys) as keys:
         if args.publishable:
             shown = f"pk_live_{secrets.token_urlsafe(24)}"
-            open_key = key_file.PublishableEntry(f"pk_id_{secrets.token_hex(6)}", shown, args.app, args.channels)
+            open_key = key_file.PublishableEntry(f"pk_id_{secrets.token_hex(6)}", shown, app, channels)
             open_key.actions = chosen or sorted(PUBLISHABLE_ACTIONS)
             open_key.origins, open_key.rate = args.origins, rate
             keys.publishable_keys.append(open_key)
         else:
             pair = key_file.SecretEntry(f"sk_id_{secrets.token_hex(6)}", f"sk_secret_{secrets.token_urlsafe(32)}")
-            pair.app, pair.channels, pair.rate = args.app, args.channels, rate
-            pair.actions = chosen or sorted(ALL_ACTIONS)
+            pair.app, pair.channels, pair.rate = app, channels, rate
+            pair.actions = [] if args.for_metrics else chosen or sorted(ALL_ACTIONS)
             keys.secret_keys.append(pair)
             shown = f"{pair.id}:{pair.secret}"
     print(shown)

@@ -34,6 +34,9 @@ VERBS: Final[dict[str, Verb]] = {
     "ps": Verb(
         "ps", "show what a run has running: every replica, its state, since when, and how often it was restarted"
     ),
+    "top": Verb(
+        "top", "show what the agents of a run are doing, as rates, and what they take of the machine", lasts=True
+    ),
     "logs": Verb("logs", "show what a run, or some of its agents, have said last, and go on with it", lasts=True),
     "scale": Verb("scale", "have more or fewer replicas of an agent in a run"),
     "restart": Verb("restart", "restart agents or replicas of a run, one after the other"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.runtime.operator_wire import AnyRequest, RunView
+    from orchestrator.runtime.operator_wire import AnyRequest, RunView, TopView
     from orchestrator.runtime.run_seat import RunSeat
 
 
@@ -75,6 +75,18 @@ def view(seat: RunSeat) -> RunView:
     with asked(seat, Ps()) as answers:
         for answer in answers:
             if isinstance(answer, RunView):
+                return answer
+    raise RunGone(seat.pid)
+
+
+def counts(seat: RunSeat) -> TopView:
+    """Ask a run what it has done until now. Raises `OrchestratorError`."""
+    from orchestrator.runtime.operator_client import RunGone, asked
+    from orchestrator.runtime.operator_wire import Top, TopView
+
+    with asked(seat, Top()) as answers:
+        for answer in answers:
+            if isinstance(answer, TopView):
                 return answer
     raise RunGone(seat.pid)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from orchestrator.protocol.payloads import (
     Ask,
@@ -64,17 +66,21 @@ _KINDS: Final[dict[type, FlowKind]] = {
 """What is no part of a conversation, such as signs of life, is not among them."""
 
 
-class _Begun(NamedTuple):
-    """A task that runs."""
+_Begun: TypeAlias = tuple[str, str, int, bool, float, float]
+"""A task that runs: its type, who gave it, the attempt, whether it is kept, and since when by either clock. A plain tuple,
+since one is made for each task."""
 
-    task: str
-    origin: str
-    attempt: int
-    kept: bool
-    at: float
-    """By the caller's clock."""
-    since: float
-    """Unix seconds."""
+
+@dataclass(slots=True)
+class _Ends:
+    """How tasks of one type ended since the last report."""
+
+    name: str
+    done: int = 0
+    seconds: float = 0.0
+    steps: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    others: dict[str, int] = field(default_factory=dict)
+    """Those that are not done, by their fate."""
 
 
 class Recorder:
@@ -87,16 +93,15 @@ class Recorder:
         self._stirred = False
         self._inflight = self._said_inflight = 0
         self._counts: dict[str, int] = {}
-        self._seconds: dict[str, list[int]] = {}
-        self._total_seconds: dict[str, float] = {}
+        self._chunks = 0
+        self._ends: dict[str, _Ends] = {}
+        """By task type."""
         self._flows: dict[tuple[str, FlowKind], int] = {}
         self._peers: dict[str, str] = {}
         self._channels: dict[str, str] = {}
         """Who is behind each."""
         self._known: set[str] = {OTHERS}
         self._running: dict[str, _Begun] = {}
-        self._fresh: dict[str, None] = {}
-        """Those that run, and of which nothing has been said."""
         self._told: set[str] = set()
         """Those that are known above to run, whose end is told in any case."""
         self._owed: deque[TaskNews] = deque()
@@ -109,35 +114,38 @@ class Recorder:
 
     def began(self, task_id: str, task: str, origin: str, attempt: int, kept: bool, now: float, wall: float) -> None:
         """A handler takes up a task; `now` is any clock that `ended` is given too, `wall` is Unix seconds."""
-        self._running[task_id] = _Begun(task, origin, attempt, kept, now, wall)
-        self._fresh[task_id] = None
+        self._running[task_id] = (task, origin, attempt, kept, now, wall)
         if not self._stirred:
             self._stir()
 
-    def ended(self, task_id: str, outcome: Fate, now: float, wall: float, error: str = "") -> None:
+    def ended(self, task_id: str, fate: Fate, now: float, wall: float, error: str = "") -> None:
         """A task that began has ended. `error` is ``Type: message``."""
         begun = self._running.pop(task_id, None)
         if begun is None:
             return
-        seconds = max(now - begun.at, 0.0)
-        self._note_end(begun.task, outcome, seconds)
-        told = task_id in self._told
-        failed = outcome == "failed"
-        if not told:
-            self._fresh.pop(task_id, None)
-            if len(self._bad if failed else self._good) >= MAX_NEWS:
-                self._missed += 1
-                return
-        news = TaskNews(
-            task_id, begun.task, outcome, wall, begun.origin, begun.attempt, seconds, short(error), begun.kept
-        )
-        if told:
+        if not self._stirred:
+            self._stir()
+        task, origin, attempt, kept, since, _ = begun
+        seconds = now - since if now > since else 0.0
+        ends = self._ends.get(task) or self._ends_of(task)
+        ends.steps[bisect_left(BUCKETS, seconds)] += 1
+        ends.seconds += seconds
+        if fate == "done":
+            ends.done += 1
+            told = self._good
+        else:
+            ends.others[fate] = ends.others.get(fate, 0) + 1
+            told = self._bad if fate == "failed" else self._good
+        owed = task_id in self._told
+        if not owed and len(told) >= MAX_NEWS:
+            self._missed += 1
+            return
+        news = TaskNews(task_id, task, fate, wall, origin, attempt, seconds, short(error) if error else "", kept)
+        if owed:
             self._told.discard(task_id)
             self._owed.append(news)
-        elif failed:
-            self._bad.append(news)
         else:
-            self._good.append(news)
+            told.append(news)
 
     def loaded(self, inflight: int) -> None:
         """So many tasks are taken and have not ended."""
@@ -146,14 +154,11 @@ class Recorder:
             if not self._stirred:
                 self._stir()
 
-    def _note_end(self, task: str, outcome: Fate, seconds: float) -> None:
+    def _ends_of(self, task: str) -> _Ends:
         name = self._series(task)
-        self._count(f"tasks/{name}/{outcome}")
-        steps = self._seconds.get(name)
-        if steps is None:
-            steps = self._seconds[name] = [0] * (len(BUCKETS) + 1)
-        steps[bisect_left(BUCKETS, seconds)] += 1
-        self._total_seconds[name] = self._total_seconds.get(name, 0.0) + seconds
+        ends = self._ends.get(name) or _Ends(name)
+        self._ends[name] = ends
+        return ends
 
     # -- messages
 
@@ -162,9 +167,12 @@ class Recorder:
         kind = _KINDS.get(type(payload))
         if kind is None:
             return
-        self.sent(kind, self._peers.get(peer) or self._peer(peer))
+        flow = (self._peers.get(peer) or self._peer(peer), kind)
+        self._flows[flow] = self._flows.get(flow, 0) + 1
         if kind == "chunk":
-            self.chunks(len(payload.more) + (not payload.done))
+            self._chunks += len(payload.more) + (not payload.done)
+        if not self._stirred:
+            self._stir()
 
     def published(self, payload: Any, channel: str) -> None:
         """A message goes out to a channel."""
@@ -178,11 +186,6 @@ class Recorder:
         self._flows[flow] = self._flows.get(flow, 0) + 1
         if not self._stirred:
             self._stir()
-
-    def chunks(self, count: int) -> None:
-        """Pieces of streams go out."""
-        if count:
-            self._count("chunks", count)
 
     def asked(self, sender: str) -> None:
         """A user, whose own process reports nothing, has given this replica a task or a question."""
@@ -202,21 +205,26 @@ class Recorder:
         if not self._stirred:
             return None
         self._stirred = False
-        tasks = self._news()
+        tasks, counts = self._news(), self._counts
+        if self._chunks:
+            counts["chunks"] = self._chunks
+        for ends in self._ends.values():
+            fates = {"done": ends.done, **ends.others} if ends.done else ends.others
+            counts.update({f"tasks/{ends.name}/{fate}": count for fate, count in fates.items()})
         figures = Figures(
             self._inflight,
             self.capacity,
-            self._counts,
-            {name: tuple(steps) for name, steps in self._seconds.items()},
-            self._total_seconds,
+            counts,
+            {ends.name: tuple(ends.steps) for ends in self._ends.values()},
+            {ends.name: ends.seconds for ends in self._ends.values()},
             tuple((to, kind, count) for (to, kind), count in self._flows.items()),
             tasks,
             self._missed,
         )
-        nothing = not (self._counts or self._flows or tasks or self._missed) and self._inflight == self._said_inflight
+        nothing = not (counts or self._flows or tasks or self._missed) and self._inflight == self._said_inflight
         self._said_inflight = self._inflight
-        self._counts, self._seconds, self._total_seconds, self._flows, self._missed = {}, {}, {}, {}, 0
-        if self._owed or self._fresh:
+        self._counts, self._ends, self._flows, self._chunks, self._missed = {}, {}, {}, 0, 0
+        if self._owed or (self._may_tell and len(self._told) < len(self._running)):
             self._stir()  # what there was no room for
         return None if nothing else figures
 
@@ -236,14 +244,18 @@ class Recorder:
         return tuple(news)
 
     def _begin_telling(self, news: list[TaskNews]) -> None:
-        for task_id in list(self._fresh)[: MAX_NEWS - len(news)]:
-            del self._fresh[task_id]
-            if len(self._told) + len(self._owed) < MAX_TOLD:
-                self._told.add(task_id)
-                begun = self._running[task_id]
-                news.append(
-                    TaskNews(task_id, begun.task, "running", begun.since, begun.origin, begun.attempt, kept=begun.kept)
-                )
+        room = min(MAX_NEWS - len(news), self._may_tell)
+        if len(self._told) == len(self._running) or room <= 0:
+            return
+        for task_id in list(islice((each for each in self._running if each not in self._told), room)):
+            self._told.add(task_id)
+            task, origin, attempt, kept, _, wall = self._running[task_id]
+            news.append(TaskNews(task_id, task, "running", wall, origin, attempt, kept=kept))
+
+    @property
+    def _may_tell(self) -> int:
+        """Of how many more tasks it can be told that they run."""
+        return max(MAX_TOLD - len(self._told) - len(self._owed), 0)
 
     # -- names
 
@@ -288,7 +300,9 @@ def _nothing() -> None:
 
 
 def short(error: str) -> str:
-    return error if len(error) <= MAX_ERROR else f"{error[: MAX_ERROR - 1]}…"
+    """Return the beginning of an error, as text that JSON can carry."""
+    cut = error if len(error) <= MAX_ERROR else f"{error[: MAX_ERROR - 1]}…"
+    return cut if cut.isascii() else cut.encode("utf-8", "replace").decode()
 
 
 class Reporting:

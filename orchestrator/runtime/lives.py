@@ -27,8 +27,10 @@ from orchestrator.runtime.control import (
     Figures,
     HubSpec,
     Loaded,
+    MetricsWanted,
     Online,
     Ready,
+    SignIn,
     Spec,
     Standing,
     StoreSpec,
@@ -37,6 +39,7 @@ from orchestrator.runtime.control import (
     TokenWanted,
     Watched,
 )
+from orchestrator.runtime.dashboard_access import DashboardAccess
 from orchestrator.runtime.environment import child_environment, needs_interpreter
 from orchestrator.runtime.gathered import Gathered
 from orchestrator.runtime.hearing import Hearing
@@ -45,6 +48,7 @@ from orchestrator.runtime.process import LAST_OUTPUT
 from orchestrator.runtime.records import HUB, STORE, Source
 from orchestrator.runtime.shared_engine import engine_of
 from orchestrator.runtime.supervisor import Ended, Exited
+from orchestrator.runtime.told_metrics import told_metrics
 from orchestrator.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -151,6 +155,8 @@ class Lives:
         self._watched = False
         self.on_dashboard: Callable[[], None] = lambda: None
         """Called when somebody has signed in to the dashboard."""
+        self.entrance: Final = DashboardAccess(seat.key, plan, time.time)
+        """Who gets to see the dashboard."""
         self._lives: dict[str, _Life] = {}
         self.plan(plan, environ, waiting)
         self._began = asyncio.get_running_loop().time()
@@ -158,6 +164,7 @@ class Lives:
     def plan(self, plan: Plan, environ: Mapping[str, str], waiting: Container[str] = ()) -> None:
         """Start what is started from now on as `plan` says; those that run are not told."""
         self._plan, self._environ, self._waiting = plan, environ, waiting
+        self.entrance.plan = plan
         self._replicas = {replica.peer_id: replica for replica in plan.replicas}
         for name, replica in self._replicas.items():
             self.sources.setdefault(name, Source(name, replica.agent, replica.replica))
@@ -305,7 +312,9 @@ class Lives:
             waits=name in self._waiting,
         )
         process.control.send(spec)
-        self.gathered.began(name, replica.agent, replica.concurrency)
+        self.gathered.began(
+            name, replica.agent, 0 if replica.command else replica.concurrency
+        )  # a program counts nothing
         if self._watched and not replica.command:
             process.control.send(Watched())
         return process
@@ -369,8 +378,14 @@ class Lives:
             case Loaded(files=files):
                 self.files[name] = files
             case Figures():
-                if name in self._replicas:
-                    self.gathered.heard(name, self._replicas[name].agent, message)
+                self.gathered.heard(name, self.sources[name].agent or "", message)
+            case SignIn() if name == HUB_NAME:
+                answer = self.entrance.answer(message)
+                process.control.send(answer)
+                if answer.token:
+                    self.on_dashboard()
+            case MetricsWanted(request=request) if name == HUB_NAME:
+                process.control.send(told_metrics(request, self.gathered.totals()))
             case Ready() | Online() | Tally() | AwaitingTurn():
                 after = asyncio.get_running_loop().time() - life.started
                 self._report(Heard(name, message, process.pid, after))

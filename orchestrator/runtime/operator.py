@@ -31,6 +31,7 @@ from orchestrator.runtime.operator_wire import (
     Restart,
     Scale,
     Stop,
+    Top,
     UpToNow,
     line_for,
     line_of,
@@ -42,7 +43,7 @@ from orchestrator.runtime.records import LEVELS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.runtime.operator_wire import AnyAnswer, RunView
+    from orchestrator.runtime.operator_wire import AnyAnswer, RunView, TopView
     from orchestrator.runtime.recent import Heard, Recent
     from orchestrator.runtime.records import Record, Source
 
@@ -73,6 +74,8 @@ class Operated(Protocol):
     """A run, as commands see it. What cannot be done raises an `OrchestratorError` with a sentence for its user."""
 
     def view(self) -> RunView: ...
+
+    def counts(self) -> TopView: ...
 
     async def scale(self, wished: Mapping[str, int]) -> str:
         """Have so many replicas of agents; return a sentence that says what was done, as the others do."""
@@ -172,7 +175,7 @@ class Operator:
                 request = read_request(await caller.line())
         except TimeoutError:
             raise NotUnderstood(f"no request came within {FIRST_REQUEST:g} s") from None
-        if len(self._connections) > MAX_CONNECTIONS and not isinstance(request, Ps | Stop):
+        if len(self._connections) > MAX_CONNECTIONS and not isinstance(request, Ps | Top | Stop):
             raise Busy(f"{MAX_CONNECTIONS} commands are being answered already; end one of them")
         match request:
             case Logs():
@@ -183,6 +186,8 @@ class Operator:
                 await caller.left()  # or until all of this is cancelled, when the run has ended
             case Ps():
                 caller.say(self._run.view())
+            case Top():
+                caller.say(self._run.counts())
             case Scale() | Restart() | Reload():
                 caller.say(Done(await self._change(caller, request)))
 

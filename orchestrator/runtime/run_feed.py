@@ -63,6 +63,10 @@ class RunFeed:
         """Take what a replica has said that it did."""
         for to, kind, count in figures.flows:
             self._flows[agent, to, kind] += count
+        for series, count in figures.counts.items():  # users report nothing themselves
+            kind, _, user = series.partition("/")
+            if kind == "asks":
+                self._flows[user, agent, "ask"] += count
         load = self._loads.setdefault(agent, _Load())
         load.add(figures.counts, figures.seconds)
         for news in figures.tasks:

@@ -68,10 +68,12 @@ def test_messages_are_counted_by_their_two_ends_and_kind() -> None:
     feed.heard("lead", "lead", Figures(flows=(("reviewer", "task", 2),)))
     feed.heard("lead", "lead", Figures(flows=(("reviewer", "task", 3), ("team/desk", "event", 1))))
     feed.heard("reviewer.1", "reviewer", Figures(flows=(("lead", "result", 4),)))
+    feed.heard("lead", "lead", Figures(counts={"asks/cli": 2}))
     assert set(taken(feed).flows) == {
         ("lead", "reviewer", "task", 5),
         ("lead", "team/desk", "event", 1),
         ("reviewer", "lead", "result", 4),
+        ("cli", "lead", "ask", 2),
     }
     assert feed.take(0.1, 0.0) is None
 
