@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -105,6 +104,7 @@ class HubAnswer:
 
 
 async def ask_hub(url: str, token: str) -> HubAnswer:
+    import asyncio
     import json
     import ssl
 
@@ -230,6 +230,8 @@ def _looked_through(path: Path, room: int) -> KeptFile:
 
 async def ask_engine(plan: Plan) -> str:
     """Return why the store that machines share cannot be used; nothing where it can."""
+    import asyncio
+
     from orchestrator.errors import OrchestratorError
     from orchestrator.runtime.shared_engine import engine_of, open_now
 
@@ -260,6 +262,8 @@ class _Nobody:
 
 async def ask_backplane(address: str) -> str:
     """Return why what joins hubs cannot be used; nothing where it can."""
+    import asyncio
+
     from orchestrator.hub.backplane import BackplaneProblem
     from orchestrator.hub.joining import open_backplane
 

@@ -33,7 +33,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         "--watch", action="store_true", help="go on until ctrl-c: in place on a terminal, else when something changes"
     )
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each run")
-    examples(parser, "orchestrator ps", "orchestrator ps examples.yaml --json")
+    examples(parser, "orchestrator ps", "orchestrator ps examples.yaml --json", "orchestrator ps --watch")
     parser.set_defaults(execute=execute)
 
 

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.running import counts, find, split, word_arguments
 from orchestrator.errors import ExitCode, OrchestratorError
 
@@ -65,6 +66,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         help=f"between two looks (default: {_EVERY:g}, and {_ONCE:g} for one table)",
     )
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each run and look, until ctrl-c")
+    examples(parser, "orchestrator top", "orchestrator top examples.yaml --replicas --once", "orchestrator top --json")
     parser.set_defaults(execute=execute)
 
 

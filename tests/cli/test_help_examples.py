@@ -25,7 +25,7 @@ LASTS: Final = (
     (r"tasks .*--watch", r"1 ready", "interrupt"),
     (r"ps .*--watch", r"reviewer\.1", "interrupt"),
     (r"who .*--watch", r"reviewer", "interrupt"),
-    (r"top\b", r"reviewer", "interrupt"),
+    (r"top (?!.*--once).*--json", r"reviewer", "interrupt"),
     (r"chat\b", r".", "close_input"),
     (r"replay (?!.*--check)", r"http", "interrupt"),
 )
