@@ -7,8 +7,6 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from orchestrator.patterns.stream import ACK_EVERY
 from orchestrator.protocol.dashboard import LogUpdate, ReplayOutline, ReplicaUpdate, RunUpdate
 from orchestrator.protocol.payloads import Failure
