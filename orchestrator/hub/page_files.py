@@ -12,7 +12,9 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from orchestrator.hub.callers import refuse_pages
 from orchestrator.hub.rest import error_answer
+from orchestrator.hub.rest_requests import RestRefusal
 
 _FOLDER: Final = Path(__file__).with_name("page")
 _INDEX: Final = "index.html"
@@ -67,9 +69,10 @@ def _read(path: Path) -> PageFile:
 
 
 def _answer(request: web.Request, name: str) -> web.Response:
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is not None and origin.partition("://")[2] != request.host:
-        return error_answer(HTTPStatus.FORBIDDEN, "action_not_permitted", "pages of other origins are not answered")
+    try:
+        refuse_pages(request)
+    except RestRefusal as refusal:
+        return error_answer(refusal.status, refusal.code, refusal.message)
     file = page_files().get(name)
     if file is None:
         return error_answer(HTTPStatus.NOT_FOUND, "not_found", "there is no such route")

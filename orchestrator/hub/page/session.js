@@ -165,7 +165,7 @@ export class Session {
         return "";
       }
       if (answer.status === 404) return "This hub gives no tokens of its own: paste one.";
-      this.offline = answer.status >= 500;
+      this.offline = answer.status >= 500 || answer.status === 429;
       return String(told.message || "The hub gave no token.");
     } catch {
       this.offline = true;
