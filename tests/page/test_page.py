@@ -89,7 +89,7 @@ async def test_a_reload_keeps_the_token_and_signing_out_forgets_it(page: Pages, 
 async def test_the_code_of_a_link_leaves_the_address_and_signs_in(page: Pages, desk: Desk) -> None:
     bodies: list[Any] = []
     shown = await page.blank(desk.url.split("/")[2])
-    await shown.route("**/session", session_of(bodies, dashboard_token()))
+    await shown.route("**/session", session_of(bodies, 600))
     await shown.goto(desk.url + "#code=once-only")
     await shown.wait_for_selector('#connection[data-state="connected"]')
     assert bodies == [({"code": "once-only"}, None)]
@@ -97,9 +97,9 @@ async def test_the_code_of_a_link_leaves_the_address_and_signs_in(page: Pages, d
     assert "once-only" not in await shown.evaluate("JSON.stringify(sessionStorage) + location.href")
 
 
-def session_of(bodies: list[Any], *tokens: str) -> Any:
-    """Answer as a hub does whose run gives out these tokens, one after the other."""
-    left = list(tokens)
+def session_of(bodies: list[Any], *lives: float) -> Any:
+    """Answer as a hub does whose run gives out tokens that live for so many seconds, one after the other."""
+    left = list(lives)
 
     async def answer(route: Route) -> None:
         authorization = await route.request.header_value("authorization")
@@ -107,16 +107,17 @@ def session_of(bodies: list[Any], *tokens: str) -> Any:
         if not left:
             await route.fulfill(status=401, json={"error": "unauthorized", "message": "no more"})
             return
-        await route.fulfill(json={"token": left.pop(0), "expiresAt": 0, "peerId": "cli/dashboard-1"})
+        await route.fulfill(
+            json={"token": dashboard_token(life=left.pop(0)), "expiresAt": 0, "peerId": "cli/dashboard-1"}
+        )
 
     return answer
 
 
 async def test_a_token_is_renewed_before_it_expires_and_nobody_notices(page: Pages, desk: Desk) -> None:
     bodies: list[Any] = []
-    first, second = dashboard_token(life=4), dashboard_token(life=600)
     shown = await page.blank(desk.url.split("/")[2])
-    await shown.route("**/session", session_of(bodies, first, second))
+    await shown.route("**/session", session_of(bodies, 5, 600))
     await shown.goto(desk.url)
     task = await ask(shown, desk, "renewed in between")
     await desk.agents["lead"].say(task, "before ")
@@ -126,7 +127,9 @@ async def test_a_token_is_renewed_before_it_expires_and_nobody_notices(page: Pag
     await shown.wait_for_selector(".log-rows .row:has-text('continued under a fresh token')")
     await desk.agents["lead"].say(task, "after", done=True)
     await text_is(shown, ".answer", "before after")
-    assert bodies == [({}, None), ({}, f"Bearer {first}")]
+    (body, nothing), (again, bearer) = bodies
+    assert (body, nothing, again) == ({}, None, {})
+    assert bearer.startswith("Bearer eyJ")
     assert len(desk.run.watchers) == watching, "a connection that is continued watches nothing anew"
     assert await shown.locator(".log-rows .row:has-text('connection:')").count() == 0
 

@@ -14,6 +14,7 @@ export class Refused extends Error {
 export class Requests {
   #pending = new Map();
   #waiting = null;
+  #before = new Set();
   #quieted = null;
   #number = 0;
 
@@ -56,9 +57,10 @@ export class Requests {
     this.#quieted?.();
   }
 
-  /** Wait, not long, until all is answered. */
+  /** Wait, not long, until all that was written is answered. */
   quiet() {
-    if (this.#pending.size === 0) return Promise.resolve();
+    this.#before = new Set(this.#pending.keys());
+    if (this.#before.size === 0) return Promise.resolve();
     return new Promise((done) => {
       const end = setTimeout(() => this.#quieted?.(), QUIET);
       this.#quieted = () => { clearTimeout(end); this.#quieted = null; done(); };
@@ -71,6 +73,7 @@ export class Requests {
     this.#pending.delete(id);
     clearTimeout(waiting.end);
     how(waiting);
-    if (this.#pending.size === 0) this.#quieted?.();
+    this.#before.delete(id);
+    if (this.#before.size === 0) this.#quieted?.();
   }
 }
