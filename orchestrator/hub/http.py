@@ -1,4 +1,4 @@
-"""What the port answers over HTTP: whether it is well and takes work, and what the control plane says."""
+"""What the port answers over HTTP: whether it is well and takes work, the dashboard, and what the control plane says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp import HttpVersion11, web
 
 from orchestrator.hub.callers import WEBSOCKETS, refuse_pages, route_of
 from orchestrator.hub.metrics import Measured, metrics_routes
+from orchestrator.hub.page_files import page_routes
 from orchestrator.hub.request_head import HttpRefusal, Upgrade, check_upgrade
 from orchestrator.hub.rest import Control, error_answer, refused, rest_routes
 from orchestrator.hub.rest_requests import RestRefusal
@@ -68,6 +69,7 @@ def make_app(host: Host) -> web.Application:
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/v1", v1, allow_head=False),
+            *page_routes(),
             *rest_routes(host),
             *sign_in_routes(host),
             *(metrics_routes(host) if host.tells_metrics else ()),

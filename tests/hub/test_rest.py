@@ -520,7 +520,8 @@ async def test_78_a_body_of_32_kib_is_taken_and_a_larger_one_refused_with_413() 
 async def test_78_what_is_no_route_or_no_method_of_one_is_404_with_an_error_and_a_message() -> None:
     async with control_plane() as api:
         for method, path in (
-            ("GET", "/"),
+            ("POST", "/"),
+            ("GET", "/none"),
             ("GET", "/v2/usage"),
             ("GET", "/v1/"),
             ("GET", "/v1/usage/"),
