@@ -1,6 +1,6 @@
 // The topology as it lives: who there is, in which state, and what goes between them.
 
-import { directCurve, pointsOf, route } from "./graph_edges.js";
+import { directCurve, lengthOf, pointsOf, route } from "./graph_edges.js";
 import { arrange, measure } from "./graph_layout.js";
 import { GraphList } from "./graph_list.js";
 import { keyOf, modelOf, oneLine, placeReplicas } from "./graph_model.js";
@@ -33,8 +33,9 @@ export class Graph {
     this.element.setAttribute("role", "group");
     this.element.setAttribute("aria-label", "Topology: + and - zoom, 0 shows all, arrows move");
     Object.assign(this.element.style, { position: "relative", width: "100%", height: "100%", overflow: "hidden" });
-    this.still = this.canvas();
-    this.moving = this.canvas();
+    // Pulses run over the edges and under the nodes.
+    this.layers = [this.canvas(), this.canvas(), this.canvas()];
+    [this.lines, this.moving, this.still] = this.layers;
     this.tip = document.createElement("div");
     this.tip.className = "graph-tip";
     this.tip.hidden = true;
@@ -47,7 +48,7 @@ export class Graph {
       onSelect: (kind, name) => this.picked(kind, name),
       onFocus: (key) => this.focus(key),
     });
-    this.element.append(this.still.canvas, this.moving.canvas, this.tip, this.list.element);
+    this.element.append(...this.layers.map((layer) => layer.canvas), this.tip, this.list.element);
     this.container.append(this.element);
     steer(this.element, this.view, {
       moved: () => this.moved(),
@@ -93,11 +94,12 @@ export class Graph {
     const spread = Math.min(1000, Math.max(150, now - (this.flowed ?? now - 250)));
     this.flowed = now;
     if (document.hidden || !this.view.width) return;
+    const most = this.pulses.share(flows.length);
     for (const [from, to, kind, count] of flows) {
       const way = this.wayBetween(this.keyOfName(from), this.keyOfName(to));
       if (!way || !(count > 0)) continue;
       if (this.reduced.matches) this.pulses.glow(way.curve, kind, count, now);
-      else this.pulses.add(way.points, way.backwards, kind, count, now, spread);
+      else this.pulses.add(way, kind, count, now, spread, most);
     }
     if (this.pulses.busy) this.animate();
   }
@@ -139,7 +141,7 @@ export class Graph {
     const { clientWidth: width, clientHeight: height } = this.element;
     this.ratio = Math.min(3, window.devicePixelRatio || 1);
     Object.assign(this.view, { width, height });
-    for (const { canvas } of [this.still, this.moving]) {
+    for (const { canvas } of this.layers) {
       canvas.width = Math.round(width * this.ratio);
       canvas.height = Math.round(height * this.ratio);
     }
@@ -166,7 +168,8 @@ export class Graph {
       const edge = edges.find((each) => each.from === from && each.to === to);
       const back = edge ? null : edges.find((each) => each.from === to && each.to === from);
       const curve = (edge ?? back)?.curve ?? directCurve(nodes.get(from), nodes.get(to), this.view.bounds.across);
-      this.paths.set(key, { curve, points: pointsOf(curve), backwards: Boolean(back) });
+      const points = pointsOf(curve);
+      this.paths.set(key, { curve, points, length: lengthOf(points), backwards: Boolean(back) });
     }
     return this.paths.get(key);
   }
@@ -268,9 +271,12 @@ export class Graph {
     if (!view.width || !view.height || !this.shape) return;
     if (this.stale) {
       this.stale = false;
-      this.begin(this.still);
       const { selected, hovered, focused } = this;
-      this.painter.paint({ ...this.model, selected, hovered, focused, scale: view.scale });
+      const what = { ...this.model, selected, hovered, focused, scale: view.scale };
+      this.begin(this.lines);
+      new Painter(this.lines, palette).edges(what);
+      this.begin(this.still);
+      this.painter.nodes(what);
     }
     if (this.pulses.busy || this.dirty) {
       this.begin(this.moving);

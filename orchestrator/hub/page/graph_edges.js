@@ -48,6 +48,12 @@ export function pointsOf([x0, y0, x1, y1, x2, y2, x3, y3]) {
   return points;
 }
 
+export function lengthOf(points) {
+  let length = 0;
+  for (let i = 2; i < points.length; i += 2) length += Math.hypot(points[i] - points[i - 2], points[i + 1] - points[i - 1]);
+  return length;
+}
+
 const middleX = (node) => node.x + node.w / 2;
 const middleY = (node) => node.y + node.h / 2;
 

@@ -29,7 +29,7 @@ export function stateColour(palette, state) {
 }
 
 export class Painter {
-  /** @param context of a canvas; `scale` says how large a unit of the graph comes out in CSS pixels. */
+  /** `scale`, where it is asked for, is how large a unit of the graph comes out in CSS pixels. */
   constructor(context, palette) {
     this.context = context;
     this.palette = palette;
@@ -41,20 +41,26 @@ export class Painter {
     return this.context.measureText(text).width;
   }
 
-  paint({ nodes, edges, selected, hovered, focused, scale }) {
+  /** Paint the edges: of very many, each is fainter. */
+  edges({ edges, selected, hovered, scale }) {
     const lit = hovered ?? selected;
-    for (const edge of edges) this.edge(edge, scale, lit);
+    const strength = Math.min(1, Math.max(0.35, (90 / Math.max(1, edges.length)) ** 0.5));
+    for (const edge of edges) this.edge(edge, scale, lit, strength);
+  }
+
+  nodes({ nodes, selected, hovered, focused, scale }) {
+    const lit = hovered ?? selected;
     for (const node of nodes.values()) {
       const faded = lit?.near ? !lit.near.has(node.key) : false;
       this.node(node, scale, { faded, selected, hovered, focused });
     }
   }
 
-  edge(edge, scale, lit) {
+  edge(edge, scale, lit, strength) {
     const { context, palette } = this;
     const touched = lit?.near && (edge.from === lit.key || edge.to === lit.key);
     const handing = edge.kind === "hands" || edge.kind === "asks";
-    const usual = handing ? 0.6 : 0.34;
+    const usual = (handing ? 0.6 : 0.34) * strength;
     context.strokeStyle = { hands: palette.inkDim, asks: palette.user, team: palette.team }[edge.kind] ?? palette.lobby;
     context.globalAlpha = touched ? 0.95 : lit?.near ? 0.1 : usual;
     context.lineWidth = Math.min(3, Math.max(1.3, 0.9 / scale)) * (touched ? 1.4 : 1);
@@ -210,7 +216,7 @@ export class Painter {
       context.arc(x, y, 2.6, 0, FULL);
       context.fill();
     }
-    this.text(node.label, x + 14, y + size * 0.36, node.w - 50, palette.ink, 500, size);
+    this.text(node.label, x + 14, y + size * 0.36, node.w - 46, palette.ink, 500, size);
   }
 
   /** Write a line, cut where the room ends. */

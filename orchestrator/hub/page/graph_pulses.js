@@ -2,7 +2,7 @@
 
 const MOST = 320;
 const TRAVEL = 900;
-const TAIL = 0.09;
+const TAIL = 24;
 const GLOW = 700;
 const COLOURS = { ask: "user", task: "accent", result: "good", chunk: "ink", event: "team", claim: "warn", state: "lobby" };
 
@@ -10,7 +10,11 @@ export class Pulses {
   constructor() {
     this.moving = [];
     this.glowing = new Map();
-    this.told = 0;
+  }
+
+  /** How many pulses each of `flows` may have, so that the last of them is not left without. */
+  share(flows) {
+    return Math.max(1, Math.min(4, Math.floor((MOST - this.moving.length) / Math.max(1, flows))));
   }
 
   get busy() {
@@ -23,13 +27,14 @@ export class Pulses {
   }
 
   /** Let `count` messages of a kind pass along `path`, spread over the time until the next are told. */
-  add(path, backwards, kind, count, now, spread) {
+  add({ points, length, backwards }, kind, count, now, spread, most = 4) {
     const colour = Object.hasOwn(COLOURS, kind) ? COLOURS[kind] : "inkDim";
     const logarithm = Math.log2(1 + count);
-    const pulses = Math.min(4, 1 + Math.floor(logarithm / 2), MOST - this.moving.length);
+    const pulses = Math.min(most, 1 + Math.floor(logarithm / 2), MOST - this.moving.length);
     const width = Math.min(6, 2.2 + logarithm * 0.4);
+    const tail = Math.min(0.3, TAIL / Math.max(1, length));
     for (let i = 0; i < pulses; i++) {
-      this.moving.push({ path, backwards, colour, width: Math.round(width), begins: now + (spread * i) / pulses });
+      this.moving.push({ points, backwards, colour, tail, width: Math.round(width), begins: now + (spread * i) / pulses });
     }
   }
 
@@ -47,13 +52,13 @@ export class Pulses {
       else strokeCurve(context, curve, palette[colour], width, 0.8 * left);
     }
     const strokes = new Map();
-    this.moving = this.moving.filter((pulse) => now - pulse.begins < TRAVEL * (1 + TAIL));
+    this.moving = this.moving.filter((pulse) => now - pulse.begins < TRAVEL * (1 + pulse.tail));
     for (const pulse of this.moving) {
       if (now < pulse.begins) continue;
       const way = eased((now - pulse.begins) / TRAVEL);
       const key = `${pulse.colour} ${pulse.width}`;
       if (!strokes.has(key)) strokes.set(key, { colour: pulse.colour, width: pulse.width, line: new Path2D() });
-      trace(strokes.get(key).line, pulse, Math.max(0, way - TAIL), Math.min(1, way));
+      trace(strokes.get(key).line, pulse, Math.max(0, way - pulse.tail), Math.min(1, way));
     }
     for (const { colour, width, line } of strokes.values()) {
       context.strokeStyle = palette[colour];
@@ -71,12 +76,12 @@ function eased(t) {
   return t < 0.5 ? 2 * t * t : t > 1 ? t : 1 - 2 * (1 - t) * (1 - t);
 }
 
-function trace(line, { path, backwards }, begin, end) {
+function trace(line, { points, backwards }, begin, end) {
   if (begin >= 1) return;
   const [from, to] = backwards ? [1 - begin, 1 - end] : [begin, end];
-  line.moveTo(...pointAt(path, from));
-  line.lineTo(...pointAt(path, (from + to) / 2));
-  line.lineTo(...pointAt(path, to));
+  line.moveTo(...pointAt(points, from));
+  line.lineTo(...pointAt(points, (from + to) / 2));
+  line.lineTo(...pointAt(points, to));
 }
 
 function pointAt(points, way) {
