@@ -21,7 +21,7 @@ POLICY: Final = (
 )
 _DOCUMENT: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Graph</title><link rel="icon" href="data:,"><link rel="stylesheet" href="/stage.css">
+<title>Graph</title><link rel="stylesheet" href="/stage.css">
 <script type="module" src="/stage.js"></script></head>
 <body><div id="graph"></div><div id="figures"></div></body></html>
 """
@@ -51,6 +51,7 @@ _OWN: Final = {
     "/": ("text/html", _DOCUMENT),
     "/stage.css": ("text/css", _STYLE),
     "/stage.js": ("text/javascript", _SCRIPT),
+    "/favicon.ico": ("image/png", ""),
 }
 
 
@@ -75,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_request(self, *args: object) -> None:
         """Nobody reads who has asked for what."""
 
 

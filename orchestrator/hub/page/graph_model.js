@@ -39,8 +39,9 @@ export function modelOf(outlines) {
   for (const run of runs) {
     for (const user of run.users ?? []) joined("user", user.name, 0, user.name);
     for (const agent of run.agents ?? []) {
-      const node = joined("agent", agent.name, LAYERS[agent.role] ?? 3, agent.label);
-      node.role = Object.hasOwn(LAYERS, agent.role) ? agent.role : "agent";
+      const role = Object.hasOwn(LAYERS, agent.role) ? agent.role : "agent";
+      const node = joined("agent", agent.name, LAYERS[role], agent.label);
+      node.role = role;
       node.peers = [...new Set([...node.peers, ...(agent.replicas ?? [])])];
       for (const word of agent.capabilities ?? []) node.capabilities.add(word);
     }

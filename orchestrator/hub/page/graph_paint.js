@@ -9,7 +9,7 @@ const STATES = {
   ready: "good", starting: "accent", waiting: "warn", restarting: "warn", stopping: "warn", failed: "bad", offline: "idle",
 };
 const HOLLOW = new Set(["starting", "waiting", "restarting", "stopping"]);
-const SMALLEST_TEXT = 9.5;
+const SMALLEST_TEXT = 8.5;
 const MOST_LABEL = 24;
 const FULL = 2 * Math.PI;
 
@@ -236,16 +236,21 @@ export class Painter {
     return this.shortened.get(key);
   }
 
+  /** Leave out the middle: names in a row often differ in their ends. */
   cut(text, room) {
     if (this.context.measureText(text).width <= room) return text;
     const characters = Array.from(text);
+    const kept = (count) => {
+      const end = Math.floor(count * 0.4);
+      return `${characters.slice(0, count - end).join("")}…${end ? characters.slice(-end).join("") : ""}`;
+    };
     let [least, most] = [0, characters.length];
     while (least < most) {
       const middle = Math.ceil((least + most) / 2);
-      if (this.context.measureText(`${characters.slice(0, middle).join("")}…`).width <= room) least = middle;
+      if (this.context.measureText(kept(middle)).width <= room) least = middle;
       else most = middle - 1;
     }
-    return least ? `${characters.slice(0, least).join("").trimEnd()}…` : "";
+    return least ? kept(least) : "";
   }
 }
 
