@@ -126,9 +126,10 @@ export class Painter {
   agent(node, scale, selected) {
     const { context, palette } = this;
     const size = Math.min(MOST_LABEL, Math.max(13, SMALLEST_TEXT / scale));
-    const left = node.x + 14;
     const small = size > 15;
-    this.text(node.label, left, node.y + (small ? 29 : 19), node.w - 28, palette.ink, 600, size);
+    const side = small ? 8 : 14;
+    const left = node.x + side;
+    this.text(node.label, left, node.y + (small ? 29 : 19), node.w - 2 * side, palette.ink, 600, size);
     if (!small) {
       const count = `${node.ready}/${node.dots.length}`;
       const room = this.wide(count, 500, 11);
