@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 
+from tests.page.browsers import Pages
 from tests.page.stage import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.async_api import Browser, Page
 
 RUN = {
     "type": "run-outline",
@@ -94,23 +96,34 @@ def address() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The stage, on which nothing may go wrong."""
-    with browser.new_context(viewport={"width": 1000, "height": 600}) as context:
-        page, wrong = context.new_page(), list[str]()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type in {"error", "warning"} else None)
-        page.goto(address)
-        wait_until(page, "window.graph?.view.width > 0")
-        yield page
-        assert not wrong
-        assert page.evaluate("window.violations") == []
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def pages(browser: Browser) -> AsyncIterator[Pages]:
+    pages = Pages(browser)
+    yield pages
+    faults = await pages.close()
+    assert not faults, "\n".join(faults)
 
 
-def wait_until(page: Page, true: str) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def opened(pages: Pages, address: str) -> Page:
+    return await pages.open(address, width=1000, height=600)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(opened: Page) -> AsyncIterator[Page]:
+    """The stage anew, on which nothing may go wrong."""
+    await opened.set_viewport_size({"width": 1000, "height": 600})
+    await opened.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    await opened.mouse.move(0, 0)
+    await opened.reload()
+    await wait_until(opened, "window.graph?.view.width > 0")
+    yield opened
+    assert await opened.evaluate("window.violations") == []
+
+
+async def wait_until(page: Page, true: str) -> None:
     """Wait for an expression to be true; the page's policy forbids what Playwright has for that."""
-    page.evaluate(
+    await page.evaluate(
         f"""async () => {{
           const begun = performance.now();
           while (!({true})) {{
@@ -121,27 +134,27 @@ def wait_until(page: Page, true: str) -> None:
     )
 
 
-def show(page: Page, outlines: list[dict[str, Any]], **states: str | dict[str, Any]) -> None:
+async def show(page: Page, outlines: list[dict[str, Any]], **states: str | dict[str, Any]) -> None:
     """Show runs, and replicas (`lead_1` for `lead.1`) in these states."""
     updates = []
     for name, update in states.items():
         peer = name.replace("_", ".")
         more = {"state": update} if isinstance(update, str) else update
         updates.append({"peer": peer, "agent": peer.split(".")[0], **more})
-    page.evaluate(
+    await page.evaluate(
         "([outlines, updates]) => { graph.outlines(outlines); graph.replicas(new Map(updates.map((u) => [u.peer, u]))); }",
         [outlines, updates],
     )
 
 
-def painted(page: Page) -> None:
+async def painted(page: Page) -> None:
     """Wait until what was asked for before has been painted."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
-def middle(page: Page, key: str) -> tuple[float, float]:
+async def middle(page: Page, key: str) -> tuple[float, float]:
     """Return where on the page the middle of a node is, a little above its dots."""
-    x, y = page.evaluate(
+    x, y = await page.evaluate(
         "(key) => { const { view, model } = graph; const n = model.nodes.get(key);"
         " return [view.x + (n.x + n.w / 2) * view.scale, view.y + (n.y + Math.min(20, n.h / 2)) * view.scale]; }",
         key,
@@ -149,10 +162,10 @@ def middle(page: Page, key: str) -> tuple[float, float]:
     return x, y
 
 
-def colour_at(page: Page, peer: str) -> list[int]:
+async def colour_at(page: Page, peer: str) -> list[int]:
     """Return the colour of what is painted where a replica's dot is, in a ring around its middle."""
-    painted(page)
-    found: list[int] = page.evaluate(
+    await painted(page)
+    found: list[int] = await page.evaluate(
         """async (peer) => {
           const { spots } = await import("/page/graph_paint.js");
           const { view, model, ratio, still } = graph;
@@ -171,21 +184,21 @@ def colour_at(page: Page, peer: str) -> list[int]:
     return found[:3]
 
 
-def test_nodes_never_overlap_and_stand_where_they_stood_before(page: Page) -> None:
-    assert page.evaluate(RANDOM_TOPOLOGIES, list(range(1, 31))) == []
+async def test_nodes_never_overlap_and_stand_where_they_stood_before(page: Page) -> None:
+    assert await page.evaluate(RANDOM_TOPOLOGIES, list(range(1, 31))) == []
 
 
-def test_a_click_selects_a_node(page: Page) -> None:
-    show(page, [RUN])
+async def test_a_click_selects_a_node(page: Page) -> None:
+    await show(page, [RUN])
 
-    page.mouse.click(*middle(page, "agent:lead"))
+    await page.mouse.click(*await middle(page, "agent:lead"))
 
-    assert page.evaluate("window.picked") == [["agent", "lead"]]
+    assert await page.evaluate("window.picked") == [["agent", "lead"]]
 
 
-def test_a_click_on_a_dot_selects_the_replica(page: Page) -> None:
-    show(page, [RUN])
-    x, y = page.evaluate(
+async def test_a_click_on_a_dot_selects_the_replica(page: Page) -> None:
+    await show(page, [RUN])
+    x, y = await page.evaluate(
         """async () => {
           const { spots } = await import("/page/graph_paint.js");
           const { view, model } = graph;
@@ -194,49 +207,49 @@ def test_a_click_on_a_dot_selects_the_replica(page: Page) -> None:
         }"""
     )
 
-    page.mouse.click(x, y)
+    await page.mouse.click(x, y)
 
-    assert page.evaluate("window.picked") == [["replica", "reviewer.3"]]
+    assert await page.evaluate("window.picked") == [["replica", "reviewer.3"]]
 
 
-def test_the_keyboard_reaches_and_selects_every_node_and_the_replicas_of_the_selected(page: Page) -> None:
-    show(page, [RUN], lead="ready", reviewer_2="failed")
-    names = page.get_by_role("button").all_text_contents()
+async def test_the_keyboard_reaches_and_selects_every_node_and_the_replicas_of_the_selected(page: Page) -> None:
+    await show(page, [RUN], lead="ready", reviewer_2="failed")
+    names = await page.get_by_role("button").all_text_contents()
     assert names[0] == "user reader"
     assert "coordinator The lead: 1 ready" in names
     assert len(names) == 6
 
-    page.get_by_role("button", name="worker reviewer").focus()
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="reviewer.2: failed").focus()
-    page.keyboard.press("Enter")
+    await page.get_by_role("button", name="worker reviewer").focus()
+    await page.keyboard.press("Enter")
+    await page.get_by_role("button", name="reviewer.2: failed").focus()
+    await page.keyboard.press("Enter")
 
-    assert page.evaluate("window.picked") == [["agent", "reviewer"], ["replica", "reviewer.2"]]
+    assert await page.evaluate("window.picked") == [["agent", "reviewer"], ["replica", "reviewer.2"]]
 
 
-def test_keys_zoom_and_move_and_show_all_again(page: Page) -> None:
-    show(page, [RUN])
-    page.locator(".graph").focus()
-    before = page.evaluate("[graph.view.scale, graph.view.x]")
+async def test_keys_zoom_and_move_and_show_all_again(page: Page) -> None:
+    await show(page, [RUN])
+    await page.locator(".graph").focus()
+    before = await page.evaluate("[graph.view.scale, graph.view.x]")
 
-    page.keyboard.press("+")
-    page.keyboard.press("ArrowLeft")
-    zoomed = page.evaluate("[graph.view.scale, graph.view.x]")
-    page.keyboard.press("0")
+    await page.keyboard.press("+")
+    await page.keyboard.press("ArrowLeft")
+    zoomed = await page.evaluate("[graph.view.scale, graph.view.x]")
+    await page.keyboard.press("0")
 
     assert zoomed[0] > before[0] and zoomed[1] != before[1]
-    assert page.evaluate("[graph.view.scale, graph.view.x]") == before
+    assert await page.evaluate("[graph.view.scale, graph.view.x]") == before
 
 
-def test_the_wheel_zooms_about_the_pointer(page: Page) -> None:
-    show(page, [RUN])
-    x, y = middle(page, "agent:checker")
-    page.mouse.move(x, y)
+async def test_the_wheel_zooms_about_the_pointer(page: Page) -> None:
+    await show(page, [RUN])
+    x, y = await middle(page, "agent:checker")
+    await page.mouse.move(x, y)
 
-    page.mouse.wheel(0, -300)
+    await page.mouse.wheel(0, -300)
 
-    wait_until(page, "!graph.view.fitted")
-    there = middle(page, "agent:checker")
+    await wait_until(page, "!graph.view.fitted")
+    there = await middle(page, "agent:checker")
     assert abs(there[0] - x) < 1 and abs(there[1] - y) < 1
 
 
@@ -251,16 +264,16 @@ def test_the_wheel_zooms_about_the_pointer(page: Page) -> None:
         ("new", "idle"),
     ],
 )
-def test_each_state_has_its_colour(page: Page, state: str, variable: str) -> None:
-    show(page, [RUN], lead={"state": state, "inflight": int(state == "ready")})
-    wanted = page.evaluate(
+async def test_each_state_has_its_colour(page: Page, state: str, variable: str) -> None:
+    await show(page, [RUN], lead={"state": state, "inflight": int(state == "ready")})
+    wanted = await page.evaluate(
         "(name) => { const c = document.createElement('canvas').getContext('2d'); c.fillStyle = graph.palette[name];"
         " c.fillRect(0, 0, 1, 1); return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3); }",
         variable,
     )
-    others = page.evaluate("['good', 'accent', 'warn', 'bad', 'idle'].map((name) => graph.palette[name])")
+    others = await page.evaluate("['good', 'accent', 'warn', 'bad', 'idle'].map((name) => graph.palette[name])")
 
-    found = colour_at(page, "lead")
+    found = await colour_at(page, "lead")
 
     def far(colour: str) -> int:
         return sum(abs(int(colour[1 + 2 * i : 3 + 2 * i], 16) - part) for i, part in enumerate(found))
@@ -269,99 +282,101 @@ def test_each_state_has_its_colour(page: Page, state: str, variable: str) -> Non
     assert [int(nearest[i : i + 2], 16) for i in (1, 3, 5)] == wanted
 
 
-def test_tasks_in_flight_are_shown_and_told(page: Page) -> None:
-    show(page, [RUN], lead="ready")
-    painted(page)
-    idle = page.evaluate("graph.still.canvas.toDataURL()")
+async def test_tasks_in_flight_are_shown_and_told(page: Page) -> None:
+    await show(page, [RUN], lead="ready")
+    await painted(page)
+    idle = await page.evaluate("graph.still.canvas.toDataURL()")
 
-    show(page, [RUN], lead={"state": "ready", "inflight": 3, "capacity": 4})
+    await show(page, [RUN], lead={"state": "ready", "inflight": 3, "capacity": 4})
 
-    painted(page)
-    assert page.evaluate("graph.still.canvas.toDataURL()") != idle
-    assert page.get_by_role("button", name="3 tasks in flight").count() == 1
+    await painted(page)
+    assert await page.evaluate("graph.still.canvas.toDataURL()") != idle
+    assert await page.get_by_role("button", name="3 tasks in flight").count() == 1
 
 
-def test_two_runs_of_one_agent_are_one_node_with_the_replicas_of_both(page: Page) -> None:
+async def test_two_runs_of_one_agent_are_one_node_with_the_replicas_of_both(page: Page) -> None:
     other = {**RUN, "node": "b", "agents": [{**RUN["agents"][0], "replicas": ["lead.2"]}]}  # type: ignore[dict-item, index]
 
-    show(page, [RUN, other], lead="ready", lead_2="ready")
+    await show(page, [RUN, other], lead="ready", lead_2="ready")
 
-    assert page.get_by_role("button", name="The lead").all_text_contents() == ["coordinator The lead: 2 ready"]
+    assert await page.get_by_role("button", name="The lead").all_text_contents() == ["coordinator The lead: 2 ready"]
 
 
-def test_messages_move_along_edges_until_they_have_arrived(page: Page) -> None:
-    show(page, [RUN])
+async def test_messages_move_along_edges_until_they_have_arrived(page: Page) -> None:
+    await show(page, [RUN])
 
-    page.evaluate(
+    await page.evaluate(
         'graph.flows([["lead", "reviewer", "task", 1000], ["reviewer", "lead", "result", 1], ["lead", "team/desk", "event", 2]])'
     )
 
-    assert page.evaluate("graph.pulses.moving.length") >= 3
-    wait_until(page, "!graph.pulses.busy && graph.frame === 0")
+    assert await page.evaluate("graph.pulses.moving.length") >= 3
+    await wait_until(page, "!graph.pulses.busy && graph.frame === 0")
 
 
-def test_less_motion_lets_edges_brighten_instead(page: Page) -> None:
-    page.emulate_media(reduced_motion="reduce")
-    show(page, [RUN])
+async def test_less_motion_lets_edges_brighten_instead(page: Page) -> None:
+    await page.emulate_media(reduced_motion="reduce")
+    await show(page, [RUN])
 
-    page.evaluate('graph.flows([["lead", "reviewer", "task", 1000]])')
+    await page.evaluate('graph.flows([["lead", "reviewer", "task", 1000]])')
 
-    assert page.evaluate("[graph.pulses.moving.length, graph.pulses.glowing.size]") == [0, 1]
-    wait_until(page, "!graph.pulses.busy && graph.frame === 0")
+    assert await page.evaluate("[graph.pulses.moving.length, graph.pulses.glowing.size]") == [0, 1]
+    await wait_until(page, "!graph.pulses.busy && graph.frame === 0")
 
 
-def test_messages_of_those_that_are_not_shown_do_nothing(page: Page) -> None:
-    show(page, [RUN])
+async def test_messages_of_those_that_are_not_shown_do_nothing(page: Page) -> None:
+    await show(page, [RUN])
 
-    page.evaluate(
+    await page.evaluate(
         """graph.flows([["nobody", "lead", "task", 3], ["lead", "nobody", "task", 3], ["team/none", "__proto__", "event", 1],
           ["lead", "lead", "ask", 1], ["lead", "reviewer", "constructor", 5], ["lead", "reviewer", "task", 0],
           [null, undefined, null, NaN]])"""
     )
 
-    assert page.evaluate("graph.pulses.moving.every((pulse) => pulse.colour === 'inkDim')")
+    assert await page.evaluate("graph.pulses.moving.every((pulse) => pulse.colour === 'inkDim')")
 
 
-def test_hostile_names_are_nodes_like_others(page: Page) -> None:
+async def test_hostile_names_are_nodes_like_others(page: Page) -> None:
     agents = [
         {"name": name, "label": name, "role": name, "replicas": [f"{name}.1"], "workers": HOSTILE} for name in HOSTILE
     ]
     run = {"agents": agents, "teams": [{"name": name, "members": HOSTILE} for name in HOSTILE]}
 
-    show(page, [run])
-    page.evaluate(
+    await show(page, [run])
+    await page.evaluate(
         "(names) => graph.replicas(new Map(names.map((n) => [n, { peer: n, agent: n, state: n, detail: n }])))", HOSTILE
     )
-    page.evaluate("(names) => graph.flows(names.flatMap((a) => names.map((b) => [a, b, a, 3])))", HOSTILE)
-    page.evaluate("(names) => names.forEach((name) => graph.select('agent', name))", HOSTILE)
+    await page.evaluate("(names) => graph.flows(names.flatMap((a) => names.map((b) => [a, b, a, 3])))", HOSTILE)
+    await page.evaluate("(names) => names.forEach((name) => graph.select('agent', name))", HOSTILE)
 
-    assert page.evaluate("graph.model.nodes.size") == 2 * len(HOSTILE)
-    assert page.evaluate("[...graph.model.nodes.values()].every((node) => node.w < 200 && node.label.length < 1000)")
-    assert page.evaluate("document.documentElement.scrollWidth") == 1000
-    assert page.evaluate("({}).agents === undefined && Object.prototype.state === undefined")
-    assert page.locator("img").count() == 0
-
-
-def test_it_follows_the_room_that_it_has(page: Page) -> None:
-    show(page, [RUN])
-    assert page.evaluate("graph.view.bounds.across") is True
-
-    page.set_viewport_size({"width": 390, "height": 700})
-
-    wait_until(page, "graph.view.width === 390 && !graph.view.bounds.across")
-    assert page.evaluate("graph.view.bounds.width * graph.view.scale") <= 390
+    assert await page.evaluate("graph.model.nodes.size") == 2 * len(HOSTILE)
+    assert await page.evaluate(
+        "[...graph.model.nodes.values()].every((node) => node.w < 200 && node.label.length < 1000)"
+    )
+    assert await page.evaluate("document.documentElement.scrollWidth") == 1000
+    assert await page.evaluate("({}).agents === undefined && Object.prototype.state === undefined")
+    assert await page.locator("img").count() == 0
 
 
-def test_it_takes_the_colours_of_the_page_anew(page: Page) -> None:
-    page.emulate_media(color_scheme="dark")
+async def test_it_follows_the_room_that_it_has(page: Page) -> None:
+    await show(page, [RUN])
+    assert await page.evaluate("graph.view.bounds.across") is True
 
-    page.evaluate("graph.theme()")
+    await page.set_viewport_size({"width": 390, "height": 700})
 
-    assert page.evaluate("graph.palette.panel") == "#1a202a"
+    await wait_until(page, "graph.view.width === 390 && !graph.view.bounds.across")
+    assert await page.evaluate("graph.view.bounds.width * graph.view.scale") <= 390
 
 
-def test_a_line_of_figures_says_its_latest_value(page: Page) -> None:
-    page.evaluate(
+async def test_it_takes_the_colours_of_the_page_anew(page: Page) -> None:
+    await page.emulate_media(color_scheme="dark")
+
+    await page.evaluate("graph.theme()")
+
+    assert await page.evaluate("graph.palette.panel") == "#1a202a"
+
+
+async def test_a_line_of_figures_says_its_latest_value(page: Page) -> None:
+    await page.evaluate(
         """() => {
           window.line = new Sparkline({ label: "Tasks", unit: "/s", seconds: 60 });
           document.getElementById("figures").append(line.element);
@@ -370,14 +385,14 @@ def test_a_line_of_figures_says_its_latest_value(page: Page) -> None:
     )
 
     figure = page.get_by_role("img", name="Tasks: 299 /s")
-    assert figure.text_content() == "Tasks 299 /s"
-    assert page.evaluate("line.points[0].time") == 1239
-    assert "NaN" not in figure.inner_html()
+    assert await figure.text_content() == "Tasks 299 /s"
+    assert await page.evaluate("line.points[0].time") == 1239
+    assert "NaN" not in await figure.inner_html()
 
 
-def test_a_line_without_a_value_says_so(page: Page) -> None:
-    page.evaluate(
+async def test_a_line_without_a_value_says_so(page: Page) -> None:
+    await page.evaluate(
         "() => { const l = new Sparkline({ label: 'Load' }); document.body.append(l.element); l.push(1, NaN); l.push(NaN, 1); }"
     )
 
-    assert page.get_by_role("img", name="Load: no value yet").count() == 1
+    assert await page.get_by_role("img", name="Load: no value yet").count() == 1
