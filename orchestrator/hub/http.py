@@ -1,4 +1,4 @@
-"""What the port answers over HTTP: whether it is well and takes work, and what the control plane says."""
+"""What the port answers over HTTP: whether it is well and takes work, the dashboard, and what the control plane says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import HttpVersion11, web
 
+from orchestrator.hub.page_files import page_routes
 from orchestrator.hub.request_head import HttpRefusal, Upgrade, check_upgrade
 from orchestrator.hub.rest import Control, error_answer, rest_routes
 from orchestrator.protocol.limits import MAX_REQUEST_HEAD, MAX_REST_BODY, MAX_URL
@@ -57,6 +58,7 @@ def make_app(host: Host) -> web.Application:
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/v1", v1, allow_head=False),
+            *page_routes(),
             *rest_routes(host),
         ]
     )
