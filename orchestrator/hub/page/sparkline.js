@@ -1,9 +1,10 @@
 // One figure over the last minutes, as a small line with the latest value beside it.
 
 const WIDTH = 160;
-const HEIGHT = 36;
+const HEIGHT = 28;
 const SVG = "http://www.w3.org/2000/svg";
 const MOST = 1200;
+const CAPTION = { display: "flex", justifyContent: "space-between", gap: "6px", fontSize: "12px", whiteSpace: "nowrap" };
 
 export class Sparkline {
   /** @param seconds that the line reaches back. */
@@ -12,11 +13,15 @@ export class Sparkline {
     this.element = document.createElement("figure");
     this.element.className = "sparkline";
     this.element.setAttribute("role", "img");
+    Object.assign(this.element.style, { margin: "0", minWidth: "0" });
     const caption = document.createElement("figcaption");
+    Object.assign(caption.style, CAPTION);
     const name = document.createElement("span");
     name.className = "sparkline-label";
     name.textContent = label;
+    Object.assign(name.style, { color: "var(--ink-dim)", overflow: "hidden", textOverflow: "ellipsis" });
     this.value = document.createElement("span");
+    Object.assign(this.value.style, { fontWeight: "600", fontVariantNumeric: "tabular-nums" });
     this.value.className = "sparkline-value";
     caption.append(name, " ", this.value);
     this.area = shape("path", { fill: "var(--accent)", "fill-opacity": "0.14" });
