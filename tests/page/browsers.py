@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 OPTIONS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-color-profile=srgb"]
-_NETWORK: Final = ("net::ERR_", "WebSocket connection to", "Failed to load resource: the server responded with a status of 40")
+_NETWORK: Final = (
+    "net::ERR_",
+    "WebSocket connection to",
+    "Failed to load resource: the server responded with a status of 40",
+)
 """What a browser itself says of connections that are cut and of refusals, which no page can keep it from."""
 
 
@@ -60,7 +64,11 @@ class Watched:
     faults: list[str] = field(default_factory=list)
 
     def console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not message.text.startswith(_NETWORK) and "net::ERR_" not in message.text:
+        if (
+            message.type in ("error", "warning")
+            and not message.text.startswith(_NETWORK)
+            and "net::ERR_" not in message.text
+        ):
             self.faults.append(f"console {message.type}: {message.text[:500]}")
 
     def error(self, error: Any) -> None:

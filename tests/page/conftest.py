@@ -22,7 +22,9 @@ _HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE) and "page" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.shows_secrets("the driver of the browser is told tokens, and tells of addresses"))
+            item.add_marker(
+                pytest.mark.shows_secrets("the driver of the browser is told tokens, and tells of addresses")
+            )
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 

@@ -70,7 +70,15 @@ def outline(**changes: Any) -> RunOutline:
         "began": time.time() - 4_000,
         "agents": (
             AgentOutline("lead", "Lead editor", "coordinator", ("lead",), ("plan", "edit"), workers=("helper",)),
-            AgentOutline("helper", "helper", "worker", ("helper.1", "helper.2", "helper.3"), ("web", "pdf"), tasks=("Research",), kept=True),
+            AgentOutline(
+                "helper",
+                "helper",
+                "worker",
+                ("helper.1", "helper.2", "helper.3"),
+                ("web", "pdf"),
+                tasks=("Research",),
+                kept=True,
+            ),
         ),
         "teams": (TeamOutline("desk", "teams/desk/state", ("lead", "helper")),),
         "lobbies": (LobbyOutline("desk", LOBBY, ("lead", "helper")),),
@@ -92,7 +100,9 @@ class Run:
         self.asked = asyncio.Event()
         self.answers: dict[str, Answer] = {}
         self.replicas = {
-            peer: ReplicaUpdate(peer, agent.name, "ready", pid=4_000 + at, since=time.time() - 60 * at, capacity=4, memory=48_000_000)
+            peer: ReplicaUpdate(
+                peer, agent.name, "ready", pid=4_000 + at, since=time.time() - 60 * at, capacity=4, memory=48_000_000
+            )
             for agent in told.agents
             for at, peer in enumerate(agent.replicas, 1)
         }
@@ -172,7 +182,9 @@ class Agent:
             case "ask":
                 if data["taskId"] not in self.writers:
                     self.writers[data["taskId"]] = (Writer(data["taskId"]), message.sender)
-                    await self.user.send(message.sender, {"type": "task-accepted", "taskId": data["taskId"], "attempt": 1})
+                    await self.user.send(
+                        message.sender, {"type": "task-accepted", "taskId": data["taskId"], "attempt": 1}
+                    )
                     await self.asked.put((data["taskId"], data["prompt"]))
             case "stream-ack":
                 self.writers[data["streamId"]][0].acked(data["seq"], many=data.get("many", False))
@@ -220,7 +232,9 @@ class Desk:
         metadata = {"kind": "agent", "agent": agent, "name": agent, "role": role, "capabilities": list(capabilities)}
         stack = self._leaving[peer] = AsyncExitStack()
         self._stack.push_async_callback(stack.aclose)
-        user = await stack.enter_async_context(connect(self.server.url, token=token(peer, peer_metadata=metadata, rate="unlimited")))
+        user = await stack.enter_async_context(
+            connect(self.server.url, token=token(peer, peer_metadata=metadata, rate="unlimited"))
+        )
         await stack.enter_async_context(user.subscribe(LOBBY))
         self.agents[peer] = made = Agent(user)
         await stack.enter_async_context(running(made.serve))
@@ -231,7 +245,9 @@ class Desk:
 
     async def start_run(self, told: RunOutline, peer: str = RUN) -> Run:
         metadata = {"kind": "run", "name": told.name, "node": told.node}
-        user = await self._stack.enter_async_context(connect(self.server.url, token=token(peer, peer_metadata=metadata, rate="unlimited")))
+        user = await self._stack.enter_async_context(
+            connect(self.server.url, token=token(peer, peer_metadata=metadata, rate="unlimited"))
+        )
         run = Run(user, told)
         await self._stack.enter_async_context(running(run.serve))
         await self._stack.enter_async_context(user.subscribe("(runs)"))
@@ -281,7 +297,9 @@ def some_tasks() -> tuple[TaskUpdate, ...]:
     now = time.time()
     return (
         TaskUpdate("t-1", "Research", "helper.1", "running", now, "lead"),
-        TaskUpdate("t-2", "Research", "helper.2", "failed", now - 3, "lead", seconds=1.25, error="ValueError: no such topic"),
+        TaskUpdate(
+            "t-2", "Research", "helper.2", "failed", now - 3, "lead", seconds=1.25, error="ValueError: no such topic"
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from orchestrator.protocol.dashboard import (
     UserOutline,
 )
 from orchestrator.protocol.payloads import Failure
+from orchestrator.protocol.tokens import Grants
 from tests.page.desk import Desk, dashboard_token, desk_without_run, outline
 from tests.page.hostile_strings import HOSTILE, printable, within
 
@@ -37,7 +38,7 @@ window.canary = (...given) => window.called.push(given);
 document.addEventListener("securitypolicyviolation", (event) => window.called.push([event.violatedDirective, event.blockedURI]));
 """
 BOXES: Final = """
-() => Object.fromEntries(["#top", "#agents", "#map", "#lower-tabs", "#tasks", "#chat"].map((id) => {
+() => Object.fromEntries(["#top", "#agents", "#map", "#lower-tabs", "#chat"].map((id) => {
   const { x, y, width, height } = document.querySelector(id).getBoundingClientRect();
   return [id, [x, y, width, height].map(Math.round)];
 }))
@@ -81,7 +82,7 @@ def told_of(texts: Sequence[str]) -> dict[str, Any]:
         "source": texts[-1],
         "node": "".join(texts)[:70_000],
         "agents": (*agents, AgentOutline(TALKER, "Talker", "coordinator", (TALKER,), workers=tuple(texts))),
-        "teams": tuple(TeamOutline(text, f"teams/{n}", tuple(texts)) for n, text in enumerate(texts)),
+        "teams": tuple(TeamOutline(text, f"teams/{n}", (text, TALKER)) for n, text in enumerate(texts)),
         "lobbies": tuple(LobbyOutline(text, f"lobbies/{n}", (text,), watchers=(text,)) for n, text in enumerate(texts)),
         "users": tuple(UserOutline(text, (TALKER, text)) for text in texts),
     }
@@ -158,8 +159,8 @@ async def signed_in(desk: Desk, pages: Pages, **claims: Any) -> tuple[Page, list
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     await page.add_init_script(WATCH)
     await page.goto(desk.url)
-    grants_token = dashboard_token(instance=f"tab-{time.monotonic_ns()}", **claims)
-    await page.fill("#token", grants_token)
+    everything = Grants(observe=("**",), send=("**",), presence=("**",))
+    await page.fill("#token", dashboard_token(grants=everything, **claims))
     await page.click("#sign-in-form button[type=submit]")
     await page.wait_for_selector('#connection[data-state="connected"]')
     return page, dialogs
@@ -208,7 +209,10 @@ async def look_everywhere(desk: Desk, pages: Pages, texts: Sequence[str]) -> Non
     await nothing_happened(page, dialogs, boxes)
 
     await page.click('#lower-tabs [data-view="log"]')
-    await page.evaluate("document.querySelector('#log .log-rows [role=row], #log .log-rows .row')?.click()")
+    await page.evaluate("[...document.querySelectorAll('#log .log-rows .row:not([hidden])')].at(-1).click()")
+    await page.wait_for_selector("#log .detail .event")
+    await nothing_happened(page, dialogs, boxes)
+    await page.keyboard.press("Escape")
     await page.click('#lower-tabs [data-view="tasks"]')
 
     await page.select_option("#chat select", TALKER)
@@ -222,6 +226,8 @@ async def look_everywhere(desk: Desk, pages: Pages, texts: Sequence[str]) -> Non
             task, text, done=False, failure=Failure(text, text, retryable=False) if number == len(texts) - 1 else None
         )
     await page.wait_for_selector("#chat [data-state=failed]")
+    answer = await page.locator("#chat .answer").text_content() or ""
+    assert answer.count("canary()") == sum(text.count("canary()") for text in texts)
     await nothing_happened(page, dialogs, boxes)
     await narrow(page)
 
