@@ -19,9 +19,9 @@ export class Chat {
     this.chips = el("div", { class: "conversations", role: "group", "aria-label": "conversations" });
     this.messages = el("div", { class: "messages", tabIndex: 0, role: "log", "aria-label": "conversation", "aria-live": "polite" });
     this.empty = el("p", { class: "empty" }, "Pick an agent and ask it something.");
-    this.input = el("textarea", { class: "prompt", rows: "2", placeholder: "Ask…", "aria-label": "your question", on: {
+    this.input = el("textarea", { class: "prompt", rows: "1", placeholder: "Ask…", "aria-label": "your question", on: {
       keydown: (event) => { if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); this.#ask(); } },
-      input: () => this.#fit(),
+      input: () => { this.#fit(); soon(this.draw); },
     } });
     this.send = el("button", { type: "submit", class: "main" }, "Ask");
     this.stop = el("button", { type: "button", class: "stop", hidden: true, on: { click: () => this.#cancel() } }, "Cancel");
@@ -117,6 +117,7 @@ export class Chat {
     if (atEnd && exchanges.length > 0) this.messages.scrollTop = this.messages.scrollHeight;
     const live = exchanges.some((each) => each.live);
     this.stop.hidden = !live;
+    this.send.hidden = live && this.input.value === "";
     this.messages.setAttribute("aria-busy", String(live));
     const talks = [...this.#conversations.values()].filter((each) => each.exchanges.length > 0 && this.#conversations.size > 1);
     patch(this.chips, talks, (each) => each.agent, (each) => el("button", { type: "button", class: "chip", on: { click: () => this.choose(each.agent) } }, words(line(each.agent, 60))), (chip, each) => {

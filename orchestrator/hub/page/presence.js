@@ -80,7 +80,7 @@ export class Presence {
       el("div", { class: "group-head" }, toggle, name, el("span", { class: "role" }), el("span", { class: "ready" })),
       el("div", { class: "capabilities" }), el("div", { class: "dots", "aria-hidden": "true" }), el("ul", { class: "replicas" }));
     const [head, capabilities, dots, list] = node.children;
-    Object.assign(node, { toggle, agentName: name, role: head.children[2], ready: head.children[3], capabilities, dots, list });
+    node.parts = { toggle, name, role: head.children[2], ready: head.children[3], capabilities, dots, list };
     return node;
   }
 
@@ -94,20 +94,21 @@ export class Presence {
   }
 
   #fill(node, { agent, replicas }) {
+    const { parts } = node;
     node.total = replicas.length;
     const open = this.#isOpen(agent.name, replicas.length);
     const good = replicas.filter((each) => each.tone === "good").length;
-    setWords(node.agentName.firstElementChild, line(agent.label || agent.name, 80));
-    node.agentName.title = line(agent.name, 120);
-    node.role.textContent = agent.role === "agent" ? "" : agent.role;
-    setWords(node.ready, replicas.length === 1 ? "" : `${good}/${replicas.length}`);
-    node.toggle.setAttribute("aria-expanded", String(open));
-    node.toggle.setAttribute("aria-label", `replicas of ${line(agent.name, 60)}`);
-    patch(node.capabilities, (agent.capabilities ?? []).slice(0, 12), (each) => each, (each) => el("span", { class: "chip" }, words(line(each, 40))));
-    node.dots.hidden = open;
-    node.list.hidden = !open;
-    patch(node.dots, open ? [] : replicas.slice(0, DOTS), (each) => each.peer, () => el("i", { class: "dot" }), (dot, each) => setTone(dot, each.tone));
-    patch(node.list, open ? replicas : [], (each) => each.peer, (each) => replicaRow(each.peer), fillReplica);
+    setWords(parts.name.firstElementChild, line(agent.label || agent.name, 80));
+    parts.name.title = line(agent.name, 120);
+    parts.role.textContent = agent.role === "agent" ? "" : agent.role;
+    setWords(parts.ready, replicas.length === 1 ? "" : `${good}/${replicas.length}`);
+    parts.toggle.setAttribute("aria-expanded", String(open));
+    parts.toggle.setAttribute("aria-label", `replicas of ${line(agent.name, 60)}`);
+    patch(parts.capabilities, (agent.capabilities ?? []).slice(0, 12), (each) => each, (each) => el("span", { class: "chip" }, words(line(each, 40))));
+    parts.dots.hidden = open;
+    parts.list.hidden = !open;
+    patch(parts.dots, open ? [] : replicas.slice(0, DOTS), (each) => each.peer, () => el("i", { class: "dot" }), (dot, each) => setTone(dot, each.tone));
+    patch(parts.list, open ? replicas : [], (each) => each.peer, (each) => replicaRow(each.peer), fillReplica);
   }
 }
 

@@ -1,6 +1,7 @@
 // Which view is in front on a narrow screen, which list below the graph on a wide one; the theme; keys for all of it.
 
 const THEMES = ["auto", "light", "dark"];
+const SIGNS = { auto: "◐", light: "○", dark: "●" };
 const THEME = "orchestrator.theme";
 const LISTS = ["tasks", "log", "chat"];
 
@@ -43,7 +44,7 @@ export function themes(button, then) {
   const show = (theme) => {
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    button.textContent = theme;
+    button.textContent = `${SIGNS[theme]} ${theme}`;
     button.setAttribute("aria-label", `theme: ${theme === "auto" ? "as the system" : theme}`);
     then();
   };
