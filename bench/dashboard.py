@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.dashboard_page import MEASURE_PICTURES, chromium, heap, renderer_memory, signed_in
+from bench.dashboard_page import MEASURE_PICTURES, REPLICAS_SHOWN, chromium, heap, renderer_memory, signed_in
 from bench.dashboard_script import UPDATES, LargeRun
 from bench.hub_load import take_turn
 from bench.hub_servers import OURS, Server
@@ -57,12 +57,15 @@ async def speaking(hub: RealHub, large: LargeRun) -> AsyncIterator[ScriptedRun]:
                 await task
 
 
-async def one_page(browser: Browser, hub: RealHub, seconds: float, warm: float) -> dict[str, Any]:
+async def one_page(
+    browser: Browser, hub: RealHub, scripted: ScriptedRun, *, seconds: float, warm: float
+) -> dict[str, Any]:
     """Look at one dashboard for as long as is wished."""
     async with signed_in(browser, hub.url, dashboard_token(hub.key)) as page:
         await asyncio.sleep(warm)
         pids = await renderer_memory(browser)
         before = {pid: cpu_seconds(pid) or 0.0 for pid in pids}
+        told = scripted.told
         pictures = await page.evaluate(MEASURE_PICTURES, seconds)
         memory = await renderer_memory(browser)
         used = sum((cpu_seconds(pid) or 0.0) - before.get(pid, 0.0) for pid in memory)
@@ -71,7 +74,8 @@ async def one_page(browser: Browser, hub: RealHub, seconds: float, warm: float) 
             "heap_mb": round(await heap(page) / _MB, 1),
             "page_mb": round(max(memory.values()) / _MB, 1),
             "page_processor_share": round(used / seconds, 3),
-            "tasks_in_model": await page.locator("#tasks [data-task]").count(),
+            "updates": scripted.told - told,
+            "replicas_shown": await page.evaluate(REPLICAS_SHOWN),
         }
 
 
@@ -107,8 +111,8 @@ async def beside(browser: Browser, hub: RealHub, options: argparse.Namespace) ->
 async def measure(options: argparse.Namespace) -> None:
     large = LargeRun(agents=options.agents, replicas=options.replicas, messages=options.messages)
     with tempfile.TemporaryDirectory(prefix="dashboard") as folder:
-        async with real_hub(Path(folder)) as hub, speaking(hub, large), chromium() as browser:
-            page = await one_page(browser, hub, options.seconds, options.warm)
+        async with real_hub(Path(folder)) as hub, speaking(hub, large) as scripted, chromium() as browser:
+            page = await one_page(browser, hub, scripted, seconds=options.seconds, warm=options.warm)
             print(page, file=sys.stderr, flush=True)
             hubs = await beside(browser, hub, options) if options.rounds else {}
     middle = {

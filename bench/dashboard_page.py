@@ -38,6 +38,15 @@ MEASURE_PICTURES: Final = """
 """
 """Counts the pictures of each second."""
 
+REPLICAS_SHOWN: Final = """
+() => {
+  const words = [...document.querySelectorAll(".graph-list button")].map((button) => button.textContent);
+  return words.flatMap((text) => [...text.split(": ").at(-1).matchAll(/(\\d+) (?:ready|starting|waiting|offline|failed)/g)])
+    .reduce((sum, [, count]) => sum + Number(count), 0);
+}
+"""
+"""Counts what the graph's list says of states that updates have told."""
+
 
 def options() -> dict[str, Any]:
     """Return how to launch the system's Chromium. Raises `LookupError` where there is none."""

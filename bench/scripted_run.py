@@ -53,6 +53,8 @@ class ScriptedRun:
         self.watchers: list[str] = []
         self.asked: list[str] = []
         """What was requested."""
+        self.told = 0
+        """Updates, each to all who watched."""
 
     async def serve(self) -> None:
         """Answer until the connection is closed."""
@@ -63,6 +65,7 @@ class ScriptedRun:
     async def tell(self, update: Mapping[str, Any]) -> None:
         """Tell all who watch; who is gone is told nothing more."""
         data = Raw(json.dumps({"type": "run-update", "time": time.time(), **update}).encode())
+        self.told += 1
         for watcher in list(self.watchers):
             try:
                 await self._client.send(watcher, data, in_parts=True)
