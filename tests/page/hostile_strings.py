@@ -5,6 +5,7 @@ Those that would run something call `canary`, a function that the tests put on t
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 _ZALGO: Final = "".join(chr(code) for code in range(0x300, 0x36F))
@@ -84,7 +85,7 @@ HOSTILE: Final[dict[str, str]] = {
 
 def within(text: str, size: int) -> str:
     """Return as much of a text as JSON of `size` bytes holds, where a token or a frame has no room for all of it."""
-    while len(repr(text.encode())) + 6 * sum(character < " " for character in text) > size:
+    while len(json.dumps(text)) > size:
         text = text[: len(text) * 3 // 4]
     return text
 

@@ -295,7 +295,7 @@ async def test_tasks_in_flight_are_shown_and_told(page: Page) -> None:
 
 
 async def test_two_runs_of_one_agent_are_one_node_with_the_replicas_of_both(page: Page) -> None:
-    other = {**RUN, "node": "b", "agents": [{**RUN["agents"][0], "replicas": ["lead.2"]}]}  # type: ignore[dict-item, index]
+    other = {**RUN, "node": "b", "agents": [{**RUN["agents"][0], "replicas": ["lead.2"]}]}  # type: ignore[dict-item]
 
     await show(page, [RUN, other], lead="ready", lead_2="ready")
 

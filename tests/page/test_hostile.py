@@ -209,6 +209,7 @@ async def look_everywhere(desk: Desk, pages: Pages, texts: Sequence[str]) -> Non
     await nothing_happened(page, dialogs, boxes)
 
     await page.click('#lower-tabs [data-view="log"]')
+    await page.wait_for_selector("#log .log-rows .row")
     await page.evaluate("[...document.querySelectorAll('#log .log-rows .row:not([hidden])')].at(-1).click()")
     await page.wait_for_selector("#log .detail .event")
     await nothing_happened(page, dialogs, boxes)
@@ -216,15 +217,15 @@ async def look_everywhere(desk: Desk, pages: Pages, texts: Sequence[str]) -> Non
     await page.click('#lower-tabs [data-view="tasks"]')
 
     await page.select_option("#chat select", TALKER)
-    question = "\n".join(within(text, 1_000) for text in texts)
+    question = "\n".join(("What of", *(within(text, 1_000) for text in texts)))
     await page.fill("#chat textarea", question)
     await page.click("#chat button[type=submit]")
     task, prompt = await asyncio.wait_for(talker.asked.get(), 5)
     assert [line.strip() for line in prompt.split()] == [line.strip() for line in question.split()]
-    for number, text in enumerate(texts):
-        await talker.say(
-            task, text, done=False, failure=Failure(text, text, retryable=False) if number == len(texts) - 1 else None
-        )
+    for text in texts:
+        await talker.say(task, *(text[at : at + 8_000] for at in range(0, len(text), 8_000)))
+    end = within(texts[0], 10_000)
+    await talker.say(task, failure=Failure(end, end, retryable=False))
     await page.wait_for_selector("#chat [data-state=failed]")
     answer = await page.locator("#chat .answer").text_content() or ""
     assert answer.count("canary()") == sum(text.count("canary()") for text in texts)

@@ -31,7 +31,7 @@ export function measure(nodes, wide) {
       node.w = Math.max(words, node.grid.width + 2 * CARD.side);
       node.h = CARD.top + CARD.head + node.grid.height + CARD.foot;
     } else {
-      node.w = Math.min(CARD.most, Math.max(76, label + 52));
+      node.w = Math.min(CARD.most, Math.max(92, label * 1.5 + 48));
       node.h = 38;
     }
   }
