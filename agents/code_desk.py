@@ -178,11 +178,16 @@ class Reviewer:
     @task(idempotent=True)
     def review(self, job: ReviewFile, ctx: Context) -> FileReport:
         try:
-            report = measure(read_source(job.path), job.name)
+            source = read_source(job.path)
         except OSError as error:
-            report = FileReport(file=job.name, problem=f"it cannot be read: {error.strerror or error}")
+            raise Unreadable(f"{job.name} cannot be read: {error.strerror or error}") from None
+        report = measure(source, job.name)
         ctx.log.info("reviewed", file=job.name, functions=report.functions)
         return report
+
+
+class Unreadable(Exception):
+    """A file is gone, or is none that can be reviewed."""
 
 
 def read_source(path: str) -> bytes:

@@ -82,7 +82,7 @@ async def test_a_run_is_shown_as_shown() -> None:
     assert table(TableRun({"editor": 1, "researcher": 2}).view(), BEGAN + 200) == printed.splitlines()
 
 
-@pytest.mark.parametrize("verb", ["ps", "logs", "scale", "restart", "reload", "stop"])
+@pytest.mark.parametrize("verb", ["ps", "top", "logs", "scale", "restart", "reload", "stop"])
 def test_every_option_of_what_asks_a_run_is_described(verb: str) -> None:
     parser = argparse.ArgumentParser(add_help=False)
     importlib.import_module(f"orchestrator.cli.{VERBS[verb].module}").arguments(verb, parser)
@@ -107,6 +107,15 @@ def test_every_option_and_workload_of_the_load_is_described() -> None:
     titles, *rows = shown("bench")[1].splitlines()
     assert titles.split() == bench_table([])[0].split()
     assert [row.split("  ")[0] for row in rows] == [part for parts in PARTS.values() for part in parts]
+
+
+def test_everything_that_the_doctor_looks_at_is_described() -> None:
+    section = DOCUMENT.partition("## When it does not run: doctor")[2].partition("\n## ")[0]
+    for name in ("doctor", "doctor_machine", "doctor_topology"):
+        source = (ROOT / "orchestrator" / "cli" / f"{name}.py").read_text(encoding="utf-8")
+        checks = re.findall(r'\b(?:ok|wrong|none|engine)\(\s*"([^"]+)"', source)
+        for check in checks:
+            assert f"`{check}`" in section, f"{check} is described nowhere"
 
 
 def test_every_state_of_a_replica_is_described() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import sys
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.cli.bench_text import OPERATIONS, Row, fields, table
+from orchestrator.cli.example_text import examples
+from orchestrator.cli.progress import waiting
 from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
 
 if TYPE_CHECKING:
     import signal
 
+    from orchestrator.cli.progress import StatusLine
     from orchestrator.client.load.course import Part
     from orchestrator.client.load.dialling import HubDialler
     from orchestrator.client.load.figures import Found
@@ -67,6 +71,11 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--channel", metavar="NAME", help="that is published to; default: one that nobody else has")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    examples(
+        parser,
+        "orchestrator bench --hub ws://localhost:7700 --keys keys.yaml --duration 1",
+        "orchestrator bench --hub ws://localhost:7700 --keys keys.yaml --workload stream --duration 1 --json",
+    )
     parser.set_defaults(execute=_execute)
 
 
@@ -175,6 +184,7 @@ class _Bench:
         self._rows: list[Row] = []
         self._rate: float | None = None
         self._signal: signal.Signals | None = None
+        self._line: StatusLine | None = None
 
     async def run(self) -> int:
         import asyncio
@@ -200,7 +210,8 @@ class _Bench:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, interrupted, number)
         try:
-            await course.go(args.workload)
+            with waiting(f"loading the hub for about {args.duration:g} s") as self._line:
+                await course.go(args.workload)
         except ConnectionProblem:
             if self._rows:
                 self._tell()
@@ -248,7 +259,8 @@ class _Bench:
             self._say(f"{part}: this command took its whole core, so the hub may stand more")
 
     def _say(self, sentence: str) -> None:
-        print(f"orchestrator: {sentence}", file=sys.stderr, flush=True)
+        with contextlib.nullcontext() if self._line is None else self._line.above():
+            print(f"orchestrator: {sentence}", file=sys.stderr, flush=True)
 
     def _tell(self) -> None:
         if self._args.json:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.reading import environment, paths, read_plan, read_topology, topology_arguments
 from orchestrator.errors import ExitCode, OrchestratorError, listed
 
@@ -60,6 +61,12 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         help="write no broker: the one that the topology names runs already",
     )
     parser.add_argument("--force", action="store_true", help="overwrite files that are there and differ")
+    examples(
+        parser,
+        "orchestrator export compose topology.yaml",
+        "orchestrator export k8s topology.yaml --out - --image registry.example.org/desk:1",
+        "orchestrator export systemd topology.yaml --out units",
+    )
     parser.set_defaults(execute=execute)
 
 

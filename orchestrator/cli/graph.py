@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.reading import environment, import_arguments, read_code, read_topology, topology_arguments
 from orchestrator.errors import ExitCode
 
@@ -25,6 +26,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         default="text",
         help="text for a terminal, mermaid for Markdown, dot for Graphviz, svg for browsers (default: text)",
     )
+    examples(parser, "orchestrator graph topology.yaml", "orchestrator graph examples.yaml --format svg > topology.svg")
     parser.set_defaults(execute=execute)
 
 

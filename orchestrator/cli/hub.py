@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from orchestrator.cli import backplane
+from orchestrator.cli.example_text import examples
 from orchestrator.errors import ExitCode, OrchestratorError, did_you_mean
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _ACTIONS: Final = ("publish", "subscribe", "presence", "send")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?):(\d+)")
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
+_SERVE: Final = "orchestrator hub serve --keys keys.yaml --listen 127.0.0.1:7700"
 _REREAD: Final = 0.5
 """Seconds between two looks at the key file: a key that is revoked closes its connections within a second."""
 
@@ -51,9 +53,12 @@ def _hub_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
     serve.add_argument("--tls-cert", metavar="FILE", help="a certificate with its chain, in PEM")
     serve.add_argument("--tls-key", metavar="FILE", help="its key, unless it is in the same file")
+    serve.add_argument("--no-metrics", action="store_true", help="answer nobody at /metrics")
     backplane.arguments(serve)
     for name, kind, metavar, help_text in _LIMITS:
         serve.add_argument(f"--{name}", type=kind, metavar=metavar, help=help_text)
+    examples(parser, _SERVE)
+    examples(serve, _SERVE, "orchestrator hub serve --keys keys.yaml --listen 127.0.0.1:0 --json")
     serve.set_defaults(execute=_serve)
 
 
@@ -87,10 +92,15 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     new = commands.add_parser("new", help="make a key, and print it alone", description="Make a key, and print it.")
     new.add_argument("--publishable", action="store_true", help="a key that opens connections by itself")
-    new.add_argument("--channels", metavar="PATTERN", nargs="+", default=["**"], help="default: **")
+    new.add_argument(
+        "--for-metrics",
+        action="store_true",
+        help="a key that reads /metrics from other machines, and opens nothing else",
+    )
+    new.add_argument("--channels", metavar="PATTERN", nargs="+", help="default: **")
     new.add_argument("--actions", metavar="ACTION", nargs="+", help=f"of {', '.join(_ACTIONS)}")
     new.add_argument("--origins", metavar="ORIGIN", nargs="+", default=[], help="pages that may use it (publishable)")
-    new.add_argument("--app", metavar="NAME", default="default", help="apps share nothing; default: default")
+    new.add_argument("--app", metavar="NAME", help="apps share nothing; default: default")
     new.add_argument("--rate", metavar="N:BURST", help="messages per second and at once, or: unlimited")
     new.set_defaults(execute=_new)
     listing = commands.add_parser("list", help="show the keys, without their secrets", description="Show the keys.")
@@ -100,6 +110,13 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     revoke.set_defaults(execute=_revoke)
     for command in (new, listing, revoke):
         command.add_argument("--keys", metavar="FILE", type=Path, required=True, help="YAML, or JSON if named .json")
+    made = "orchestrator keys new --keys keys.yaml"
+    listed = "orchestrator keys list --keys keys.yaml"
+    revoked = "orchestrator keys revoke sk_id_0123456789ab --keys keys.yaml"
+    examples(parser, made, listed, revoked)
+    examples(new, made, "orchestrator keys new --keys keys.yaml --publishable --origins https://app.example.org")
+    examples(listing, listed)
+    examples(revoke, revoked)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -130,6 +147,7 @@ def _serve(args: argparse.Namespace) -> int:
     settings = Settings(
         tls_certificate=args.tls_cert,
         tls_key=args.tls_key,
+        metrics=not args.no_metrics,
         backplane=joined,
         node_name=args.node_name or node_name(),
         **limits,
@@ -203,9 +221,13 @@ def _new(args: argparse.Namespace) -> int:
         raise _Usage(f"there is no action {unknown[0]!r}{did_you_mean(unknown[0], _ACTIONS)}")
     if args.origins and not args.publishable:
         raise _Usage("--origins is for publishable keys")
-    if not args.app or not args.app.isprintable():
+    app = args.app if args.app is not None else "(metrics)" if args.for_metrics else "default"
+    if not app or not app.isprintable():
         raise _Usage("--app is the name of an app")
-    for pattern in args.channels:
+    if args.for_metrics and (args.publishable or args.channels or args.actions or args.origins or args.rate):
+        raise _Usage("--for-metrics makes a key that is for nothing else: it goes with --app alone")
+    channels = [] if args.for_metrics else args.channels or ["**"]
+    for pattern in channels:
         if not is_channel(pattern):
             raise _Usage(f"--channels: {pattern!r} is no pattern of channels: 1 to 256 bytes, no control characters")
     chosen = sorted({Action(name) for name in args.actions}) if args.actions else None
@@ -213,14 +235,14 @@ def _new(args: argparse.Namespace) -> int:
     with key_file.changed(args.keys) as keys:
         if args.publishable:
             shown = f"pk_live_{secrets.token_urlsafe(24)}"
-            open_key = key_file.PublishableEntry(f"pk_id_{secrets.token_hex(6)}", shown, args.app, args.channels)
+            open_key = key_file.PublishableEntry(f"pk_id_{secrets.token_hex(6)}", shown, app, channels)
             open_key.actions = chosen or sorted(PUBLISHABLE_ACTIONS)
             open_key.origins, open_key.rate = args.origins, rate
             keys.publishable_keys.append(open_key)
         else:
             pair = key_file.SecretEntry(f"sk_id_{secrets.token_hex(6)}", f"sk_secret_{secrets.token_urlsafe(32)}")
-            pair.app, pair.channels, pair.rate = args.app, args.channels, rate
-            pair.actions = chosen or sorted(ALL_ACTIONS)
+            pair.app, pair.channels, pair.rate = app, channels, rate
+            pair.actions = [] if args.for_metrics else chosen or sorted(ALL_ACTIONS)
             keys.secret_keys.append(pair)
             shown = f"{pair.id}:{pair.secret}"
     print(shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orchestrator.cli.example_text import examples
 from orchestrator.errors import ExitCode, OrchestratorError, listed
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         default="dispatch",
         help="the pattern to begin with, or all four in one file (default: dispatch)",
     )
+    examples(parser, "orchestrator init my-desk", "orchestrator init my-team --template team")
     parser.set_defaults(execute=execute)
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.problems import FORMS, as_json, described, render, wants_colour
 from orchestrator.cli.reading import environment, import_arguments, read_code, read_topology, shown, topology_arguments
 from orchestrator.errors import ExitCode, did_you_mean, listed
@@ -28,6 +29,12 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="take a warning for an error: exit with 3")
     parser.add_argument(
         "--explain", metavar="CODE", help="print the page on a code, such as ORC104, and do nothing else"
+    )
+    examples(
+        parser,
+        "orchestrator lint topology.yaml",
+        "orchestrator lint examples.yaml --json",
+        "orchestrator lint --explain ORC104",
     )
     parser.set_defaults(execute=execute)
 

@@ -34,6 +34,9 @@ VERBS: Final[dict[str, Verb]] = {
     "ps": Verb(
         "ps", "show what a run has running: every replica, its state, since when, and how often it was restarted"
     ),
+    "top": Verb(
+        "top", "show what the agents of a run are doing, as rates, and what they take of the machine", lasts=True
+    ),
     "logs": Verb("logs", "show what a run, or some of its agents, have said last, and go on with it", lasts=True),
     "scale": Verb("scale", "have more or fewer replicas of an agent in a run"),
     "restart": Verb("restart", "restart agents or replicas of a run, one after the other"),
@@ -52,6 +55,8 @@ VERBS: Final[dict[str, Verb]] = {
     "hub": Verb("hub", "run a hub by itself", lasts=True),
     "bench": Verb("bench", "load a hub, and say what it stands", lasts=True),
     "keys": Verb("hub", "make the keys that a hub of its own accepts"),
+    "completion": Verb("completion", "print what has a shell complete verbs, options, files and the names of agents"),
+    "doctor": Verb("doctor", "look for what keeps a topology from running here, and say what to do about it"),
 }
 
 
@@ -75,7 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         gc.disable()  # nearly all that a short command makes are modules: looking for garbage among them takes a tenth
     try:
-        return _run(words)
+        try:
+            return _run(words)
+        finally:
+            sys.stdout.flush()  # also what `--help` and a refused topology have printed, while there is somebody to notice
+    except BrokenPipeError:  # whoever read the output has seen enough; what is still buffered goes nowhere
+        from orchestrator.errors import ExitCode
+
+        _drop_output()
+        return ExitCode.FAILED
     except OSError as error:
         if error.errno is None or error.errno not in _FULL:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.running import change, find, share_out, split, word_arguments
 from orchestrator.errors import ExitCode
 
@@ -19,6 +20,7 @@ def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
             "A file with a mistake changes nothing. SIGHUP to the run does the same."
         )
         word_arguments(parser, "FILE", "")
+        examples(parser, "orchestrator reload", "orchestrator reload examples.yaml")
         parser.set_defaults(execute=_reload)
         return
     parser.usage = "orchestrator restart [FILE] AGENT|PEER ..."
@@ -27,6 +29,7 @@ def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
         "end when it is ready again."
     )
     word_arguments(parser, "WORD", "; and which agents or replicas: researcher, researcher.2, (hub)")
+    examples(parser, "orchestrator restart reviewer.2", "orchestrator restart examples.yaml narrator")
     parser.set_defaults(execute=_restart)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.reading import environment, paths, read_plan, read_topology, topology_arguments, unhandled
 
 if TYPE_CHECKING:
@@ -115,6 +116,13 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write the log into this directory as well: a file of JSON lines for each replica, rotated at 10 MiB "
         "(default: nowhere; with --detach .orchestrator/logs beside the topology)",
+    )
+    examples(
+        parser,
+        "orchestrator run topology.yaml",
+        'orchestrator run topology.yaml --ask desk "to be or not to be"',
+        "orchestrator run -d topology.yaml  # in the background",
+        "orchestrator run topology.yaml --inline --log-level debug",
     )
     parser.set_defaults(execute=execute)
 
@@ -221,6 +229,7 @@ def _run(
 ) -> int:
     import asyncio
 
+    from orchestrator.cli.progress import status_line
     from orchestrator.runtime.log_files import LogFiles
     from orchestrator.runtime.output import Output, abandon, rendering
     from orchestrator.runtime.own_logs import routed
@@ -230,15 +239,24 @@ def _run(
     reading, recent = source.current, Recent()
     plan = reading.plan
     names = ["run", "hub", *(["store"] if plan.serves_store else []), *(replica.peer_id for replica in plan.replicas)]
+    line = status_line(plain=args.log == "json" or detached is not None)
+    line.show("starting")
+    line.keep_time()
     output = Output(
         rendering(args.log, sys.stderr, reading.environ, names),
         args.log_level,
-        log=sys.stderr,
+        log=line.beside(),
         answers=sys.stdout,
         files=None if args.log_dir is None else LogFiles(args.log_dir),
         recent=recent,
     )
-    reach = Reach(source=source, seat=seat, recent=recent)
+    reach = Reach(
+        source=source,
+        seat=seat,
+        recent=recent,
+        on_starting=lambda ready, planned: line.show(f"starting {ready}/{planned}"),
+        on_ready=line.close,
+    )
     if detached is not None:
         reach = replace(reach, on_ready=partial(detached.ready, output))
     try:
@@ -262,6 +280,7 @@ def _run(
         with routed(output):
             return asyncio.run(work)
     finally:
+        line.close()
         output.close()
         if output.unread:
             abandon(sys.stdout)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.runtime.operator_wire import AnyRequest, RunView
+    from orchestrator.runtime.operator_wire import AnyRequest, RunView, TopView
     from orchestrator.runtime.run_seat import RunSeat
 
 
@@ -79,6 +79,18 @@ def view(seat: RunSeat) -> RunView:
     raise RunGone(seat.pid)
 
 
+def counts(seat: RunSeat) -> TopView:
+    """Ask a run what it has done until now. Raises `OrchestratorError`."""
+    from orchestrator.runtime.operator_client import RunGone, asked
+    from orchestrator.runtime.operator_wire import Top, TopView
+
+    with asked(seat, Top()) as answers:
+        for answer in answers:
+            if isinstance(answer, TopView):
+                return answer
+    raise RunGone(seat.pid)
+
+
 def share_out(seats: Sequence[RunSeat], names: Iterable[str]) -> list[tuple[RunSeat, list[str]]]:
     """Return which of several runs has which of these agents or replicas. Raises `NotInRun` for one that none has."""
     if len(seats) == 1:
@@ -109,15 +121,18 @@ def change(seat: RunSeat, request: AnyRequest) -> None:
     """
     import sys
 
+    from orchestrator.cli.progress import waiting
     from orchestrator.runtime.operator_client import RunGone, asked
     from orchestrator.runtime.operator_wire import Done, Progress
 
-    with asked(seat, request) as answers:
+    with waiting(f"{seat.topology.name}: {type(request).__name__.lower()}") as line, asked(seat, request) as answers:
         for answer in answers:
             match answer:
                 case Progress(sentence=sentence):
-                    print(sentence, file=sys.stderr, flush=True)
+                    with line.above():
+                        print(sentence, file=sys.stderr, flush=True)
                 case Done(sentence=sentence):
+                    line.close()
                     print(sentence, flush=True)
                     return
     raise RunGone(seat.pid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.running import change, find, share_out, split, word_arguments
 from orchestrator.errors import ExitCode
 
@@ -23,6 +24,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         "The file stays as it is: what it says counts again from the next reload on."
     )
     word_arguments(parser, "WORD", "; and how many replicas of which agent: researcher=5")
+    examples(parser, "orchestrator scale reviewer=4", "orchestrator scale examples.yaml reviewer=3 checker=2")
     parser.set_defaults(execute=execute)
 
 

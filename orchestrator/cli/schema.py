@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+from orchestrator.cli.example_text import examples
 from orchestrator.errors import ExitCode
 
 _EPILOG: Final = """\
 Keep it beside your topologies, and say so in their first line:
-  orchestrator schema > topology.schema.json
   # yaml-language-server: $schema=topology.schema.json
 """
 
 
 def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
+    examples(parser, "orchestrator schema > topology.schema.json")
     parser.set_defaults(execute=execute)
 
 

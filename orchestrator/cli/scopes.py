@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.reading import environment, read_topology, shown, topology_arguments
 from orchestrator.errors import ExitCode
 
@@ -33,6 +34,12 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--exit-code", action="store_true", help="with --diff: exit with 1 when anything is granted that was not before"
+    )
+    examples(
+        parser,
+        "orchestrator scopes examples.yaml",
+        "orchestrator scopes examples.yaml lead --json",
+        "orchestrator scopes topology.yaml --diff examples.yaml",
     )
     parser.set_defaults(execute=_execute)
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.running import find, split, word_arguments
 from orchestrator.errors import ExitCode, OrchestratorError
 
@@ -28,6 +29,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         help="how long agents may take to end what they do before they are killed; 0 = no time at all (default: as the run "
         "was told)",
     )
+    examples(parser, "orchestrator stop", "orchestrator stop topology.yaml --grace 3")
     parser.set_defaults(execute=execute)
 
 

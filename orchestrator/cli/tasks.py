@@ -10,6 +10,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.reading import topology_arguments
 from orchestrator.errors import did_you_mean
 
@@ -61,6 +62,13 @@ def _listing(parser: argparse.ArgumentParser) -> None:
         help="go on until ctrl-c, and show it anew when something has changed; with --json, print a line for each change "
         "of a task's state",
     )
+    examples(
+        parser,
+        "orchestrator tasks topology.yaml --state dead,ready",
+        "orchestrator tasks topology.yaml --watch",
+        "orchestrator tasks show topology.yaml 3f2a9c41",
+        "orchestrator tasks retry topology.yaml --dead",
+    )
     parser.set_defaults(execute=_execute, command="list", ids=[])
 
 
@@ -87,6 +95,11 @@ def _show(parser: argparse.ArgumentParser) -> None:
     _which(parser)
     _ids(parser, "*")
     parser.add_argument("--json", action="store_true", help="print it as one line of JSON")
+    examples(
+        parser,
+        "orchestrator tasks show topology.yaml 3f2a9c41",
+        "orchestrator tasks show --store sqlite:///tasks.db 3f2a9c41 --json",
+    )
 
 
 def _retry(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +111,11 @@ def _retry(parser: argparse.ArgumentParser) -> None:
     _ids(parser, "*")
     parser.add_argument("--dead", action="store_true", help="all that are dead")
     parser.add_argument("--queue", metavar="AGENT", help="with --dead: those that are for this agent")
+    examples(
+        parser,
+        "orchestrator tasks retry topology.yaml 3f2a9c41",
+        "orchestrator tasks retry topology.yaml --dead --queue counter",
+    )
 
 
 def _cancel(parser: argparse.ArgumentParser) -> None:
@@ -107,6 +125,7 @@ def _cancel(parser: argparse.ArgumentParser) -> None:
     )
     _which(parser)
     _ids(parser, "*")
+    examples(parser, "orchestrator tasks cancel topology.yaml 7d05be18")
 
 
 def _purge(parser: argparse.ArgumentParser) -> None:
@@ -132,15 +151,17 @@ def _purge(parser: argparse.ArgumentParser) -> None:
         metavar="STATE",
         help="those that are done, dead or cancelled (default: all three)",
     )
+    examples(parser, "orchestrator tasks purge topology.yaml --older 7d --state done")
 
 
-_COMMANDS: Final[dict[str, Callable[[argparse.ArgumentParser], None]]] = {
+COMMANDS: Final[dict[str, Callable[[argparse.ArgumentParser], None]]] = {
     "list": _listing,
     "show": _show,
     "retry": _retry,
     "cancel": _cancel,
     "purge": _purge,
 }
+"""What adds the options of each command, by its name."""
 _TAKEN: Final = {"show": {"json"}, "retry": {"queue"}, "cancel": set[str](), "purge": {"states"}}
 """Options of the listing that others have as well, by the names of their values."""
 
@@ -161,7 +182,7 @@ class _Words(argparse.Action):
         command = "list" if at is None else words.pop(at)
         prog = parser.prog if at is None else f"{parser.prog} {command}"
         own = argparse.ArgumentParser(prog=prog, formatter_class=parser.formatter_class)
-        _COMMANDS[command](own)
+        COMMANDS[command](own)
         if at is None:
             own.usage, own.description = parser.usage, parser.description
         namespace.command, namespace.usage_error = command, own.error

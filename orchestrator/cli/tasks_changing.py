@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.progress import waiting
 from orchestrator.cli.tasks_find import resolved
 from orchestrator.cli.tasks_store import Source, opened
 from orchestrator.cli.tasks_text import plain
@@ -31,7 +32,9 @@ async def retry(args: argparse.Namespace) -> int:
 async def _retry_all(source: Source, store: Store, queue: str | None) -> int:
     if queue is not None:
         source.check_queue(queue, await store.tasks.stats())
-    print(f"{counted(await store.tasks.retry_dead(queue=queue))} due again")
+    with waiting("retrying what is dead"):
+        retried = await store.tasks.retry_dead(queue=queue)
+    print(f"{counted(retried)} due again")
     return ExitCode.DONE
 
 
@@ -80,7 +83,8 @@ async def purge(args: argparse.Namespace) -> int:
     async with opened(source) as store:
         if store is None:
             return _nothing(source, done=True)
-        purged = await store.tasks.purge(args.older, states=frozenset(args.states) or FINAL)
+        with waiting("purging"):
+            purged = await store.tasks.purge(args.older, states=frozenset(args.states) or FINAL)
     print(f"{counted(purged)} forgotten")
     return ExitCode.DONE
 

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.reading import environment, read_topology, shown, topology_arguments
 from orchestrator.errors import ExitCode
 
@@ -59,6 +60,12 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="verify it with this key: a file of `orchestrator keys new`, or one that holds a pair alone "
         "(default: the variable HUB_KEY, if it is set)",
+    )
+    examples(
+        parser,
+        "orchestrator token topology.yaml reader --sub alice --ttl 30m",
+        "orchestrator token topology.yaml reader --sub alice | orchestrator token inspect",
+        "orchestrator token inspect token.txt --key-file keys.yaml --json",
     )
     parser.set_defaults(execute=_execute)
 

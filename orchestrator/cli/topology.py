@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import machines
+from orchestrator.cli.example_text import examples
 from orchestrator.cli.problems import FORMS, render, wants_colour
 from orchestrator.cli.reading import (
     environment,
@@ -37,6 +38,12 @@ def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     if verb == "plan":
         parser.add_argument("--json", action="store_true", help="print the plan as JSON")
         machines.arguments(parser)
+        examples(
+            parser,
+            "orchestrator plan topology.yaml",
+            "orchestrator plan topology.yaml --json",
+            "orchestrator plan topology.yaml --machines  # one command for each machine",
+        )
         parser.set_defaults(execute=plan)
         return
     parser.add_argument(
@@ -48,6 +55,12 @@ def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", dest="form", action="store_const", const="json", help="the same as --format json")
     parser.add_argument("--strict", action="store_true", help="take a warning for a mistake: exit with 3")
+    examples(
+        parser,
+        "orchestrator validate topology.yaml",
+        "orchestrator validate topology.yaml --no-import --json",
+        "orchestrator validate examples.yaml --strict",
+    )
     parser.set_defaults(execute=validate)
 
 

@@ -48,7 +48,7 @@ def admit(query: str, origin: str | None, keys: KeyRing, wall: float, new_peer_i
     """
     identity = _identify(query, origin, keys, wall, new_peer_id)
     if identity.app in keys.suspended:
-        raise TokenRefused(CloseCode.ACCOUNT_SUSPENDED)
+        raise TokenRefused(CloseCode.ACCOUNT_SUSPENDED, "suspended")
     return identity
 
 
@@ -58,7 +58,7 @@ def _identify(query: str, origin: str | None, keys: KeyRing, wall: float, new_pe
         return _by_token(*verify(credential, keys.secret, wall))
     key = keys.publishable.get(credential)
     if key is None or (key.origins and origin not in key.origins):
-        raise TokenRefused(CloseCode.INVALID_TOKEN)
+        raise TokenRefused(CloseCode.INVALID_TOKEN, "publishable key" if key is None else "origin")
     return Identity(
         app=key.app,
         peer_id=new_peer_id(),
@@ -79,7 +79,7 @@ def _credential(query: str) -> tuple[str, str]:
         if (name := unquote(name)) in ("token", "key"):
             found.append((name, unquote(value, errors="replace")))
     if len(found) != 1:
-        raise TokenRefused(CloseCode.INVALID_TOKEN)
+        raise TokenRefused(CloseCode.INVALID_TOKEN, "no credential")
     return found[0]
 
 

@@ -83,6 +83,7 @@ class Hub:
         if self.draining or full:
             code = CloseCode.OVER_CONCURRENT_LIMIT if full else CloseCode.GOING_AWAY
             outbox.close(code, closing(code).meaning)
+            self.turn.traffic.refusals["full" if full else "draining"] += 1
             return None
         expires = None if identity.expires_at is None else now + identity.expires_at - wall - limits.EXPIRY_LEAD
         spread = self.settings.fan_out_bytes
@@ -90,6 +91,7 @@ class Hub:
         connection = outbox.connection = Connection(identity, app, outbox, now, expires, fan_out)
         others = len(app.peers.get(identity.peer_id, ()))
         app.add(connection)
+        self.turn.traffic.connects += 1
         if self.cluster is not None:
             self.cluster.connected(connection, others, wall)
         outbox.put(
@@ -117,7 +119,7 @@ class Hub:
         """Note that the other side is gone: with `Reason.LEFT` when it said so."""
         self.turn.now = now
         if connection.open:
-            self._remove(connection, reason)
+            self._remove(connection, reason, CloseCode.ABNORMAL if reason is Reason.LOST else None)
         self.drop_slow()
 
     # -- what connections send
@@ -140,12 +142,14 @@ class Hub:
             request_id = frame.request_id
             self._handlers[type(frame)](connection, frame)
         except Refused as refused:
+            turn.traffic.errors[refused.code] += 1
             connection.outbox.put(wire.error(refused.code, refused.message, refused.request_id))
         except UnicodeDecodeError:
             self._close(connection, CloseCode.INVALID_TEXT)
         except Exception as fault:  # noqa: BLE001  # one request must not end the hub; it is reported and answered
             if self._on_fault is not None:
                 self._on_fault(fault)
+            turn.traffic.errors[ErrorCode.INTERNAL_ERROR] += 1
             connection.outbox.put(wire.error(ErrorCode.INTERNAL_ERROR, "this request failed in the hub", request_id))
         if turn.overflowed:
             self.drop_slow()
@@ -281,7 +285,9 @@ class Hub:
             if self.cluster is not None:
                 elsewhere = self.cluster.receivers(app, channel)
                 reached = self.cluster.publish(app, channel, FROM_OUTSIDE, frame, metadata, message_id) or not elsewhere
-            receivers = put(audience, frame, metadata, None) + (elsewhere if reached else 0)
+            here = put(audience, frame, metadata, None)
+            self.turn.traffic.fanned_out(here)
+            receivers = here + (elsewhere if reached else 0)
             self.turn.origin = None
             if reached:
                 home.repeats.note(FROM_OUTSIDE, message_id, receivers, now)
@@ -343,11 +349,13 @@ class Hub:
     def _close(
         self, connection: Connection, code: CloseCode, text: str | None = None, reason: Reason = Reason.LOST
     ) -> None:
-        self._remove(connection, reason)
+        self._remove(connection, reason, code)
         connection.outbox.close(code, closing(code).meaning if text is None else text)
 
-    def _remove(self, connection: Connection, reason: Reason) -> None:
+    def _remove(self, connection: Connection, reason: Reason, code: CloseCode | None) -> None:
+        """Forget a connection; `code` ends it, `None` = whatever the other side has said."""
         connection.open = False
+        self.turn.traffic.closes["client" if code is None else str(int(code))] += 1
         for text in list(connection.subscriptions):
             self.membership.leave(connection, text, reason)
         connection.app.remove(connection)
@@ -367,7 +375,8 @@ class Hub:
             outbox = overflowed.pop()
             connection = outbox.connection
             if connection is not None and connection.open:
-                self._remove(connection, Reason.LOST)
+                self.turn.traffic.slow += 1
+                self._remove(connection, Reason.LOST, CloseCode.POLICY_VIOLATION)
 
     def _check_age(self, connection: Connection, now: float) -> None:
         outbox = connection.outbox
@@ -402,7 +411,7 @@ class Hub:
         else:
             due = connection.pinged + self.settings.ping_timeout
             if due <= now:
-                self._remove(connection, Reason.LOST)
+                self._remove(connection, Reason.LOST, CloseCode.ABNORMAL)
                 connection.outbox.abort()
                 return
         if connection.expires is not None:

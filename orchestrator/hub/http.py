@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import HttpVersion11, web
 
+from orchestrator.hub.callers import WEBSOCKETS, refuse_pages, route_of
+from orchestrator.hub.metrics import Measured, metrics_routes
 from orchestrator.hub.page_files import page_routes
 from orchestrator.hub.request_head import HttpRefusal, Upgrade, check_upgrade
-from orchestrator.hub.rest import Control, error_answer, rest_routes
+from orchestrator.hub.rest import Control, error_answer, refused, rest_routes
+from orchestrator.hub.rest_requests import RestRefusal
+from orchestrator.hub.sign_in import Reception, sign_in_routes
 from orchestrator.protocol.limits import MAX_REQUEST_HEAD, MAX_REST_BODY, MAX_URL
 
 if TYPE_CHECKING:
@@ -24,7 +28,7 @@ _NAME: Final = "orchestrator"
 _log: Final = logging.getLogger("orchestrator.hub")
 
 
-class Host(Control, Protocol):
+class Host(Control, Reception, Measured, Protocol):
     """What the HTTP side needs of the server."""
 
     @property
@@ -33,11 +37,18 @@ class Host(Control, Protocol):
     @property
     def unready(self) -> str: ...
 
+    @property
+    def tells_metrics(self) -> bool: ...
+
     def accept(self, transport: asyncio.Transport, upgrade: Upgrade) -> None: ...
+
+    def answered(self, route: str, status: int) -> None:
+        """Count an answer."""
+        ...
 
 
 def make_app(host: Host) -> web.Application:
-    app = web.Application(client_max_size=MAX_REST_BODY, middlewares=[_as_json])
+    app = web.Application(client_max_size=MAX_REST_BODY, middlewares=[_guard(host), _as_json])
 
     async def healthz(_request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -60,6 +71,8 @@ def make_app(host: Host) -> web.Application:
             web.get("/v1", v1, allow_head=False),
             *page_routes(),
             *rest_routes(host),
+            *sign_in_routes(host),
+            *(metrics_routes(host) if host.tells_metrics else ()),
         ]
     )
     return app
@@ -104,6 +117,28 @@ class HttpConnection(web.RequestHandler):
 
 async def _say_little(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = _NAME
+
+
+def _guard(host: Host) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Return what answers no page of another origin, whatever it asks for, and counts all answers."""
+
+    @web.middleware
+    async def guarded(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.path == WEBSOCKETS:
+            return await handler(request)
+        response: web.StreamResponse
+        try:
+            refuse_pages(request)
+            response = await handler(request)
+        except RestRefusal as refusal:
+            host.refused("page")
+            response = refused(request, refusal)
+        host.answered(route_of(request), response.status)
+        return response
+
+    return guarded
 
 
 @web.middleware

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.hub import rosters
 from orchestrator.hub.channels import Subscription
@@ -33,13 +33,14 @@ class Membership:
     window, and of what is left of the changes by then. Nobody hears from a peer before hearing of it.
     """
 
-    __slots__ = ("_gap", "_timers", "_turn", "_window", "cluster")
+    __slots__ = ("_gap", "_timers", "_turn", "_window", "cluster", "traffic")
 
     def __init__(self, timers: Timers, turn: Turn, gap: float, window: float) -> None:
         """`gap` is the time in seconds between the moment a socket takes an ack and the roster that follows it."""
         self._timers, self._turn = timers, turn
         self._gap, self._window = gap, window
         self.cluster: Cluster | None = None
+        self.traffic: Final = turn.traffic
 
     def join(self, connection: Connection, text: str, stamped: bool, listing: Listing) -> None:
         """Subscribe, or replace the options of a subscription; the others hear of a peer that is new to them.
@@ -89,6 +90,7 @@ class Membership:
             return
         subscription.pending = None
         connection.outbox.put(pending.snapshot or _snapshot(connection, text, channel))
+        self.traffic.presences += 1 + len(pending.held)
         for frame in pending.held:
             connection.outbox.put(frame)
 
@@ -194,6 +196,7 @@ class Membership:
                 continue
             for frame in theirs:
                 member.outbox.put(frame)
+            self.traffic.presences += len(theirs)
         waiting, channel.news.waiting = channel.news.waiting, []
         for due in waiting:
             due(self._turn.now)

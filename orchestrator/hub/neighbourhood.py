@@ -39,6 +39,7 @@ class Neighbourhood:
         hub.turn.origin = (said.node, said.number)
         receivers = put(app.channels.audience(said.channel), said.frame, said.metadata, None)
         hub.turn.origin = None
+        hub.turn.traffic.fanned_out(receivers)
         app.repeats.note(said.sender, said.id, receivers, now)
 
     def deliver_sent(self, said: Sent) -> int:
@@ -55,6 +56,7 @@ class Neighbourhood:
             for target in targets:
                 target.outbox.put(said.frame)
             hub.turn.origin = None
+            hub.turn.traffic.directs += len(targets)
             app.repeats.note(said.sender, said.id, len(targets), now)
         return len(targets)
 

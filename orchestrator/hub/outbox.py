@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.hub.backlog import Backlog
+from orchestrator.hub.traffic import Traffic
 from orchestrator.protocol.codes import CloseCode
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Turn:
     """The hub and the number of the message between hubs that brings what is put just now."""
     owed: bool = False
     """Something is to be said to other hubs at the end of the turn."""
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class Batch:

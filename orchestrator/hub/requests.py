@@ -29,7 +29,7 @@ AWAY: Final = "those who subscribe are connected to other hubs, which cannot be 
 
 
 class Requests:
-    __slots__ = ("_limited", "_membership", "_settings", "cluster", "handlers")
+    __slots__ = ("_limited", "_membership", "_settings", "_traffic", "cluster", "handlers")
 
     def __init__(self, settings: Settings, membership: Membership) -> None:
         self._settings = settings
@@ -46,10 +46,12 @@ class Requests:
         Raises `Refused` for one that is to be answered with an error.
         """
         self._membership = membership
+        self._traffic = membership.traffic
         self.cluster: Cluster | None = None
 
     def _publish(self, connection: Connection, frame: Publish) -> None:
-        app, request_id = connection.app, frame.request_id
+        app, request_id, traffic = connection.app, frame.request_id, self._traffic
+        traffic.publishes += 1
         allowed = connection.rights.publishing.get(frame.channel)
         if allowed is None:
             check_names(frame)  # those that were asked about before are fine
@@ -71,10 +73,13 @@ class Requests:
             taken = True
             if self.cluster is None:
                 receivers = deliver(audience, connection.peer_json, frame.data, metadata, connection)
+                traffic.messages += receivers  # what `fanned_out` does, where most messages come by
+                traffic.fan_outs[receivers.bit_length()] += 1
             else:
                 plain = wire.message(audience.name, connection.peer_json, frame.data)
                 reached = self.cluster.publish(app.name, frame.channel, connection.peer_id, plain, metadata, frame.id)
                 receivers = put(audience, plain, metadata, connection)
+                traffic.fanned_out(receivers)
                 connection.outbox.turn.origin = None
                 if reached:
                     receivers += elsewhere
@@ -88,6 +93,7 @@ class Requests:
 
     def _send(self, connection: Connection, frame: Send) -> None:
         app, request_id = connection.app, frame.request_id
+        self._traffic.sends += 1
         targets = app.peers.get(frame.to)
         if not targets:
             check_names(frame)  # the name of one who is here is one
@@ -111,6 +117,7 @@ class Requests:
             direct = wire.direct(start, frame.data, end)
             for target in targets:
                 target.outbox.put(direct)
+            self._traffic.directs += len(targets)
             if frame.id is not None:
                 app.repeats.note(connection.peer_id, frame.id, len(targets), outbox.turn.now)
         if request_id is not None:
@@ -133,9 +140,11 @@ class Requests:
         cluster.send(connection, frame.to, direct, frame.id, request_id, len(targets))
         for target in targets:
             target.outbox.put(direct)
+        self._traffic.directs += len(targets)
         connection.outbox.turn.origin = None
 
     def _subscribe(self, connection: Connection, frame: Subscribe) -> None:
+        self._traffic.subscribes += 1
         check_names(frame)
         channel, request_id = frame.channel, frame.request_id
         _need(connection, Action.SUBSCRIBE, request_id)
@@ -151,12 +160,14 @@ class Requests:
         self._membership.owe_roster(connection, channel)
 
     def _unsubscribe(self, connection: Connection, frame: Unsubscribe) -> None:
+        self._traffic.unsubscribes += 1
         check_names(frame)
         if frame.channel in connection.subscriptions:
             self._membership.leave(connection, frame.channel, Reason.LEFT)
         _acknowledge(connection, frame.request_id)
 
     def _ping(self, connection: Connection, frame: Ping) -> None:
+        self._traffic.pings += 1
         connection.outbox.put(wire.pong(frame.request_id))
 
     def check_quota(self, app: App, request_id: str | None) -> None:

@@ -29,13 +29,14 @@ class Control(Protocol):
 
     def control(self, key: SecretKey, route: Route, body: bytes) -> bytes: ...
 
+    def refused(self, cause: str) -> None:
+        """Count somebody who was not let in."""
+        ...
+
 
 def rest_routes(host: Control) -> list[web.RouteDef]:
     async def answer(request: web.Request) -> web.Response:
-        response = await _answer(host, request)
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
+        return unstored(await _answer(host, request))
 
     return [web.route("*", r"/v1/{rest:[\s\S]*}", answer)]
 
@@ -44,52 +45,57 @@ def error_answer(status: int, code: str, message: str) -> web.Response:
     return web.json_response({"error": code, "message": message}, status=status)
 
 
+def unstored(response: web.Response) -> web.Response:
+    """Have an answer kept by nobody, and read as nothing else than it says."""
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def refused(request: web.Request, refusal: RestRefusal) -> web.Response:
+    response = error_answer(refusal.status, refusal.code, refusal.message)
+    response.headers.update(refusal.headers)
+    if refusal.status is HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if not request.content.is_eof():  # what is left of the body is nothing that we wait for
+        response.force_close()
+    return unstored(response)
+
+
 async def _answer(host: Control, request: web.Request) -> web.Response:
     try:
-        _refuse_pages(request)
         route = find_route(request.method, request.raw_path)
         if route is None:
             raise RestRefusal(HTTPStatus.NOT_FOUND, "not_found", "there is no such route")
         given = request.headers.getall("Authorization", [])
         authenticate(given, host.keys)
-        body = await _body(request) if route.action in _TAKES_BODY else b""
+        body = await read_body(request) if route.action in _TAKES_BODY else b""
         key = authenticate(given, host.keys)  # again: it may have been revoked while the body was coming
         return web.Response(body=host.control(key, route, body), content_type="application/json")
     except RestRefusal as refusal:
-        response = error_answer(refusal.status, refusal.code, refusal.message)
         if refusal.status is HTTPStatus.UNAUTHORIZED:
-            response.headers["WWW-Authenticate"] = "Bearer"
-        if not request.content.is_eof():  # what is left of the body is nothing that we wait for
-            response.force_close()
-        return response
+            host.refused("secret key")
+        return refused(request, refusal)
 
 
-def _refuse_pages(request: web.Request) -> None:
-    """Raise `RestRefusal` for a request of a page from elsewhere: secret keys are no matter for browsers."""
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.host:
-        message = "pages of other origins are not answered"
-        raise RestRefusal(HTTPStatus.FORBIDDEN, "action_not_permitted", message)
-
-
-def _size_problem() -> RestRefusal:
-    message = f"the body has more than {MAX_REST_BODY} bytes"
+def _size_problem(most: int) -> RestRefusal:
+    message = f"the body has more than {most} bytes"
     return RestRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid_request", message)
 
 
-async def _body(request: web.Request) -> bytes:
-    """Read a body, and never more of it than is allowed. Raises `RestRefusal`."""
+async def read_body(request: web.Request, most: int = MAX_REST_BODY) -> bytes:
+    """Read a body, and never more of it than `most` bytes. Raises `RestRefusal`."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise invalid("a body is taken as it is, without a content encoding")
-    if (request.content_length or 0) > MAX_REST_BODY:
-        raise _size_problem()
+    if (request.content_length or 0) > most:
+        raise _size_problem(most)
     body = bytearray()
     try:
         async with asyncio.timeout(_BODY_TIME):
             while chunk := await request.content.readany():
                 body += chunk
-                if len(body) > MAX_REST_BODY:
-                    raise _size_problem()
+                if len(body) > most:
+                    raise _size_problem(most)
     except TimeoutError:
         message = f"the body did not come within {_BODY_TIME:g} seconds"
         raise RestRefusal(HTTPStatus.REQUEST_TIMEOUT, "invalid_request", message) from None

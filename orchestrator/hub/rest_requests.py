@@ -20,7 +20,7 @@ from orchestrator.protocol.names import is_channel, is_minted_peer_id, is_peer_i
 from orchestrator.protocol.tokens import read_claims
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.hub.keys import KeyRing
     from orchestrator.protocol.tokens import SecretKey
@@ -35,10 +35,11 @@ _decode_object: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 class RestRefusal(Exception):
     """A request that is answered with an error."""
 
-    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+    def __init__(self, status: HTTPStatus, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         self.status = status
         self.code = code
         self.message = message
+        self.headers = dict(headers or {})
         super().__init__(code)
 
 

@@ -23,6 +23,7 @@ from orchestrator.hub.door import Door, Waiting
 from orchestrator.hub.driver import Driver
 from orchestrator.hub.http import HttpConnection, make_app
 from orchestrator.hub.keys import KeyProblem
+from orchestrator.hub.loop_lag import LoopLag
 from orchestrator.hub.memory import available_memory
 from orchestrator.hub.request_head import HttpRefusal, Upgrade
 from orchestrator.hub.socket_peer import SocketPeer
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 
     from orchestrator.hub.admission import Identity
     from orchestrator.hub.keys import KeyRing
+    from orchestrator.hub.metrics import RunFigures
     from orchestrator.hub.rest_requests import Route
     from orchestrator.hub.settings import Settings
+    from orchestrator.hub.sign_in import Entrance
     from orchestrator.protocol.codes import CloseCode
     from orchestrator.protocol.tokens import SecretKey
 
@@ -81,6 +84,11 @@ class Server:
         self.unready = ""
         """Why those whom this hub serves are not ready as a whole: a sentence for anybody who asks; empty when they are,
         and when nobody is expected."""
+        self.entrance: Entrance | None = None
+        """Whoever decides which dashboards get a token; `None` = nobody: people bring their own."""
+        self.run_figures: RunFigures | None = None
+        """The run that this hub belongs to, if there is one."""
+        self.lag: Final = LoopLag()
         self._control_plane = ControlPlane(self.hub)
         self._gate = ConnectGate(settings.connects_per_minute, settings.limit_loopback)
         self._waiting = Waiting(settings.max_waiting, settings.handshake_timeout)
@@ -94,6 +102,19 @@ class Server:
     @property
     def draining(self) -> bool:
         return self.hub.draining
+
+    @property
+    def tells_metrics(self) -> bool:
+        return self.settings.metrics
+
+    def now(self) -> float:
+        return self._driver.clock()
+
+    def refused(self, cause: str) -> None:
+        self.hub.turn.traffic.refusals[cause] += 1
+
+    def answered(self, route: str, status: int) -> None:
+        self.hub.turn.traffic.requests[route, f"{status // 100}xx"] += 1
 
     async def start(self, listening: socket.socket) -> None:
         """Serve on a socket that listens; it is closed with the server.
@@ -136,6 +157,7 @@ class Server:
         if self._attachment is not None:
             await self._attachment.close()
         self._driver.stop()
+        self.lag.stop()
         await self._runner.cleanup()
 
     def hurry(self, seconds: float) -> None:
@@ -161,9 +183,11 @@ class Server:
         A credential that is refused gets its WebSocket too: clients learn why from the close code alone.
         """
         if self.draining:
+            self.refused("draining")
             raise HttpRefusal(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
         address = transport.get_extra_info("peername")
         if address and not self._gate.admits(address[0], self._driver.clock()):
+            self.refused("rate")
             raise HttpRefusal(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "60"})
         peer = SocketPeer(self._driver, transport, self._admit(upgrade), self._forget)
         self._peers.add(peer)
@@ -173,6 +197,7 @@ class Server:
         try:
             return admit(upgrade.query, upgrade.origin, self.keys, self._driver.wall(), lambda: str(uuid.uuid4()))
         except TokenRefused as refused:
+            self.refused(refused.cause)
             return refused.code
 
     def _door(self, source: str) -> Door:
@@ -181,8 +206,12 @@ class Server:
     def _answer_unread(self, source: str) -> bytes | None:
         """Return what `accept` would refuse any request for a WebSocket with, as long as nothing was done for it."""
         if self.draining:
+            self.refused("draining")
             return _DRAINING
-        return _TOO_MANY if self._gate.is_full(source, self._driver.clock()) else None
+        if not self._gate.is_full(source, self._driver.clock()):
+            return None
+        self.refused("rate")
+        return _TOO_MANY
 
     def _http(self, on_lost: Callable[[], None]) -> asyncio.Protocol:
         manager = self._runner.server

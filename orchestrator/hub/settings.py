@@ -58,6 +58,9 @@ class Settings:
     node_name: str = "hub"
     """What the hub is called among the others; each start of it adds something of its own."""
 
+    metrics: bool = True
+    """Tell them at `/metrics` to whoever may know."""
+
     tls_certificate: str | None = None
     tls_key: str | None = None
     """PEM files; without the second one, the first holds both."""

@@ -37,6 +37,9 @@ REMEMBERED: Final = 4_096
 REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 """The same for the bytes of their results."""
 
+OVERDUE: Final = "its deadline passed"
+"""Why the handler of a task is stopped whose caller does not wait any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -397,7 +400,7 @@ class Intake:
             if job.aborted:
                 continue
             if job.offer.deadline is not None and now >= job.offer.deadline - self._wall_offset:
-                effects += self._abort(job, "its deadline passed", told=True)
+                effects += self._abort(job, OVERDUE, told=True)
             elif job.gone_since is not None and now - job.gone_since >= CALLER_GRACE and not job.kept:
                 effects += self._abort(job, "its caller is gone")
             elif job.gone_since is not None and now - job.gone_since >= CALLER_GRACE and not job.unread:

@@ -23,6 +23,21 @@ if TYPE_CHECKING:
     from jwt.algorithms import HMACAlgorithm
 
 _MAX_KEY_ID = 128
+CAUSES = frozenset(
+    {
+        "malformed",
+        "unknown key",
+        "signature",
+        "times",
+        "expired",
+        "channel",
+        "no credential",
+        "publishable key",
+        "origin",
+        "suspended",
+    }
+)
+"""Why credentials are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +131,13 @@ def token_size(claims: Claims, key_id: str) -> int:
 
 
 class TokenRefused(Exception):
-    """A credential does not open a connection; `code` is the close code that says so, and no more."""
+    """A credential does not open a connection; `code` is the close code that says so, and no more.
 
-    def __init__(self, code: CloseCode) -> None:
-        self.code = code
+    `cause`, one of `CAUSES`, is for whoever runs the hub, and never for whoever has brought the credential.
+    """
+
+    def __init__(self, code: CloseCode, cause: str = "malformed") -> None:
+        self.code, self.cause = code, cause
         super().__init__(code)
 
 
@@ -141,15 +159,16 @@ def verify(token: str, keys: Mapping[str, SecretKey], now: float) -> tuple[Secre
         if not _hs256().verify(signed.encode(), key.secret.encode(), _from_base64(signature)):
             raise ValueError("signature")
         claims = read_claims(_object_in(_from_base64(signed.partition(".")[2])))
-    except (TypeError, ValueError, RecursionError):
-        raise TokenRefused(CloseCode.INVALID_TOKEN) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        cause = str(error)  # what others raise may hold anything
+        raise TokenRefused(CloseCode.INVALID_TOKEN, cause if cause in CAUSES else "malformed") from None
     if claims.exp - now > key.max_token_life or (claims.nbf or 0) > now + limits.NBF_LEEWAY:
-        raise TokenRefused(CloseCode.INVALID_TOKEN)
+        raise TokenRefused(CloseCode.INVALID_TOKEN, "times")
     if claims.exp <= now:
-        raise TokenRefused(CloseCode.TOKEN_EXPIRED)
+        raise TokenRefused(CloseCode.TOKEN_EXPIRED, "expired")
     for name in claims.channels or ():
         if not has_star(name) and not any(compiled(allowed).matches(name) for allowed in key.channels):
-            raise TokenRefused(CloseCode.CHANNEL_NOT_AUTHORIZED)
+            raise TokenRefused(CloseCode.CHANNEL_NOT_AUTHORIZED, "channel")
     return key, claims
 
 
@@ -172,7 +191,7 @@ def _signer(token: str, keys: Mapping[str, SecretKey]) -> SecretKey:
         raise ValueError("header")
     key = keys.get(kid) if isinstance(kid, str) and len(kid) <= _MAX_KEY_ID else None
     if key is None:
-        raise ValueError("kid")
+        raise ValueError("unknown key")
     return key
 
 

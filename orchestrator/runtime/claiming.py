@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from orchestrator.agents.relations import Claim
-from orchestrator.errors import ClaimLost, NotConnected, StoreUnavailable
+from orchestrator.errors import ClaimLost, NotConnected, OrchestratorError, StoreUnavailable
 from orchestrator.patterns.claim import ClaimEffect, Claims, Lost, Revoked, Said, Unheard, Won
 from orchestrator.patterns.effects import Answer, Publish, Refused
 from orchestrator.patterns.lease import Tenure
 from orchestrator.protocol.payloads import ClaimNotice, ClaimTalk, RejectNotice
 from orchestrator.runtime.courier import Courier
+from orchestrator.runtime.figures import Claimed
 from orchestrator.runtime.guard import Guard
 from orchestrator.store.port import Lease, Leases
 
@@ -66,15 +67,22 @@ class MessageClaims:
     @asynccontextmanager
     async def claim(self, item: str) -> AsyncIterator[Claim | None]:
         if item in self._blocks:  # another handler of this very agent is at it
+            _count(self._courier, "lost")
             yield None
             return
         block = self._blocks[item] = _Block()
         try:
             self._apply(self._claims.claim(item, _now()))
-            claim = await block.verdict
+            try:
+                claim = await block.verdict
+            except OrchestratorError:
+                _count(self._courier, "failed")
+                raise
             if claim is None or block.guard.lost is not None:
+                _count(self._courier, "lost")
                 yield None
             else:
+                _count(self._courier, "won")
                 with block.guard:
                     yield claim
         finally:
@@ -111,6 +119,7 @@ class MessageClaims:
     def _tell(self, block: _Block, effect: Won | Lost | Unheard | Revoked) -> None:
         if isinstance(effect, Revoked):
             block.guard.lose(ClaimLost(effect.item, self._reason(effect)))
+            _count(self._courier, "revoked")
         elif block.verdict.done():
             return
         elif isinstance(effect, Won):
@@ -157,14 +166,17 @@ class StoreClaims:
         tenure = Tenure(_now(), self._ttl)
         lease = await self._acquired(name, holder)
         if lease is None:
+            _count(self._courier, "lost", self._team)
             yield None
             return
         if tenure.is_over(_now()):
+            _count(self._courier, "failed", self._team)
             await self._release(name, holder)
             raise StoreUnavailable(f"the store took too long to grant the claim on {item!r}: more than its ttl")
         guard = Guard()
         keeping = asyncio.create_task(self._keep(item, name, holder, tenure, guard), name=f"claim on {item}")
         self._held.add(item)
+        _count(self._courier, "won", self._team)
         try:
             with guard:
                 yield Claim(item, lease.fence)
@@ -174,6 +186,8 @@ class StoreClaims:
             await asyncio.wait([keeping])
             if guard.lost is None:
                 await self._release(name, holder)
+            else:
+                _count(self._courier, "revoked")
             if not keeping.cancelled():
                 keeping.result()
 
@@ -198,6 +212,7 @@ class StoreClaims:
         try:
             return await self._leases.acquire(name, holder, self._ttl)
         except BaseException:
+            _count(self._courier, "failed", self._team)
             await self._release(name, holder)  # it may have been granted all the same
             raise
 
@@ -229,6 +244,14 @@ class StoreClaims:
                 await self._leases.release(name, holder)
         except (StoreUnavailable, TimeoutError):
             self._log.warning("a claim could not be given back and ends by itself", lease=name, seconds=self._ttl)
+
+
+def _count(courier: Courier, outcome: Claimed, team: str = "") -> None:
+    """Note how a claim went; `team` = one whose members are told nothing, since a store decides."""
+    if courier.recorder is not None:
+        courier.recorder.claim(outcome)
+        if team:
+            courier.recorder.sent("claim", f"team/{team}")
 
 
 def lease_name(team: str, item: str) -> str:

@@ -67,9 +67,11 @@ class ReplicaFigures(Struct, frozen=True, omit_defaults=True):
     inflight: int = 0
     capacity: int = 0
     counts: dict[str, int] = {}
-    """By series, such as ``chunks``, ``reconnects``, ``claims/won`` or ``tasks/Research/done``."""
+    """By series: ``chunks`` and ``reconnects``; ``claims/`` and won, lost, failed or revoked; ``tasks/Research/`` and how
+    they ended; ``asks/reader``, what users of a kind have given to the replica, who report nothing themselves."""
     seconds: dict[str, tuple[int, ...]] = {}
-    """By task, how many took up to each of `BUCKETS`, and how many took longer."""
+    """By task, how many took up to each of `BUCKETS` and longer than the one before it, and last how many took longer
+    than all: each task is counted in one place."""
     total_seconds: dict[str, float] = {}
 
 

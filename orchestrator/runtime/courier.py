@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from orchestrator.errors import AckTimeout, ConnectionLost, ConnectionProblem, NotConnected
 from orchestrator.patterns.effects import Accepted, Answer, Publish, Refused, Send, Unanswered, Unsent
+
+if TYPE_CHECKING:
+    from orchestrator.runtime.figures import Recorder
 
 
 class Link(Protocol):
@@ -84,8 +87,9 @@ _Answered: TypeAlias = Callable[[Any, Answer], None] | None
 class Courier:
     """One request per effect: all are under way at once, and each answer goes to whoever asked for it."""
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    def __init__(self, link: Link, recorder: Recorder | None = None) -> None:
+        """`recorder` counts what goes out; `None` = nobody wants to know."""
+        self.link, self.recorder = link, recorder
         self._owned = Owned()
         """Those that could not be written at once."""
         self._written: set[asyncio.Future[int | None]] = set()
@@ -98,8 +102,12 @@ class Courier:
         """
         try:
             if isinstance(effect, Publish):
+                if self.recorder is not None:
+                    self.recorder.published(effect.payload, effect.channel)
                 written = self.link.publish_now(effect.channel, effect.payload)
             else:
+                if self.recorder is not None:
+                    self.recorder.carried(effect.payload, effect.to)
                 written = self.link.send_now(effect.to, effect.payload)
         except _MISHAPS as error:
             asyncio.get_running_loop().call_soon(self._tell, effect, answered, _said_by(error))

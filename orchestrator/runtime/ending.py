@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from orchestrator.patterns.intake import OVERDUE
 from orchestrator.protocol.frames import encode_json
 from orchestrator.protocol.payloads import Failure
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 MAX_RESULT: Final = 8 * 1_048_576
 """Bytes of a result that a store keeps."""
 STOPPED: Final = Failure("TaskCancelled", "the agent stopped before the task had ended", retryable=True)
+
+Fate: TypeAlias = Literal["done", "failed", "cancelled", "lost"]
 
 
 @dataclass(slots=True)
@@ -51,3 +54,18 @@ class Ending:
         if self.count and self.chunks is None:
             return encode_json({"chunks": self.count, "bytes": self.size})
         return b"[" + b",".join(self.chunks or ()) + b"]"
+
+    def fate(self, stopped: str = "", lost: str = "") -> tuple[Fate, str]:
+        """Return what becomes of the task, for whoever counts, and what its failure is in words.
+
+        `stopped` is why its handler was stopped, and `lost` why the task is somebody else's, where they were.
+        """
+        if lost:
+            return "lost", lost
+        if self.error is None:
+            return "done", ""
+        if self.error is STOPPED and stopped != OVERDUE:
+            return "cancelled", stopped or self.error.message
+        if self.error is STOPPED:
+            return "failed", f"TaskTimeout: {stopped}"
+        return "failed", f"{self.error.type}: {self.error.message}"

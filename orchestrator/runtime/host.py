@@ -41,7 +41,9 @@ from orchestrator.runtime.control import (
     ToChild,
     TokenGranted,
     TokenWanted,
+    Watched,
 )
+from orchestrator.runtime.figures import Recorder, Reporting
 from orchestrator.runtime.imported import forget_changed, imported_files, remember
 from orchestrator.runtime.invocation import fault
 from orchestrator.runtime.logs import configure_child
@@ -68,6 +70,8 @@ class Host:
         self._draining: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._turn = asyncio.Event()
         self._serving: Replica | None = None
+        self._recorder = Recorder(spec.replica.concurrency)
+        self._reporting = Reporting(self._recorder, channel.send)
         self._began = time.monotonic()
 
     def drain(self, seconds: float) -> None:
@@ -88,6 +92,7 @@ class Host:
             self._end(str(error))
             return ExitCode.INVALID
         finally:
+            self._reporting.close()
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
@@ -118,6 +123,7 @@ class Host:
             new_id=lambda: secrets.token_hex(8),
             log=self._log,
             store=store,
+            recorder=self._recorder,
         )
         self._serving = replica
         try:
@@ -145,6 +151,7 @@ class Host:
             finally:
                 await replica.close()
                 await client.close()
+                self._reporting.close()
                 self._channel.send(Tally({"tasks done": replica.workload.completed}))
                 await asyncio.gather(following, return_exceptions=True)
             await following  # if it failed, so has this process
@@ -243,6 +250,8 @@ class Host:
                 self.drain(message.grace)
             elif isinstance(message, Begin):
                 self._turn.set()
+            elif isinstance(message, Watched):
+                self._reporting.watched(message.watched)
             elif isinstance(message, Revised):
                 self._revise(message)
         for future in self._tokens.values():

@@ -21,7 +21,18 @@ from orchestrator.hub import open_files
 from orchestrator.hub.keys import KeyRing
 from orchestrator.hub.serve import run_fast, serve_here, serve_until, spare_collections
 from orchestrator.hub.settings import Settings
-from orchestrator.runtime.control import ControlChannel, Drain, Ending, HubSpec, Ready, Standing, ToChild
+from orchestrator.runtime.control import (
+    ControlChannel,
+    Drain,
+    Ending,
+    HubSpec,
+    MetricsTold,
+    Ready,
+    SignedIn,
+    Standing,
+    ToChild,
+)
+from orchestrator.runtime.hub_questions import HubQuestions
 from orchestrator.runtime.logs import configure_child
 from orchestrator.runtime.node_name import node_name
 from orchestrator.runtime.parent import watch_parent
@@ -67,20 +78,24 @@ async def _serve(
     if settle is not None:
         settle(spec)
 
+    keys = KeyRing(spec.keys)
+    questions = HubQuestions(channel.send, keys.secret, time.time)
+
     def ready(server: Server) -> None:
+        server.entrance = server.run_figures = questions
         if spec.standing is not None:
             server.unready = _unready(spec.standing)
         channel.send(Ready(time.monotonic() - began))
 
     async def follow(server: Server, stop: asyncio.Event) -> None:
-        await _obey(channel, server, stop)
+        await _obey(channel, server, stop, questions)
 
     listening = socket.socket(fileno=os.dup(spec.listening))
     listening.setblocking(False)
     try:
         return await serve(
             listening,
-            KeyRing(spec.keys),
+            keys,
             _settings(spec),
             on_ready=ready,
             beside=follow,
@@ -105,11 +120,13 @@ def _settings(spec: HubSpec) -> Settings:
     )
 
 
-async def _obey(channel: ControlChannel[ToChild], server: Server, stop: asyncio.Event) -> None:
+async def _obey(channel: ControlChannel[ToChild], server: Server, stop: asyncio.Event, questions: HubQuestions) -> None:
     async for message in channel:
         match message:
             case Standing():
                 server.unready = _unready(message)
+            case SignedIn() | MetricsTold():
+                questions.answered(message)
             case Drain(grace=grace):
                 server.hurry(grace / 2)
                 stop.set()

@@ -103,18 +103,24 @@ class Idling:
         return Counter({end: sum(getattr(queue, end) for queue in queues) for end in ENDS})
 
 
-def _way_to(plan: Plan, seat: StoreSeat | None) -> tuple[Store, Callable[[], Awaitable[None]]]:
-    """Return the store of a run, and what returns once nothing is left to do in it."""
+def store_of(plan: Plan, seat: StoreSeat | None) -> Store:
+    """Return the store of a run, to be closed; `seat` is where it is, `None` = it is one that machines share."""
     if seat is not None:
 
         async def secret() -> str:
             return seat.operator
 
-        remote = RemoteStore(seat.path, secret)
-        return remote, remote.idle
+        return RemoteStore(seat.path, secret)
     engine = engine_of(plan)
     assert engine is not None, "a store is in one place or the other"
-    shared = made(engine)
+    return made(engine)
+
+
+def _way_to(plan: Plan, seat: StoreSeat | None) -> tuple[Store, Callable[[], Awaitable[None]]]:
+    """Return the store of a run, and what returns once nothing is left to do in it."""
+    shared = store_of(plan, seat)
+    if isinstance(shared, RemoteStore):
+        return shared, shared.idle
 
     async def idle() -> None:
         while True:

@@ -114,6 +114,8 @@ class KeptDesk:
 
     def submit(self, new: NewTask, waiter: Waiter) -> None:
         """Put a task into the store soon."""
+        if self._courier.recorder is not None:
+            self._courier.recorder.sent("task", new.queue)
         if waiter.patience is not None:
             waiter.timer = asyncio.get_running_loop().call_later(waiter.patience, self._overdue, waiter)
         self._outbox.append(_Put(new, waiter))

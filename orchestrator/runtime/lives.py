@@ -24,24 +24,31 @@ from orchestrator.runtime.control import (
     ControlError,
     Drain,
     Ending,
+    Figures,
     HubSpec,
     Loaded,
+    MetricsWanted,
     Online,
     Ready,
+    SignIn,
     Spec,
     Standing,
     StoreSpec,
     Tally,
     TokenGranted,
     TokenWanted,
+    Watched,
 )
+from orchestrator.runtime.dashboard_access import DashboardAccess
 from orchestrator.runtime.environment import child_environment, needs_interpreter
+from orchestrator.runtime.gathered import Gathered
 from orchestrator.runtime.hearing import Hearing
 from orchestrator.runtime.nursery import Program
 from orchestrator.runtime.process import LAST_OUTPUT
 from orchestrator.runtime.records import HUB, STORE, Source
 from orchestrator.runtime.shared_engine import engine_of
 from orchestrator.runtime.supervisor import Ended, Exited
+from orchestrator.runtime.told_metrics import told_metrics
 from orchestrator.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -143,6 +150,13 @@ class Lives:
         self._standing: Standing | None = None
         self.files: Final[dict[str, dict[str, int]]] = {}
         """By replica, the files of the handlers' project that its process has imported, and when they were changed."""
+        self.gathered: Final = Gathered()
+        """What the replicas have done."""
+        self._watched = False
+        self.on_dashboard: Callable[[], None] = lambda: None
+        """Called when somebody has signed in to the dashboard."""
+        self.entrance: Final = DashboardAccess(seat.key, plan, time.time)
+        """Who gets to see the dashboard."""
         self._lives: dict[str, _Life] = {}
         self.plan(plan, environ, waiting)
         self._began = asyncio.get_running_loop().time()
@@ -150,6 +164,7 @@ class Lives:
     def plan(self, plan: Plan, environ: Mapping[str, str], waiting: Container[str] = ()) -> None:
         """Start what is started from now on as `plan` says; those that run are not told."""
         self._plan, self._environ, self._waiting = plan, environ, waiting
+        self.entrance.plan = plan
         self._replicas = {replica.peer_id: replica for replica in plan.replicas}
         for name, replica in self._replicas.items():
             self.sources.setdefault(name, Source(name, replica.agent, replica.replica))
@@ -183,6 +198,7 @@ class Lives:
             life.over = True
             if life.private:
                 shutil.rmtree(life.private, ignore_errors=True)
+        self.gathered.ended(name, time.time())
         others = {peer: access for peer, access in self._access.items() if peer != name}
         self._grant({**others, **{peer: access for peer, access in access_of(self._plan).items() if peer == name}})
         self._report(Exited(name, ended, asyncio.get_running_loop().time()))
@@ -243,6 +259,15 @@ class Lives:
         self._standing = standing
         self.tell(HUB_NAME, standing)
 
+    def watch(self, watched: bool) -> None:
+        """Have the replicas, those that run and those that are started later, say often what they do; or seldom again."""
+        if watched == self._watched:
+            return
+        self._watched = watched
+        for name, replica in self._replicas.items():
+            if not replica.command:
+                self.tell(name, Watched(watched))
+
     def begin(self, name: str) -> None:
         """Let a replica set up and join that waits for its turn."""
         self.tell(name, Begin())
@@ -287,6 +312,11 @@ class Lives:
             waits=name in self._waiting,
         )
         process.control.send(spec)
+        self.gathered.began(
+            name, replica.agent, 0 if replica.command else replica.concurrency
+        )  # a program counts nothing
+        if self._watched and not replica.command:
+            process.control.send(Watched())
         return process
 
     async def _spawn_hub(self, hearing: Hearing) -> Child:
@@ -347,6 +377,15 @@ class Lives:
                 self._watch(name, life, process)
             case Loaded(files=files):
                 self.files[name] = files
+            case Figures():
+                self.gathered.heard(name, self.sources[name].agent or "", message)
+            case SignIn() if name == HUB_NAME:
+                answer = self.entrance.answer(message)
+                process.control.send(answer)
+                if answer.token:
+                    self.on_dashboard()
+            case MetricsWanted(request=request) if name == HUB_NAME:
+                process.control.send(told_metrics(request, self.gathered.totals()))
             case Ready() | Online() | Tally() | AwaitingTurn():
                 after = asyncio.get_running_loop().time() - life.started
                 self._report(Heard(name, message, process.pid, after))

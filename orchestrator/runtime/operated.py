@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from orchestrator.runtime.control import BUCKETS
 from orchestrator.runtime.lives import HUB_NAME, STORE_NAME
-from orchestrator.runtime.operator_wire import ReplicaView, RunView
+from orchestrator.runtime.memory_use import memory_of, uses
+from orchestrator.runtime.operator_wire import ProcessUse, ReplicaView, RunView, TopView, WorkCounts
 from orchestrator.runtime.readiness import Standing
 from orchestrator.runtime.run_loop import UNSEEN, Hurried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.runtime.control import ReplicaFigures
     from orchestrator.runtime.operator_wire import State, Where
     from orchestrator.runtime.reloading import Reloader
     from orchestrator.runtime.run_loop import RunLoop
@@ -37,7 +42,9 @@ class OperatedRun:
     def view(self) -> RunView:
         plan = self._loop.plan
         servers = [name for name in (HUB_NAME, STORE_NAME) if self._loop.supervisor.has(name)]
-        rows = [*map(self._server, servers), *map(self._replica, plan.replicas)]
+        memory = functools.cache(memory_of)  # replicas may share a process
+        rows = [self._server(name, memory) for name in servers]
+        rows += [self._replica(replica, memory) for replica in plan.replicas]
         return RunView(
             plan.name,
             str(plan.source),
@@ -48,13 +55,36 @@ class OperatedRun:
             tuple(rows),
         )
 
-    def _server(self, name: str) -> ReplicaView:
-        pid, since = self._loop.lives.process_of(name)
-        state: State = "stopping" if self._loop.supervisor.stopping else "waiting" if pid is None else "ready"
-        restarts, detail = self._loop.restarts[name], self._loop.detail.get(name, "")
-        return ReplicaView("", name, "here", state, pid, _wall(since), restarts, detail)
+    def counts(self) -> TopView:
+        view = self.view()
+        pids = [os.getpid(), *(row.pid for row in view.replicas if row.pid is not None)]
+        return TopView(
+            view,
+            time.time(),
+            BUCKETS,
+            {figures.peer: _work(figures) for figures in self._loop.lives.gathered.totals()},
+            {pid: ProcessUse(*use) for pid, use in uses(pids).items()},
+        )
 
-    def _replica(self, replica: Replica) -> ReplicaView:
+    def _server(self, name: str, memory: Callable[[int], int]) -> ReplicaView:
+        loop = self._loop
+        pid, since = loop.lives.process_of(name)
+        state: State = "stopping" if loop.supervisor.stopping else "waiting" if pid is None else "ready"
+        return ReplicaView(
+            "",
+            name,
+            "here",
+            state,
+            pid,
+            _wall(since),
+            loop.restarts[name],
+            loop.detail.get(name, ""),
+            ready_since=_wall(loop.ready_since.get(name)) if state == "ready" else None,
+            memory=0 if pid is None else memory(pid),
+            last_error=loop.last_error.get(name, ""),
+        )
+
+    def _replica(self, replica: Replica, memory: Callable[[int], int]) -> ReplicaView:
         loop, name = self._loop, replica.peer_id
         where: Where = "external" if replica.external else "elsewhere" if name in loop.plan.elsewhere else "here"
         standing = loop.readiness[name]
@@ -66,8 +96,24 @@ class OperatedRun:
             state = "failed"
         elif pid is not None and loop.lives.drains(name):
             state = "stopping"
-        detail = loop.detail.get(name, "")
-        return ReplicaView(replica.agent, name, where, state, pid, _wall(since), loop.restarts[name], detail)
+        work = loop.lives.gathered.standing(name)
+        return ReplicaView(
+            replica.agent,
+            name,
+            where,
+            state,
+            pid,
+            _wall(since),
+            loop.restarts[name],
+            loop.detail.get(name, ""),
+            ready_since=_wall(loop.ready_since.get(name)) if state == "ready" else None,
+            inflight=work.inflight,
+            capacity=work.capacity,
+            done=work.done,
+            failed=work.failed,
+            memory=0 if pid is None else memory(pid),
+            last_error=loop.last_error.get(name, ""),
+        )
 
     async def scale(self, wished: Mapping[str, int]) -> str:
         return await self._reloader.scale(wished)
@@ -80,6 +126,23 @@ class OperatedRun:
 
     def stop(self, grace: float | None) -> None:
         self._loop.facts.put_nowait(Hurried(grace))
+
+
+def _work(figures: ReplicaFigures) -> WorkCounts:
+    ends = Counter[str]()
+    for series, count in figures.counts.items():
+        if series.startswith("tasks/"):
+            ends[series.rpartition("/")[2]] += count
+    steps = tuple(map(sum, zip(*figures.seconds.values(), strict=True)))
+    return WorkCounts(
+        ends["done"],
+        ends["failed"],
+        ends["cancelled"],
+        ends["lost"],
+        figures.counts.get("chunks", 0),
+        figures.counts.get("reconnects", 0),
+        steps,
+    )
 
 
 def _wall(since: float | None) -> float | None:

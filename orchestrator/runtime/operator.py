@@ -31,17 +31,21 @@ from orchestrator.runtime.operator_wire import (
     Restart,
     Scale,
     Stop,
+    Top,
+    UpToNow,
     line_for,
     line_of,
     read_hello,
     read_request,
 )
+from orchestrator.runtime.records import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.runtime.operator_wire import AnyAnswer, RunView
+    from orchestrator.runtime.operator_wire import AnyAnswer, RunView, TopView
     from orchestrator.runtime.recent import Heard, Recent
+    from orchestrator.runtime.records import Record, Source
 
 MAX_CONNECTIONS: Final = 64
 RESERVED: Final = 8
@@ -70,6 +74,8 @@ class Operated(Protocol):
     """A run, as commands see it. What cannot be done raises an `OrchestratorError` with a sentence for its user."""
 
     def view(self) -> RunView: ...
+
+    def counts(self) -> TopView: ...
 
     async def scale(self, wished: Mapping[str, int]) -> str:
         """Have so many replicas of agents; return a sentence that says what was done, as the others do."""
@@ -169,7 +175,7 @@ class Operator:
                 request = read_request(await caller.line())
         except TimeoutError:
             raise NotUnderstood(f"no request came within {FIRST_REQUEST:g} s") from None
-        if len(self._connections) > MAX_CONNECTIONS and not isinstance(request, Ps | Stop):
+        if len(self._connections) > MAX_CONNECTIONS and not isinstance(request, Ps | Top | Stop):
             raise Busy(f"{MAX_CONNECTIONS} commands are being answered already; end one of them")
         match request:
             case Logs():
@@ -180,6 +186,8 @@ class Operator:
                 await caller.left()  # or until all of this is cancelled, when the run has ended
             case Ps():
                 caller.say(self._run.view())
+            case Top():
+                caller.say(self._run.counts())
             case Scale() | Restart() | Reload():
                 caller.say(Done(await self._change(caller, request)))
 
@@ -216,17 +224,19 @@ class Operator:
     async def _logs(self, caller: _Caller, request: Logs) -> None:
         names = frozenset(_OWN_PROCESSES.get(name, name) for name in request.agents)
         self._check(names)
+        fits = _fitting(request)
         if not request.follow:
-            for source, record in self._recent.tail(names, request.lines):
-                caller.say(line_for(source, record))
-                if caller.waits:
-                    await caller.written()
+            await self._tell(caller, self._recent.tail(names, request.lines, fits))
             caller.say(Done())
             return
-        with self._recent.follow(names, request.lines) as follower:
+        with self._recent.follow(names, request.lines, fits, apart=request.marked) as follower:
             leaving = asyncio.create_task(caller.left())
             leaving.add_done_callback(lambda _: follower.end())
             try:
+                if request.marked:
+                    await self._tell(caller, follower.before)
+                    follower.before = ()
+                    caller.say(UpToNow())
                 while not leaving.done():
                     await self._pass_on(caller, await follower.next(), leaving)
             except asyncio.CancelledError:  # the run has ended: its last words are of interest
@@ -235,6 +245,12 @@ class Operator:
             finally:
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _tell(self, caller: _Caller, records: Sequence[tuple[Source, Record]]) -> None:
+        for source, record in records:
+            caller.say(line_for(source, record))
+            if caller.waits:
+                await caller.written()
 
     async def _pass_on(self, caller: _Caller, heard: Heard, leaving: asyncio.Task[None]) -> None:
         if heard.missed:
@@ -255,6 +271,14 @@ class Operator:
             known |= {replica.agent, replica.peer}
         for name in sorted(names - known):
             raise NotInRun(name, sorted(known - {"", *_OWN_PROCESSES}))
+
+
+def _fitting(request: Logs) -> Callable[[Record], bool] | None:
+    """Return what tells whether a record is asked for; `None` = every one is."""
+    least, since = LEVELS[request.level], request.since
+    if least == LEVELS["debug"] and since is None:
+        return None
+    return lambda record: LEVELS[record.level] >= least and (since is None or record.time >= since)
 
 
 def _say_what_became(change: asyncio.Task[str]) -> None:

@@ -1,8 +1,8 @@
 """What a command and a run tell each other over the run's socket: JSON, one message a line.
 
 A connection is for one command: its first line is `Hello`, its second the request. The run says `Hello` too, and then
-answers: `Progress` as often as it likes, and one of the others last, but for `Logs`, which is answered by `LogLine` and
-`Missed`, and then `Done`; and for `Stop`, where the end of the connection is the answer.
+answers: `Progress` as often as it likes, and one of the others last, but for `Logs`, which is answered by `LogLine`,
+`Missed` and `UpToNow`, and then `Done`; and for `Stop`, where the end of the connection is the answer.
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ class Ps(Request, frozen=True, tag="ps"):
     """Answered by `RunView`."""
 
 
+class Top(Request, frozen=True, tag="top"):
+    """Answered by `TopView`."""
+
+
 class Logs(Request, frozen=True, tag="logs"):
     """What agents, replicas or the run's own processes have said last."""
 
@@ -84,6 +88,12 @@ class Logs(Request, frozen=True, tag="logs"):
     lines: int = 0
     follow: bool = False
     """Go on until either side leaves."""
+    level: Literal["debug", "info", "warning", "error"] = "debug"
+    """Lines of this level or a worse one; `lines` counts those that pass this, and `since`."""
+    since: float | None = None
+    """Unix seconds: lines that were said from then on; `None` = whenever."""
+    marked: bool = False
+    """With `follow`: say `UpToNow` between what was said before and what is said from now on."""
 
 
 class Scale(Request, frozen=True, tag="scale"):
@@ -113,7 +123,7 @@ class Link(Request, frozen=True, tag="link"):
     """Have a link to the dashboard that signs in once. Answered by `Linked`."""
 
 
-AnyRequest: TypeAlias = Ps | Logs | Scale | Restart | Stop | Reload | Enter | Link
+AnyRequest: TypeAlias = Ps | Top | Logs | Scale | Restart | Stop | Reload | Enter | Link
 
 
 # -- from a run
@@ -178,6 +188,41 @@ class RunView(Answer, frozen=True, tag="run"):
     replicas: tuple[ReplicaView, ...]
 
 
+class WorkCounts(Struct, frozen=True, omit_defaults=True):
+    """What a replica has done in all of its processes: totals, which never fall."""
+
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    lost: int = 0
+    """Tasks that ended with their process, or were taken away."""
+    chunks: int = 0
+    reconnects: int = 0
+    steps: tuple[int, ...] = ()
+    """How many tasks took up to each of `TopView.bounds` and longer than the one before it, and longer than all."""
+
+
+class ProcessUse(Struct, frozen=True):
+    memory: int
+    """Bytes that are resident; 0 = not known."""
+    cpu: float
+    """Seconds of processor time since it began."""
+
+
+class TopView(Answer, frozen=True, tag="counts"):
+    """What a run has done until now: two of them give the rates of the time between."""
+
+    run: RunView
+    time: float
+    """Unix seconds."""
+    bounds: tuple[float, ...]
+    """Seconds between the steps of what tasks took."""
+    work: dict[str, WorkCounts]
+    """By peer id; of those that are no part of the run any more, too."""
+    processes: dict[int, ProcessUse]
+    """By pid: those of its children, and its own. Replicas may share one."""
+
+
 class LogLine(Answer, frozen=True, tag="log"):
     """A record and who said it, as `Source` and `Record` have them."""
 
@@ -196,6 +241,10 @@ class Missed(Answer, frozen=True, tag="missed"):
     """So many records came faster than they were read, and were not kept for this reader."""
 
     count: int
+
+
+class UpToNow(Answer, frozen=True, tag="up-to-now"):
+    """All lines before this one had been said when they were asked for; said where a request is `marked`."""
 
 
 class Entry(Answer, frozen=True, tag="entry"):
@@ -225,8 +274,10 @@ class Linked(Answer, frozen=True, tag="linked"):
         return "Linked(url=…)"
 
 
-AnyAnswer: TypeAlias = Done | Refused | Progress | RunView | LogLine | Missed | Entry | Linked
-_FromRun: TypeAlias = Hello | Done | Refused | Progress | RunView | LogLine | Missed | Entry | Linked
+AnyAnswer: TypeAlias = Done | Refused | Progress | RunView | TopView | LogLine | Missed | UpToNow | Entry | Linked
+_FromRun: TypeAlias = (
+    Hello | Done | Refused | Progress | RunView | TopView | LogLine | Missed | UpToNow | Entry | Linked
+)
 
 _decode_hello: Final = msgspec.json.Decoder(Hello).decode
 _decode_request: Final = msgspec.json.Decoder(AnyRequest).decode

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.runtime.lanes import Entry, Lanes, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from orchestrator.runtime.records import Record, Source
 
@@ -65,19 +65,30 @@ class Recent:
         with self._turn:
             return self._lanes.sources()
 
-    def tail(self, names: Collection[str], lines: int) -> tuple[tuple[Source, Record], ...]:
-        """Return the last `lines` records, in their order, of sources or agents with these names; no names = all."""
+    def tail(
+        self, names: Collection[str], lines: int, fits: Callable[[Record], bool] | None = None
+    ) -> tuple[tuple[Source, Record], ...]:
+        """Return the last `lines` records that fit, in their order, of sources or agents with these names; no names = all."""
         with self._turn:
-            return self._tail(names, lines)
+            return self._tail(names, lines, fits)
 
     @contextmanager
-    def follow(self, names: Collection[str] = (), lines: int = 0) -> Iterator[Follower]:
-        """Follow sources or agents with these names, no names = all, from the last `lines` records on, without a gap.
+    def follow(
+        self,
+        names: Collection[str] = (),
+        lines: int = 0,
+        fits: Callable[[Record], bool] | None = None,
+        *,
+        apart: bool = False,
+    ) -> Iterator[Follower]:
+        """Follow sources or agents with these names, no names = all, from the last `lines` records that fit on, without a gap.
 
-        To be called in the event loop in which the follower is read.
+        `apart`: those last records are not among what is read, but in `Follower.before`. To be called in the event loop in
+        which the follower is read.
         """
         with self._turn:
-            follower = Follower(frozenset(names), self._tail(names, lines))
+            last = self._tail(names, lines, fits)
+            follower = Follower(frozenset(names), () if apart else last, fits, before=last if apart else ())
             self._followers.append(follower)
         try:
             yield follower
@@ -85,11 +96,14 @@ class Recent:
             with self._turn:
                 self._followers.remove(follower)
 
-    def _tail(self, names: Collection[str], lines: int) -> tuple[tuple[Source, Record], ...]:
+    def _tail(
+        self, names: Collection[str], lines: int, fits: Callable[[Record], bool] | None
+    ) -> tuple[tuple[Source, Record], ...]:
         found: list[tuple[int, Entry]] = []
         for source in self._lanes.sources() if lines > 0 else ():
             if named(source, names):
-                found += self._lanes.numbered(source)
+                numbered = self._lanes.numbered(source)
+                found += numbered if fits is None else [each for each in numbered if fits(each[1].record)]
         found.sort(key=lambda numbered: numbered[0])
         return tuple((entry.source, entry.record) for _, entry in found[-lines:])
 
@@ -105,8 +119,15 @@ class Recent:
 class Follower:
     """What one reader has not read yet: filled in any thread, read in one event loop."""
 
-    def __init__(self, names: frozenset[str], first: tuple[tuple[Source, Record], ...]) -> None:
-        self._names = names
+    def __init__(
+        self,
+        names: frozenset[str],
+        first: tuple[tuple[Source, Record], ...],
+        fits: Callable[[Record], bool] | None = None,
+        before: tuple[tuple[Source, Record], ...] = (),
+    ) -> None:
+        self._names, self._fits = names, fits
+        self.before = before
         self._lanes = Lanes()
         self._missed = 0
         self._loop = asyncio.get_running_loop()
@@ -135,7 +156,7 @@ class Follower:
         self._more.set()
 
     def _put(self, entry: Entry) -> None:
-        if not named(entry.source, self._names):
+        if not named(entry.source, self._names) or (self._fits is not None and not self._fits(entry.record)):
             return
         with self._turn:
             self._lanes.add(entry)

@@ -23,6 +23,7 @@ from orchestrator.protocol.payloads import ClaimTalk, EventNotice, StateDirect, 
 from orchestrator.runtime.claiming import Claiming, MessageClaims, StoreClaims
 from orchestrator.runtime.courier import Courier, Link, Owned, Ticker
 from orchestrator.runtime.dispatching import Desk, HubWorkers
+from orchestrator.runtime.figures import Recorder
 from orchestrator.runtime.handler_context import MessageContext, Surroundings
 from orchestrator.runtime.invocation import fault
 from orchestrator.runtime.kept_desk import KeptDesk
@@ -69,14 +70,19 @@ class Replica:
         log: Any,
         store: Store | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
+        recorder: Recorder | None = None,
     ) -> None:
         """`wall_offset` turns the loop's clock into Unix seconds; `new_id` makes ids that nobody else makes.
 
         `store` keeps tasks that are delivered at least once, and the claims of teams that want them strong. `uniform`
-        draws the pauses between requests that it does not answer.
+        draws the pauses between requests that it does not answer. `recorder` counts what is done.
         """
         self._planned, self._code, self._connection, self._log = planned, code, connection, log
-        self._courier = Courier(connection)
+        self._recorder = recorder
+        if recorder is not None:
+            for seat in planned.teams:
+                recorder.team(seat.name, seat.channel)
+        self._courier = Courier(connection, recorder)
         self._ticker = Ticker()
         changed = self._ticker.rearm
         self._states = {
@@ -113,6 +119,7 @@ class Replica:
             new_id=new_id,
             log=log,
             changed=changed,
+            recorder=recorder,
         )
         self.workload.leasing = self._leasing(store, uniform)
         self._ticker.add(self.workload.next_tick, self.workload.tick)
@@ -284,6 +291,8 @@ class Replica:
 
     def _connected(self, *, again: bool) -> None:
         self._online.set()
+        if again and self._recorder is not None:
+            self._recorder.reconnected()
         for team in self._teams.values():
             team.connected(again=again)
         if self._desk is not None:

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.errors import ExitCode, listed
+from orchestrator.hub.local_user import is_loopback
 from orchestrator.runtime import supervisor as s
 from orchestrator.runtime.arrivals import Arrivals, Blind, PatienceOver, Seen
 from orchestrator.runtime.control import AwaitingTurn, Online, Ready, Revised, Standing, Tally
@@ -21,7 +22,7 @@ from orchestrator.runtime.planned_children import child_of, children_of, who_wai
 from orchestrator.runtime.readiness import Readiness
 from orchestrator.runtime.readiness import Standing as Stands
 from orchestrator.runtime.start_order import StartOrder, needs_of, stop_ranks
-from orchestrator.runtime.summary import counted, ready_here_line, ready_line, summary
+from orchestrator.runtime.summary import counted, dashboard_line, ready_here_line, ready_line, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -93,6 +94,8 @@ class RunLoop:
         """The store has been ready once, or the run has none of its own."""
         self._arrivals = Arrivals(plan, seat, output, self.facts.put_nowait)
         self._announced = False
+        self._lasts = not (questions or options.until_idle)
+        """It goes on until somebody ends it."""
         self._told_ready = False
         """Whoever waits for the start has been told that it is over."""
         self._tally: dict[str, int] = {}
@@ -105,7 +108,13 @@ class RunLoop:
         """What the hub was told last of how the run stands."""
         self.detail: dict[str, str] = {}
         """Why each child that does not run does not, or is to be started again."""
+        self.last_error: dict[str, str] = {}
+        """How the process of each child last ended badly."""
+        self.ready_since: dict[str, float] = {}
+        """When each child got ready that is, by the loop's clock."""
         self.restarts: Counter[str] = Counter()
+        self.on_starting: Callable[[int, int], None] = lambda _ready, _planned: None
+        """Called until then, whenever it may be another number of replicas that are ready, of how many."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called once, when everything that is started here is as ready as it will be."""
         self._rolls: list[tuple[tuple[str, ...], asyncio.Future[s.RollStopped | None]]] = []
@@ -138,6 +147,7 @@ class RunLoop:
             nursery=nursery,
             waiting=who_waits(plan),
         )
+        self.lives.gathered.restarts = self.restarts
 
     async def run(self) -> int:
         """Start everything, and return the exit code of the run when all of it has ended."""
@@ -192,6 +202,7 @@ class RunLoop:
                 case _:
                     if isinstance(fact, s.Exited):
                         self.readiness.gone(fact.name)
+                        self._note_exit(fact)
                         self._arrivals.forget(fact.name)
                         self._let_begin(self._order.settled(fact.name))
                     actions = self.supervisor.handle(fact)
@@ -213,6 +224,7 @@ class RunLoop:
                 where: dict[str, object] = {other: True} if heard.pid is None else {"pid": heard.pid}
                 self._output.tell(source, "info", "ready", **where, seconds=round(heard.after, 2), **more)
                 self.readiness.ready(heard.name)
+                self.ready_since[heard.name] = self._clock()
                 self.detail.pop(heard.name, None)
                 self._stored = self._stored or heard.name == STORE_NAME
                 self._let_begin(self._order.settled(heard.name))
@@ -220,6 +232,8 @@ class RunLoop:
                     self._act(self.supervisor.handle(s.Proven(heard.name)))
             case Online(online=online, detail=detail):
                 news = self.readiness.online(heard.name, online)
+                if news and online:
+                    self.ready_since[heard.name] = self._clock()
                 if news and not self.supervisor.stopping:
                     event = "is back at the hub" if online else "has lost the hub"
                     self._output.tell(source, "debug", event, **({"detail": detail} if detail else {}))
@@ -228,12 +242,19 @@ class RunLoop:
                     self._tally[what] = self._tally.get(what, 0) + count
         self._note_readiness()
 
+    def _note_exit(self, exited: s.Exited) -> None:
+        self.ready_since.pop(exited.name, None)
+        if exited.ended.code != ExitCode.DONE:
+            self.last_error[exited.name] = str(exited.ended)
+
     def _let_begin(self, names: Iterable[str]) -> None:
         for name in names:
             self.lives.begin(name)
 
     def _note_readiness(self) -> None:
         took, total = time.monotonic() - self._began, len(self.plan.replicas)
+        if not self._told_ready:
+            self.on_starting(total - len(self.readiness.lacking), total)
         if self.complete and not self._announced:
             self._announced = True
             unseen = [name for name in self._arrivals.elsewhere if name not in self._arrivals.channels]
@@ -261,6 +282,9 @@ class RunLoop:
     def _tell_ready(self) -> None:
         if not self._told_ready:
             self._told_ready = True
+            listening = self._seat.listening
+            if self._lasts and listening is not None and is_loopback(listening.getsockname()[0]):
+                self._output.say("info", dashboard_line(self._seat.url))
             self.on_ready()
 
     @property

@@ -140,6 +140,20 @@ def running_in(folder: Path, environ: Mapping[str, str]) -> tuple[RunSeat, ...]:
     return tuple(sorted(found, key=lambda seat: (seat.began, seat.pid)))
 
 
+def seen_in(folder: Path, environ: Mapping[str, str]) -> tuple[tuple[RunSeat, ...], tuple[Path, ...]]:
+    """Return the runs that are alive of topologies in `folder`, and the files that dead ones have left, which stay there."""
+    whole = folder.resolve()
+    alive, left = [], []
+    for place in filter(seats.is_ours, _folders(whole, environ)):
+        for file in sorted(place.glob("*.json")):
+            seat = _read(file, whole)
+            if seat is not None and seats.answers(seat.path):
+                alive.append(seat)
+            elif seat is not None:
+                left.append(file)
+    return tuple(alive), tuple(left)
+
+
 def own_folder(topology: Path, environ: Mapping[str, str]) -> Path:
     """Return the folder, made if there is none, in which a run of `topology` keeps what is its own. Raises `NoPlace`."""
     beside, *private = _folders(topology.resolve().parent, environ)

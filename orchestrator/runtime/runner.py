@@ -76,6 +76,8 @@ class Reach:
     """Where commands find it."""
     recent: Recent | None = None
     """What was said last, for those who ask."""
+    on_starting: Callable[[int, int], None] = lambda _ready, _planned: None
+    """Called whenever it may be another number of replicas that are ready, of how many, until `on_ready` is."""
     on_ready: Callable[[], None] = lambda: None
     """Called once, when everything that is started here is as ready as it will be."""
 
@@ -146,7 +148,7 @@ def _inline(environ: Mapping[str, str], hearing: Hearing, output: Output, option
 async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options, reach: Reach) -> AsyncIterator[None]:
     """While entered, signals, changed files and commands reach the run."""
     reloader = Reloader(loop, reach.source, output)
-    loop.on_ready = reach.on_ready
+    loop.on_starting, loop.on_ready = reach.on_starting, reach.on_ready
     async with AsyncExitStack() as stack:
         stack.enter_context(_signals(loop, reloader))
         if options.inline:
@@ -158,11 +160,16 @@ async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options
         if options.watch and reach.source is not None:
             await stack.enter_async_context(_beside(_watch(loop, reach.source, reloader), "watching its files", output))
         if reach.seat is not None and reach.recent is not None:
+            from orchestrator.runtime.dashboards import serve_dashboards
             from orchestrator.runtime.operated import OperatedRun
             from orchestrator.runtime.operator import Operator
 
             reach.seat.tell_hub(seat.url)
-            operator = Operator(OperatedRun(loop, reloader, seat.url), reach.recent)
+            operated, wanted = OperatedRun(loop, reloader, seat.url), asyncio.Event()
+            loop.lives.on_dashboard = wanted.set
+            looked_at = serve_dashboards(loop, seat, operated, reach.recent, output, wanted)
+            await stack.enter_async_context(_beside(looked_at, "being seen by dashboards", output))
+            operator = Operator(operated, reach.recent)
             await stack.enter_async_context(_beside(operator.serve(reach.seat.listening), "answering commands", output))
         yield
 

@@ -38,6 +38,11 @@ def ready_here_line(replicas: int, expected: Sequence[str], seconds: float, url:
     return f"{ready} · hub {url.replace('127.0.0.1', 'localhost')}"
 
 
+def dashboard_line(url: str) -> str:
+    """Return the line for where a hub on this machine serves its page, which signs in whoever has started the run."""
+    return f"dashboard http{url.removeprefix('ws').replace('127.0.0.1', 'localhost')}/"
+
+
 def awaited_line(names: Sequence[str], url: str, tokens: str) -> str:
     """Return the line about replicas of others that have not come; `tokens` says where theirs come from."""
     verb = "is" if len(names) == 1 else "are"

@@ -37,6 +37,8 @@ class HubTeam(Team):
 
     async def publish(self, event: Event) -> None:
         notice = EventNotice(message_name(type(event)), Raw(event.model_dump_json(by_alias=True).encode()))
+        if self._courier.recorder is not None:
+            self._courier.recorder.published(notice, self.channel)
         await self._courier.link.publish(self.channel, notice, when_disconnected="wait", deadline=RECONNECT_SECONDS)
 
     def claim(self, item: str) -> AbstractAsyncContextManager[Claim | None]:

@@ -50,6 +50,7 @@ from orchestrator.protocol.payloads import (
 from orchestrator.runtime.courier import Courier, Owned
 from orchestrator.runtime.dispatching import LEVELS
 from orchestrator.runtime.ending import MAX_RESULT, STOPPED, Ending
+from orchestrator.runtime.figures import Recorder
 from orchestrator.runtime.handler_context import MessageContext, Surroundings
 from orchestrator.runtime.invocation import Invoker, fault, frames_of, said_by, writable
 from orchestrator.runtime.leasing import Held, Leasing
@@ -79,7 +80,11 @@ class Workload:
         new_id: Callable[[], str],
         log: Any,
         changed: Callable[[], None],
+        recorder: Recorder | None = None,
     ) -> None:
+        self._recorder = recorder
+        self._reasons: dict[str, str] = {}
+        """Why each task that is being stopped is."""
         self.leasing: Leasing | None = None
         """What it has in a store; `None` = its tasks are kept nowhere."""
         self._kept: dict[str, Held] = {}
@@ -113,8 +118,12 @@ class Workload:
     def receive(self, sender: str, payload: AnyPayload) -> bool:
         """Take a payload that is meant for a worker; returns false for one that is not."""
         if isinstance(payload, TaskOffer):
+            if self._recorder is not None:
+                self._recorder.asked(sender)
             self._offered(payload, sender)
         elif isinstance(payload, Ask):
+            if self._recorder is not None:
+                self._recorder.asked(sender)
             self._question(payload, sender)
         elif isinstance(payload, TaskCancel):
             self._apply(self.intake.cancelled(payload.task_id, sender))
@@ -244,6 +253,7 @@ class Workload:
                 self._log.info("cancelled", task_id=effect.task_id, reason=effect.reason)
                 if effect.task_id in self._kept:
                     self._kept[effect.task_id].stopped = effect.reason
+                self._reasons[effect.task_id] = effect.reason
                 self._running[effect.task_id].cancel()
                 if effect.task_id in self._flows:
                     self._flows.pop(effect.task_id).abandon()
@@ -267,10 +277,16 @@ class Workload:
             self._idle.set()
         if self.leasing is not None:
             self.leasing.changed()
+        if self._recorder is not None:
+            self._recorder.loaded(len(self.intake))
         self._changed()
 
     def _begin(self, run: Run) -> None:
         task_id = run.offer.task_id
+        if self._recorder is not None:
+            offer, now = run.offer, self.now
+            attempt, kept = max(offer.attempt, 1), task_id in self._kept
+            self._recorder.began(task_id, offer.task, run.sender, attempt, kept, now, now + self._wall_offset)
         work = self._owned.start(self._run(run), f"task {task_id}")
         self._running[task_id] = work
         work.add_done_callback(partial(self._unless_begun, run))
@@ -384,7 +400,15 @@ class Workload:
         elif reply is not None:
             outcome = TaskResult(offer.task_id, reply, offer.attempt, load)
         self.completed += error is None
+        self._record(offer.task_id, end)
         self._apply(self.intake.finished(offer.task_id, outcome))
+
+    def _record(self, task_id: str, end: Ending, lost: str = "") -> None:
+        stopped = self._reasons.pop(task_id, "")
+        if self._recorder is not None:
+            now = self.now
+            fate, error = end.fate(stopped, lost)
+            self._recorder.ended(task_id, fate, now, now + self._wall_offset, error)
 
     def _flow_for(self, run: Run) -> Outflow | None:
         """Return the stream that a task is answered by, if it is answered by one."""
@@ -491,6 +515,7 @@ class Workload:
             self._running.pop(held.id, None)
             self._kept.pop(held.id, None)
             self.completed += end.error is None
+            self._record(held.id, end, held.lost)
             if flow is not None and (flow.detached or not flow.writer.ended):
                 self._flows.pop(held.id, None)
                 flow.close()

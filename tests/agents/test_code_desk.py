@@ -21,6 +21,7 @@ from agents.code_desk import (
     Reviewer,
     ReviewFile,
     SecondLook,
+    Unreadable,
     WorstFiles,
 )
 from agents.source_files import SourceFile, find_sources
@@ -197,9 +198,9 @@ async def test_the_caller_hears_of_the_progress(package: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nowhere/at/all.py", "/dev/zero", "/"])
-def test_a_file_that_cannot_be_read_is_a_finding(path: str) -> None:
-    report = Reviewer().review(ReviewFile(path=path, name="m.py"), Told("lead"))
-    assert report.problem == "it cannot be read: it is gone, or no ordinary file"
+def test_a_file_that_cannot_be_read_is_a_failure_that_another_attempt_may_mend(path: str) -> None:
+    with pytest.raises(Unreadable, match=r"m\.py cannot be read: it is gone, or no ordinary file"):
+        Reviewer().review(ReviewFile(path=path, name="m.py"), Told("lead"))
 
 
 def test_a_review_is_logged_with_its_file() -> None:

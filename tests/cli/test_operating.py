@@ -45,12 +45,12 @@ def test_ps_shows_every_replica_in_a_table(capsys: Capture, monkeypatch: pytest.
     assert main(["ps", "farm.yaml"]) == ExitCode.DONE
     assert capsys.readouterr().out == (
         "farm: process 4711, ready, up 3m, hub ws://127.0.0.1:7000\n"
-        "AGENT       PEER          STATE     PID  UP  RESTARTS  DETAIL\n"
-        "-           (hub)         ready    4712  3m         0\n"
-        "editor      editor.1      ready    4713  3m         0\n"
-        "researcher  researcher.1  ready    4713  3m         0\n"
-        "researcher  researcher.2  ready    4713  3m         0\n"
-        "guest       guest         awaited     -  -          0  external; not seen yet\n"
+        "AGENT       PEER          STATE     PID  READY  RESTARTS  TASKS  MEMORY  DETAIL\n"
+        "-           (hub)         ready    4712     3m         0      -     40M\n"
+        "editor      editor.1      ready    4713     3m         0    1/4     40M\n"
+        "researcher  researcher.1  ready    4713     3m         0    1/4     40M\n"
+        "researcher  researcher.2  ready    4713     3m         0    2/4     40M  last: killed by SIGKILL\n"
+        "guest       guest         awaited     -      -         0      -       -  external; not seen yet\n"
     )
 
 

@@ -25,6 +25,7 @@ from orchestrator.client import events
 from orchestrator.client.connection import Client
 from orchestrator.errors import ConnectionLost, ConnectionProblem, NotConnected, PeerNotFound
 from orchestrator.protocol.frames import Present, encode_json
+from orchestrator.runtime.figures import Recorder
 from orchestrator.runtime.replica import Replica
 from orchestrator.runtime.user import User
 from orchestrator.topology.load import parse_topology
@@ -336,8 +337,9 @@ class Log:
 class Running:
     """One replica that runs."""
 
-    def __init__(self, replica: Replica, link: MemoryLink, log: Log) -> None:
+    def __init__(self, replica: Replica, link: MemoryLink, log: Log, recorder: Recorder) -> None:
         self.replica, self.link, self.log = replica, link, log
+        self.recorder = recorder
         self._following = asyncio.create_task(replica.run())
         self._closed = False
 
@@ -373,7 +375,7 @@ class Neighbourhood:
         planned = next(replica for replica in self.plan.replicas if replica.peer_id == peer)
         assert planned.handler is not None
         link = self.hub.link(peer, dict(planned.peer_metadata), observes=planned.observe)
-        log = Log()
+        log, recorder = Log(), Recorder(planned.concurrency)
         replica = Replica(
             planned,
             read_agent(planned.handler, self._handlers[planned.handler]),
@@ -381,8 +383,9 @@ class Neighbourhood:
             wall_offset=WALL_OFFSET,
             new_id=lambda: f"{peer}-{next(self._ids)}",
             log=log,
+            recorder=recorder,
         )
-        running = self.running[peer] = Running(replica, link, log)
+        running = self.running[peer] = Running(replica, link, log, recorder)
         return running
 
     async def start(self, *peers: str) -> list[Running]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.runtime.operator import Operator
-from orchestrator.runtime.operator_wire import NotInRun, ReplicaView, RunView
+from orchestrator.runtime.operator_wire import NotInRun, ProcessUse, ReplicaView, RunView, TopView, WorkCounts
 from orchestrator.runtime.recent import Recent
 from orchestrator.runtime.records import HUB, RUN, Record, Source
 from orchestrator.runtime.run_seat import OwnSeat, registered
@@ -29,7 +29,7 @@ class TableRun:
     def __init__(self, replicas: Mapping[str, int], pid: int = 4711) -> None:
         self.replicas, self.pid = dict(replicas), pid
         self.restarts: dict[str, int] = {}
-        self.reloads = 0
+        self.reloads = self.looks = 0
         self.grace: float | None = None
         self.ended = asyncio.Event()
         self.slow = asyncio.Event()
@@ -38,14 +38,41 @@ class TableRun:
         self.recent = Recent()
 
     def view(self) -> RunView:
-        hub = ReplicaView("", "(hub)", "here", "ready", pid=self.pid + 1, since=BEGAN)
+        memory = 40 * 1_048_576
+        hub = ReplicaView("", "(hub)", "here", "ready", pid=self.pid + 1, since=BEGAN, ready_since=BEGAN, memory=memory)
         own = [
-            ReplicaView(agent, f"{agent}.{number}", "here", "ready", self.pid + 2, BEGAN, self.restarts.get(agent, 0))
+            ReplicaView(
+                agent,
+                f"{agent}.{number}",
+                "here",
+                "ready",
+                self.pid + 2,
+                BEGAN,
+                self.restarts.get(agent, 0),
+                ready_since=BEGAN,
+                inflight=number,
+                capacity=4,
+                done=40,
+                memory=memory,
+                last_error="killed by SIGKILL" if number > 1 else "",
+            )
             for agent, count in self.replicas.items()
             for number in range(1, count + 1)
         ]
         away = ReplicaView("guest", "guest", "external", "awaited", detail="not seen yet")
         return RunView("farm", "farm.yaml", self.pid, "ws://127.0.0.1:7000", BEGAN, True, (hub, *own, away))
+
+    def counts(self) -> TopView:
+        """Each look finds 10 more tasks done by each replica than the one before it, a second later."""
+        self.looks += 1
+        view, looks = self.view(), self.looks
+        return TopView(
+            view,
+            BEGAN + looks,
+            (0.1, 1.0),
+            {row.peer: WorkCounts(10 * looks, steps=(0, 10 * looks, 0)) for row in view.replicas if row.capacity},
+            {pid: ProcessUse(40 * 1_048_576, looks / 4) for pid in range(self.pid, self.pid + 3)},
+        )
 
     async def scale(self, wished: Mapping[str, int]) -> str:
         for agent in wished:

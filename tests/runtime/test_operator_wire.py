@@ -20,6 +20,7 @@ from orchestrator.runtime.operator_wire import (
     Logs,
     Missed,
     NotUnderstood,
+    ProcessUse,
     Progress,
     Ps,
     Refused,
@@ -29,6 +30,9 @@ from orchestrator.runtime.operator_wire import (
     RunView,
     Scale,
     Stop,
+    Top,
+    TopView,
+    WorkCounts,
     line_for,
     line_of,
     read_answer,
@@ -48,6 +52,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 NAMES = st.lists(TEXT, min_size=1, max_size=5).map(tuple)
 REQUESTS = st.one_of(
     st.just(Ps()),
+    st.just(Top()),
     st.just(Reload()),
     st.builds(Logs, NAMES, st.integers(0, MAX_LINES), st.booleans()),
     st.builds(Scale, st.dictionaries(TEXT, st.integers(0, MAX_REPLICAS), min_size=1, max_size=5)),
@@ -64,14 +69,27 @@ REPLICAS = st.builds(
     st.none() | NUMBERS,
     st.integers(0, 2**31),
     TEXT,
+    st.none() | NUMBERS,
+    *[st.integers(0, 2**53)] * 5,
+    TEXT,
 )
+RUNS = st.builds(
+    RunView, TEXT, TEXT, st.integers(1, 2**22), TEXT, NUMBERS, st.booleans(), st.lists(REPLICAS, max_size=4).map(tuple)
+)
+COUNTS = st.integers(0, 2**53)
 ANSWERS = st.one_of(
     st.builds(Done, TEXT),
     st.builds(Refused, TEXT, st.integers(0, 255)),
     st.builds(Progress, TEXT),
     st.builds(Missed, st.integers(0, 2**53)),
+    RUNS,
     st.builds(
-        RunView, TEXT, TEXT, st.integers(1, 2**22), TEXT, NUMBERS, st.booleans(), st.lists(REPLICAS, max_size=4).map(tuple)
+        TopView,
+        RUNS,
+        NUMBERS,
+        st.lists(NUMBERS, max_size=3).map(tuple),
+        st.dictionaries(TEXT, st.builds(WorkCounts, *[COUNTS] * 6, st.lists(COUNTS, max_size=4).map(tuple)), max_size=3),
+        st.dictionaries(st.integers(1, 2**22), st.builds(ProcessUse, COUNTS, NUMBERS), max_size=3),
     ),
     st.builds(
         LogLine,
