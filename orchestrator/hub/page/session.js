@@ -6,7 +6,9 @@ const KEPT = "orchestrator.token";
 const LEFT = "orchestrator.left";
 const SHARE = 0.8;
 const SPREAD = 0.02;
-const LEAST_PAUSE = 1_000;
+const LEAST_PAUSE = 250;
+/** Seconds by which a connection may end before its token's time: the hub's lead, and its clock in whole seconds. */
+const EARLIER = 1.25;
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** There is no token, and trying again will not bring one. */
@@ -88,7 +90,7 @@ export class Session {
   schedule(welcome, renew) {
     clearTimeout(this.#timer);
     if (this.#pasted || !Number.isFinite(welcome.expiresAt)) return;
-    const life = (welcome.expiresAt - welcome.serverTime) * 1000;
+    const life = (welcome.expiresAt - welcome.serverTime - EARLIER) * 1000;
     this.#renewAfter(life * (SHARE + SPREAD * Math.random()), Date.now() + life, renew);
   }
 

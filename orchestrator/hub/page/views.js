@@ -67,7 +67,7 @@ export function keys(close) {
       if (!close() && typing) event.target.blur();
     } else if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
       const around = event.target.closest?.(".view")?.querySelector(".filter");
-      const lists = [around, ...document.querySelectorAll("#tasks .filter, #log .filter, #agents .filter")];
+      const lists = [around, ...["#tasks", "#log", "#agents"].map((each) => document.querySelector(`${each} .filter`))];
       const filter = lists.find((each) => each && each.offsetParent !== null);
       if (!filter) return;
       event.preventDefault();

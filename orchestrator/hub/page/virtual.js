@@ -10,6 +10,7 @@ export class Rows {
   #pool = [];
   #active = null;
   #height = 28;
+  #atEnd = true;
   #options;
   #id = `rows${++tables}`;
 
@@ -20,26 +21,25 @@ export class Rows {
     this.body = el("div", { class: "rows", tabIndex: 0, role: "grid", "aria-label": options.label }, this.space);
     this.element = el("div", { class: "rows-box" }, options.head ?? null, this.body);
     this.draw = this.draw.bind(this);
-    this.body.addEventListener("scroll", () => soon(this.draw), { passive: true });
+    this.body.addEventListener("scroll", () => {
+      if (this.body.clientHeight > 0) this.#atEnd = this.#nearEnd();
+      soon(this.draw);
+    }, { passive: true });
     this.body.addEventListener("keydown", (event) => this.#key(event));
     this.space.addEventListener("click", (event) => this.#click(event));
     new ResizeObserver(() => soon(this.draw)).observe(this.body);
   }
 
-  get atEnd() {
+  #nearEnd() {
     const { scrollTop, scrollHeight, clientHeight } = this.body;
     return scrollHeight - scrollTop - clientHeight < this.#height;
   }
 
   /** `dropped`: how many rows have gone from the top, so that those in sight stay where they are. */
   set(items, dropped = 0) {
-    const end = this.#options.follow && this.atEnd;
     this.#items = items;
     this.body.setAttribute("aria-rowcount", String(items.length));
-    this.#measure();
-    this.space.style.height = `${items.length * this.#height}px`;
-    if (end) this.body.scrollTop = items.length * this.#height;
-    else if (dropped > 0) this.body.scrollTop -= dropped * this.#height;
+    if (dropped > 0 && !(this.#options.follow && this.#atEnd)) this.body.scrollTop -= dropped * this.#height;
     this.draw();
   }
 
@@ -49,6 +49,7 @@ export class Rows {
     if (room === 0) return;
     const height = this.#height;
     this.space.style.height = `${this.#items.length * height}px`;
+    if (this.#options.follow && this.#atEnd) this.body.scrollTop = this.#items.length * height;
     const first = Math.max(0, Math.floor(this.body.scrollTop / height) - SPARE);
     const last = Math.min(this.#items.length, Math.ceil((this.body.scrollTop + room) / height) + SPARE);
     for (let at = first; at < last; at += 1) this.#show(this.#row(at - first), at);
@@ -100,6 +101,7 @@ export class Rows {
     const item = row && this.#items[row.at];
     if (!item) return;
     this.#active = this.#options.keyOf(item);
+    this.#atEnd = false;
     this.draw();
     this.#options.onOpen?.(item);
   }
@@ -117,6 +119,7 @@ export class Rows {
   }
 
   #activate(at) {
+    this.#atEnd = this.#options.follow && at === this.#items.length - 1;
     this.#active = this.#options.keyOf(this.#items[at]);
     const top = at * this.#height;
     if (top < this.body.scrollTop) this.body.scrollTop = top;
