@@ -45,15 +45,17 @@ BOXES: Final = """
 """
 FOREIGN: Final = """
 () => {
-  const ours = { SCRIPT: 1, LINK: 3, META: 3, FORM: 2, TITLE: 1, TEXTAREA: 2, NOSCRIPT: 1 };
+  const ours = { SCRIPT: 1, META: 3, FORM: 2, TITLE: 1, TEXTAREA: 2, NOSCRIPT: 1 };
   const never = ["STYLE", "IFRAME", "OBJECT", "EMBED", "BASE", "MATH", "TEMPLATE", "MACTION", "ANIMATE", "DETAILS", "FRAME", "TABLE"];
   const found = new Map();
   for (const each of document.querySelectorAll("*")) found.set(each.tagName.toUpperCase(), (found.get(each.tagName.toUpperCase()) ?? 0) + 1);
   const strange = [...found].filter(([tag, count]) => never.includes(tag) || count > (ours[tag] ?? Infinity));
-  const images = [...document.images].filter((each) => !each.src.endsWith("/page/icon.svg")).length;
+  const ourFile = (address) => address.startsWith(`${location.origin}/page/`);
+  const images = [...document.images].filter((each) => !ourFile(each.src)).length;
+  const links = [...document.querySelectorAll("link, a[href]")].filter((each) => !ourFile(each.href)).length;
   const handlers = [...document.querySelectorAll("*")].filter((each) => [...each.attributes].some((one) => /^on|^style$/.test(one.name) && /canary|198|fixed/.test(one.value))).length;
   const polluted = Object.keys(Object.prototype).length;
-  return { strange, images, handlers, polluted };
+  return { strange, images, links, handlers, polluted };
 }
 """
 """What is on the page that our files do not put there."""
@@ -170,7 +172,8 @@ async def nothing_happened(page: Page, dialogs: list[str], boxes: dict[str, list
     await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert await page.evaluate("window.called") == []
     assert dialogs == []
-    assert await page.evaluate(FOREIGN) == {"strange": [], "images": 0, "handlers": 0, "polluted": 0}
+    found = await page.evaluate(FOREIGN)
+    assert found == {"strange": [], "images": 0, "links": 0, "handlers": 0, "polluted": 0}
     assert await page.evaluate(BOXES) == boxes
     assert await page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
 
