@@ -53,6 +53,12 @@ def _hub_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS")
     serve.add_argument("--tls-cert", metavar="FILE", help="a certificate with its chain, in PEM")
     serve.add_argument("--tls-key", metavar="FILE", help="its key, unless it is in the same file")
+    serve.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="write every frame into this file, without secrets, for `orchestrator replay`; compressed if it ends in .gz",
+    )
     serve.add_argument("--no-metrics", action="store_true", help="answer nobody at /metrics")
     backplane.arguments(serve)
     for name, kind, metavar, help_text in _LIMITS:
@@ -162,7 +168,14 @@ def _serve(args: argparse.Namespace) -> int:
     async def reread(server: Server, _stop: asyncio.Event) -> None:
         await _follow(path, seen, server)
 
-    return serve(listen(address), ring, settings, on_ready=ready, beside=reread)
+    listening = listen(address)
+    recorder = None
+    if args.record is not None:
+        from orchestrator.hub.record_file import Recorder, create
+
+        create(args.record)
+        recorder = Recorder(args.record)
+    return serve(listening, ring, settings, on_ready=ready, beside=reread, record=recorder)
 
 
 async def _follow(path: Path, seen: _Stamp | None, server: Server) -> None:

@@ -51,8 +51,18 @@ VERBS: Final[dict[str, Verb]] = {
     "schema": Verb("schema", "print the JSON Schema of topology files, for editors"),
     "init": Verb("init", "write a first topology with its handlers into a directory"),
     "token": Verb("token", "make a token for a user or an agent that runs elsewhere, or look into one"),
+    "ask": Verb("ask", "ask an agent of a run in words, and see its answer as it comes"),
+    "chat": Verb("chat", "talk with the agents of a run, and see who comes and goes", lasts=True),
+    "send": Verb("send", "send a message to a peer of a run's hub"),
+    "publish": Verb("send", "publish a message on a channel of a run's hub"),
+    "dispatch": Verb("dispatch", "hand an agent of a run a task by its name"),
+    "who": Verb("who", "show who is present, and with --watch who comes and goes", lasts=True),
+    "dashboard": Verb("dashboard", "print a link to the dashboard of a run that signs in once"),
     "tasks": Verb("tasks", "list the tasks that a topology's store holds; show, retry, cancel or purge them"),
     "hub": Verb("hub", "run a hub by itself", lasts=True),
+    "replay": Verb(
+        "replay", "show a recording of a run in the dashboard, or check it against the hub of today", lasts=True
+    ),
     "bench": Verb("bench", "load a hub, and say what it stands", lasts=True),
     "keys": Verb("hub", "make the keys that a hub of its own accepts"),
     "completion": Verb("completion", "print what has a shell complete verbs, options, files and the names of agents"),
@@ -126,8 +136,8 @@ def _run(words: Sequence[str]) -> int:
             importlib.import_module(f"orchestrator.cli.{verb.module}").arguments(name, sub)
     args, unknown = parser.parse_known_args(words)
     if isinstance(getattr(args, "words", None), list):  # a verb that takes words on both sides of an option
-        args.words += [word for word in unknown if not word.startswith("-")]
-        unknown = [word for word in unknown if word.startswith("-")]
+        args.words += [word for word in unknown if word == "-" or not word.startswith("-")]
+        unknown = [word for word in unknown if word != "-" and word.startswith("-")]
     if unknown:
         _refuse(unknown, parser if args.verb is None else verbs.choices[args.verb])
     if args.version:

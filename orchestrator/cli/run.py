@@ -101,6 +101,13 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         metavar="AGENTS",
         help="start all agents here but these, or but these replicas",
     )
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="write every frame that passes the hub into this file, without secrets, for `orchestrator replay`; compressed "
+        "if it ends in .gz",
+    )
     parser.add_argument("--hub", metavar="URL", help="use the hub at this URL, whatever the topology says")
     parser.add_argument(
         "--log",
@@ -190,6 +197,11 @@ def _planned(args: argparse.Namespace, guardian: Guardian | None, detached: Deta
         from orchestrator.runtime.idling import check_until_idle
 
         check_until_idle(plan)
+    if args.record is not None and plan.hub.url is not None:
+        args.usage_error(
+            "--record is for a hub that the run starts itself, and this topology uses one elsewhere: give --record to "
+            "`orchestrator hub serve` there"
+        )
     asked = questions(plan, args.ask, reading.reports)
     with registered(paths(args)[0], {*written(plan.here, plan)}, os.environ) as seat:
         return _run(args, source, asked, guardian, detached, seat)
@@ -270,6 +282,7 @@ def _run(
             abort_on_failure=args.abort_on_failure,
             inline=args.inline,
             watch=args.watch,
+            record=args.record,
             began=BEGAN,
         )
         work = run(plan, output, options, reading.environ, asked, guardian=guardian, reach=reach)

@@ -53,6 +53,9 @@ class Scope:
         wanted = compiled(channel)
         return any(pattern.covers(wanted) for pattern in self._patterns)
 
+    def spelt(self) -> list[str]:
+        return [pattern.text for pattern in self._patterns]
+
     def _automaton(self) -> Automaton:
         if self._all is None:
             self._all = side_by_side(self._patterns)
@@ -80,6 +83,11 @@ class Rights:
 
     def may(self, action: Action) -> bool:
         return action in self.actions
+
+    def spelt(self) -> tuple[list[Action], list[list[str]], dict[str, list[str]] | None]:
+        """Return what this was made of: actions, scopes, and the patterns of each grant."""
+        grants = None if self._grants is None else {name: scope.spelt() for name, scope in self._grants.items()}
+        return sorted(self.actions), [scope.spelt() for scope in self._scopes], grants
 
     def subscription(self, channel: str) -> Listing:
         return _remembered(self._listings, channel, self._subscription)

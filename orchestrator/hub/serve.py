@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from orchestrator.hub.keys import KeyRing
+    from orchestrator.hub.record_file import Recorder
     from orchestrator.hub.settings import Settings
 
 _T = TypeVar("_T")
@@ -31,6 +32,7 @@ def serve(
     *,
     on_ready: Callable[[Server], None] | None = None,
     beside: Callable[[Server, asyncio.Event], Coroutine[Any, Any, None]] | None = None,
+    record: Recorder | None = None,
 ) -> int:
     """Run a hub until SIGTERM or SIGINT, drain it, and return the exit code.
 
@@ -39,7 +41,7 @@ def serve(
     """
     open_files.allow_many()
     spare_collections()
-    return run_fast(serve_here(listening, keys, settings, on_ready=on_ready, beside=beside))
+    return run_fast(serve_here(listening, keys, settings, on_ready=on_ready, beside=beside, record=record))
 
 
 async def serve_here(
@@ -49,6 +51,7 @@ async def serve_here(
     *,
     on_ready: Callable[[Server], None] | None = None,
     beside: Callable[[Server, asyncio.Event], Coroutine[Any, Any, None]] | None = None,
+    record: Recorder | None = None,
 ) -> int:
     """Do what `serve` does, on the loop that runs already; its handlers for the two signals become the hub's."""
     stop = asyncio.Event()
@@ -56,7 +59,7 @@ async def serve_here(
     interruption = _Interruption(stop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, interruption.signalled, number)
-    await serve_until(stop, listening, keys, settings, on_ready=on_ready, beside=beside)
+    await serve_until(stop, listening, keys, settings, on_ready=on_ready, beside=beside, record=record)
     for number in (signal.SIGTERM, signal.SIGINT):  # what is done well does not become a failure on the way out
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
@@ -71,12 +74,13 @@ async def serve_until(
     *,
     on_ready: Callable[[Server], None] | None = None,
     beside: Callable[[Server, asyncio.Event], Coroutine[Any, Any, None]] | None = None,
+    record: Recorder | None = None,
 ) -> int:
     """Run a hub until `stop` is set, drain it, and return the exit code; signals are left alone.
 
     One that is cancelled, or breaks, ends at once and lets go of everything.
     """
-    server = Server(keys, settings)
+    server = Server(keys, settings, record=record)
     await server.start(listening)
     try:
         if on_ready is not None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from orchestrator.hub.admission import Identity
     from orchestrator.hub.keys import KeyRing
     from orchestrator.hub.metrics import RunFigures
+    from orchestrator.hub.record_file import Recorder
+    from orchestrator.hub.recording import RecordingHub
     from orchestrator.hub.rest_requests import Route
     from orchestrator.hub.settings import Settings
     from orchestrator.hub.sign_in import Entrance
@@ -72,12 +74,14 @@ _MUTE: Final = _Mute()
 class Server:
     """A hub on a listening socket. `start` it, and `drain` it in the end."""
 
-    def __init__(self, keys: KeyRing, settings: Settings) -> None:
+    def __init__(self, keys: KeyRing, settings: Settings, *, record: Recorder | None = None) -> None:
+        """`record` is told everything that the hub does; it is closed with the server."""
         if settings.outbound_bytes is None:
             settings = replace(settings, outbound_bytes=(available_memory() or 0) // _SHARE_OF_MEMORY)
         self.keys = keys
         self.settings = settings
-        self.hub = Hub(settings, on_fault=_report)
+        self.hub = Hub(settings, on_fault=_report) if record is None else _recorded(settings, record)
+        self._record = record
         self.url = ""
         """Where WebSocket clients connect, without a path; set by `start`."""
         self.http_url = ""
@@ -123,6 +127,8 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         self._driver = Driver(self.hub, loop)
+        if self._record is not None:
+            cast("RecordingHub", self.hub).begin(self._driver.clock(), self._driver.wall())
         try:
             tls = _tls(self.settings)
             if self.settings.backplane is not None:
@@ -159,6 +165,8 @@ class Server:
         self._driver.stop()
         self.lag.stop()
         await self._runner.cleanup()
+        if self._record is not None:
+            await asyncio.to_thread(self._record.close)
 
     def hurry(self, seconds: float) -> None:
         """Spend at most about twice this time on a drain that is yet to begin."""
@@ -267,6 +275,12 @@ def _urls(listening: socket.socket, secure: bool) -> tuple[str, str]:
         host = "localhost"
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return (f"wss://{where}", f"https://{where}") if secure else (f"ws://{where}", f"http://{where}")
+
+
+def _recorded(settings: Settings, record: Recorder) -> Hub:
+    from orchestrator.hub.recording import RecordingHub  # few hubs are recorded
+
+    return RecordingHub(settings, record.tell, on_fault=_report)
 
 
 def _report(fault: Exception) -> None:

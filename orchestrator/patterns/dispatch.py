@@ -131,6 +131,11 @@ class Dispatcher:
         error = TaskCancelled(job.name, job.seat.peer if job.seat else None)
         return [*self._end(job, error=error, tell=True), *self._assign(now)]
 
+    def forget(self, task_id: str, now: float) -> None:
+        """Follow a task no longer, without a word to its worker."""
+        self.cancel(task_id, now)
+        self._unwanted.pop(task_id, None)
+
     def cancel_all(self, now: float) -> list[Effect]:
         return [effect for task_id in list(self._jobs) for effect in self.cancel(task_id, now)]
 

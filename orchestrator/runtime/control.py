@@ -142,6 +142,8 @@ class HubSpec(Control, frozen=True, tag="hub"):
     """Address of what joins it to other hubs, which may hold a password; empty = it is alone."""
     tls: tuple[str, ...] | None = None
     """Absolute paths of its certificate and of the key to that."""
+    record: str = ""
+    """Absolute path of the recording that it goes on with; empty = it writes none."""
 
     def __repr__(self) -> str:
         return f"HubSpec(listening={self.listening}, keys=…, joined={bool(self.backplane)})"

@@ -79,6 +79,12 @@ class Desk:
     def cancel(self, task_id: str) -> None:
         self.apply(self.dispatcher.cancel(task_id, self.now))
 
+    def forget(self, task_id: str) -> None:
+        """Follow a task no longer, without a word to its worker."""
+        self.dispatcher.forget(task_id, self.now)
+        self._replies.pop(task_id, None)
+        self._progress.pop(task_id, None)
+
     def cancel_all(self) -> None:
         self.apply(self.dispatcher.cancel_all(self.now))
 

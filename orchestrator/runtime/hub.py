@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import ExitCode, OrchestratorError
@@ -40,6 +41,7 @@ from orchestrator.runtime.parent import watch_parent
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from orchestrator.hub.record_file import Recorder
     from orchestrator.hub.server import Server
 
 _ORPHAN_GRACE: Final = 0.5
@@ -99,12 +101,21 @@ async def _serve(
             _settings(spec),
             on_ready=ready,
             beside=follow,
+            record=_recorder(spec),
         )
     except OrchestratorError as error:
         channel.send(Ending(str(error)))
         return error.exit_code
     finally:
         await channel.close()
+
+
+def _recorder(spec: HubSpec) -> Recorder | None:
+    if not spec.record:
+        return None
+    from orchestrator.hub.record_file import Recorder  # few hubs are recorded
+
+    return Recorder(Path(spec.record))
 
 
 def _settings(spec: HubSpec) -> Settings:

@@ -92,6 +92,8 @@ class Seat:
     store: tuple[StoreSeat, socket] | None = None
     trusted: str = ""
     """Path of the certificate of a hub that is ours; empty = it has none, or is trusted as any other."""
+    record: str = ""
+    """Path of the recording that a hub of ours goes on with; empty = it writes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +334,7 @@ class Lives:
             self._standing,
             self._plan.hub.backplane or "",
             None if self._plan.hub.tls is None else tuple(map(str, self._plan.hub.tls)),
+            self._seat.record,
         )
         process.control.send(spec)
         return process

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from orchestrator.runtime.control import BUCKETS
+from orchestrator.runtime.letting_in import LettingIn
 from orchestrator.runtime.lives import HUB_NAME, STORE_NAME
 from orchestrator.runtime.memory_use import memory_of, uses
 from orchestrator.runtime.operator_wire import ProcessUse, ReplicaView, RunView, TopView, WorkCounts
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.runtime.control import ReplicaFigures
-    from orchestrator.runtime.operator_wire import State, Where
+    from orchestrator.runtime.lives import Seat
+    from orchestrator.runtime.operator_wire import Entry, Linked, State, Where
+    from orchestrator.runtime.plan_source import PlanSource
     from orchestrator.runtime.reloading import Reloader
     from orchestrator.runtime.run_loop import RunLoop
     from orchestrator.topology.replica import Replica
@@ -35,8 +38,10 @@ _STATES: dict[Standing, State] = {
 
 
 class OperatedRun:
-    def __init__(self, loop: RunLoop, reloader: Reloader, hub_url: str) -> None:
-        self._loop, self._reloader, self._hub_url = loop, reloader, hub_url
+    def __init__(self, loop: RunLoop, reloader: Reloader, seat: Seat, source: PlanSource | None) -> None:
+        self._loop, self._reloader, self._hub_url = loop, reloader, seat.url
+        self._source = source
+        self._letting_in = LettingIn(seat, loop.lives.entrance.new_code)
         self._began = time.time()
 
     def view(self) -> RunView:
@@ -123,6 +128,13 @@ class OperatedRun:
 
     async def reload(self) -> str:
         return await self._reloader.reload()
+
+    def enter(self, sub: str, instance: str) -> Entry:
+        reports = {} if self._source is None else self._source.current.reports
+        return self._letting_in.entry(self._loop.plan, reports, sub, instance, time.time())
+
+    def link(self) -> Linked:
+        return self._letting_in.link(self._loop.plan, time.time())
 
     def stop(self, grace: float | None) -> None:
         self._loop.facts.put_nowait(Hurried(grace))

@@ -19,7 +19,9 @@ from orchestrator.runtime.operator_wire import (
     MAX_REQUEST,
     VERSION,
     Done,
+    Enter,
     Hello,
+    Link,
     Logs,
     Missed,
     NotInRun,
@@ -43,7 +45,7 @@ from orchestrator.runtime.records import LEVELS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.runtime.operator_wire import AnyAnswer, RunView, TopView
+    from orchestrator.runtime.operator_wire import AnyAnswer, Entry, Linked, RunView, TopView
     from orchestrator.runtime.recent import Heard, Recent
     from orchestrator.runtime.records import Record, Source
 
@@ -86,6 +88,12 @@ class Operated(Protocol):
         ...
 
     async def reload(self) -> str: ...
+
+    def enter(self, sub: str, instance: str) -> Entry:
+        """Let somebody in to the hub; each that is empty is made up."""
+        ...
+
+    def link(self) -> Linked: ...
 
     def stop(self, grace: float | None) -> None:
         """Begin to end; `None` = with the grace that the run was started with. Again, it changes nothing."""
@@ -186,6 +194,10 @@ class Operator:
                 await caller.left()  # or until all of this is cancelled, when the run has ended
             case Ps():
                 caller.say(self._run.view())
+            case Enter(sub=sub, instance=instance):
+                caller.say(self._run.enter(sub, instance))
+            case Link():
+                caller.say(self._run.link())
             case Top():
                 caller.say(self._run.counts())
             case Scale() | Restart() | Reload():

@@ -26,6 +26,7 @@ MAX_ANSWER: Final = 33_554_432
 MAX_NAMES: Final = 1_000
 MAX_LINES: Final = 1_000_000
 MAX_REPLICAS: Final = 10_000
+MAX_SUB: Final = 64
 _MANY: Final = 20
 """Names after which listing them all helps nobody."""
 
@@ -117,6 +118,11 @@ class Reload(Request, frozen=True, tag="reload"):
 
 class Enter(Request, frozen=True, tag="enter"):
     """Be let in to the run's hub, as the built-in user. Answered by `Entry`."""
+
+    sub: str = ""
+    """Who it is let in as, behind ``cli/``, and which start of that: those of an earlier `Enter`, so that its connection goes
+    on. Empty = somebody new."""
+    instance: str = ""
 
 
 class Link(Request, frozen=True, tag="link"):
@@ -243,6 +249,17 @@ class Missed(Answer, frozen=True, tag="missed"):
     count: int
 
 
+class KeptTasks(Struct, frozen=True, omit_defaults=True):
+    """How the tasks of an agent are tried again that are kept in the store."""
+
+    max_attempts: int
+    delay: float
+    """Seconds before the second attempt; doubled with each that follows, up to `max_delay`."""
+    max_delay: float
+    timeout: float | None = None
+    """Seconds that an attempt may take."""
+
+
 class UpToNow(Answer, frozen=True, tag="up-to-now"):
     """All lines before this one had been said when they were asked for; said where a request is `marked`."""
 
@@ -261,6 +278,10 @@ class Entry(Answer, frozen=True, tag="entry"):
     """The channel of each lobby."""
     agents: dict[str, tuple[str, ...]] = {}
     """The peer ids of each agent."""
+    tasks: dict[str, dict[str, bool]] = {}
+    """By agent, the tasks that it is known to take, and whether each is answered in chunks."""
+    kept: dict[str, KeptTasks] = {}
+    """The agents whose tasks are kept in the store until they are done."""
 
     def __repr__(self) -> str:
         return f"Entry(url={self.url!r}, token=…)"
@@ -318,6 +339,9 @@ def read_request(line: bytes) -> AnyRequest:
             _limit("names to restart", len(names), 1, MAX_NAMES)
         case Stop(grace=grace) if grace is not None and not 0 <= grace <= 86_400:
             raise NotUnderstood(f"a grace is 0 to 86400 seconds, not {grace:g}")
+        case Enter(sub=sub, instance=instance):
+            _limit("characters of a user's name", len(sub), 0, MAX_SUB)
+            _limit("characters of its instance", len(instance), 0, MAX_SUB)
     return request
 
 

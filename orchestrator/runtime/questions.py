@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, TypeVar, overload
 
@@ -20,9 +20,10 @@ from orchestrator.errors import ConnectionProblem
 from orchestrator.patterns.dispatch import Dispatcher
 from orchestrator.patterns.jobs import ASKED, Order
 from orchestrator.patterns.workforce import Pool, Workforce
-from orchestrator.protocol.payloads import AnyPayload, CompletionChunk
+from orchestrator.protocol.payloads import AnyPayload, CompletionChunk, TaskRefused
 from orchestrator.runtime.courier import Courier, Link, Ticker
 from orchestrator.runtime.dispatching import Desk, HubHandle, read_chunks, task_order
+from orchestrator.runtime.handed import Handed
 from orchestrator.runtime.reading import Adapters
 from orchestrator.runtime.wishes import Wish, check_text
 
@@ -43,6 +44,9 @@ class Questions(ABC):
         self._courier, self._ticker = Courier(link), Ticker()
         self._desks: dict[str, Desk] = {}
         self._adapter = Adapters()
+        self._known: Mapping[str, Sequence[str]] = {}
+        """The peers of agents that were told otherwise."""
+        self._handed: dict[str, Handed] = {}
         self._asks: Mapping[str, Any] = {}
         """The peers of each agent that the token names."""
         self._programs: frozenset[str] = frozenset()
@@ -134,6 +138,26 @@ class Questions(ABC):
         order = task_order(self._new_id(), task, timeout, wish)
         return HubHandle(self._desk(agent), order, self._adapter(type(task)))
 
+    def hand(self, agent: str, task: str, payload: Raw, *, streams: bool, timeout: float = ASK_TIMEOUT) -> Handed:
+        """Hand an agent a task by its name, for those who have no class of it; `payload` is JSON.
+
+        `streams`: it may be answered in chunks.
+        """
+        self._check_open()
+        order = Order(self._new_id(), task, payload, timeout, streams)
+        handed = self._handed[order.id] = Handed(self._desk(agent), order, self._handed)
+        return handed
+
+    @property
+    def agents(self) -> Mapping[str, Sequence[str]]:
+        """The peer ids of each agent that this user is known to be allowed to ask."""
+        return self._asks
+
+    def knows(self, agents: Mapping[str, Sequence[str]]) -> None:
+        """Have agents asked at these peers whom the token does not name: a token has no room for many."""
+        self._known = agents
+        self._asks = {**agents, **self._asks}
+
     def _desk(self, agent: str) -> Desk:
         """Return the engine for one agent: its peers are those that the token names, else the agent's own name."""
         if agent not in self._desks:
@@ -173,6 +197,8 @@ class Questions(ABC):
             return bool(nameless)
         if not isinstance(task_id, str) or not task_id.startswith(self._mark):
             return False
+        if task_id in self._handed and not isinstance(payload, TaskRefused):
+            self._handed[task_id].taken_by(sender)
         asked = [desk for desk in self._desks.values() if task_id in desk.dispatcher]
         for desk in asked or [desk for desk in self._desks.values() if sender in desk.dispatcher.workforce.seats][:1]:
             desk.receive(sender, payload)
@@ -181,7 +207,7 @@ class Questions(ABC):
     def _answers_come(self, metadata: Mapping[str, Any]) -> None:
         """Take up what is under way on a new connection; `metadata` is what the token says to its bearer."""
         asks, programs = metadata.get("asks"), metadata.get("programs")
-        self._asks = asks if isinstance(asks, dict) else {}
+        self._asks = {**self._known, **(asks if isinstance(asks, dict) else {})}
         self._programs = frozenset(map(str, programs)) if isinstance(programs, list) else frozenset()
         for desk in self._desks.values():
             desk.connected()

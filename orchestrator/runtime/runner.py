@@ -61,6 +61,8 @@ class Options:
     """Have hub, store and handlers run in this process and in its event loop."""
     watch: bool = False
     """Read the files again whenever one of them changes."""
+    record: Path | None = None
+    """File that the hub writes every frame into, without secrets; only where the run has a hub of its own."""
     began: float | None = None
     """When it was asked for, by the clock of `time.monotonic`; `None` = when `run` is called."""
     programs: Programs = field(default_factory=Programs)
@@ -100,7 +102,8 @@ async def run(
     """Run a plan until everything has ended, and return the exit code of the whole.
 
     `environ` is what its processes inherit from; a `guardian` that runs already is taken over. With `questions`, it ends
-    when they are answered. Raises `TooFewFiles`, `CannotListen`, `NoPlace`, `EngineAway` or `EngineUnfit` before anything is started.
+    when they are answered. Raises `TooFewFiles`, `CannotListen`, `CannotRecord`, `NoPlace`, `EngineAway` or `EngineUnfit` before
+    anything is started.
     """
     open_files.reserve(plan)
     await _look_at_engine(plan, output)
@@ -118,13 +121,25 @@ async def run(
                 tls = plan.hub.tls
                 url = url_of(listening, secure=tls is not None)
                 trusted = "" if tls is None else str(tls[0])
-                seat = Seat(url, listening, replace(key, rate="unlimited"), store, trusted)
+                record = "" if options.record is None else _begun(options.record, plan)
+                seat = Seat(url, listening, replace(key, rate="unlimited"), store, trusted, record)
             loop = RunLoop(plan, seat, output, options, environ, nursery, questions)
             async with _reachable(loop, seat, output, options, reach or Reach()):
                 return await loop.run()
         finally:
             await nursery.close()
             hearing.close()
+
+
+def _begun(record: Path, plan: Plan) -> str:
+    """Begin a recording, and return where its hub finds it."""
+    from orchestrator.hub.record_file import create  # few runs are recorded
+    from orchestrator.protocol.frames import encode_json
+    from orchestrator.runtime.node_name import node_name
+    from orchestrator.runtime.run_outline import outline_of
+
+    create(record, encode_json(outline_of(plan, node=node_name(), began=time.time())))
+    return str(record.absolute())
 
 
 async def _look_at_engine(plan: Plan, output: Output) -> None:
@@ -165,7 +180,7 @@ async def _reachable(loop: RunLoop, seat: Seat, output: Output, options: Options
             from orchestrator.runtime.operator import Operator
 
             reach.seat.tell_hub(seat.url)
-            operated, wanted = OperatedRun(loop, reloader, seat.url), asyncio.Event()
+            operated, wanted = OperatedRun(loop, reloader, seat, reach.source), asyncio.Event()
             loop.lives.on_dashboard = wanted.set
             looked_at = serve_dashboards(loop, seat, operated, reach.recent, output, wanted)
             await stack.enter_async_context(_beside(looked_at, "being seen by dashboards", output))

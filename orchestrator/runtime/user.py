@@ -275,7 +275,11 @@ async def connect(
         )
     client = Client(url, token=token, token_provider=token_provider, api_key=api_key, reconnect=reconnect, tls=tls)
     del token, api_key  # tools that show the locals of a traceback would show them while the block runs
-    await client.connect()
+    try:
+        await client.connect()
+    except BaseException:
+        await client.close()  # also of the socket of an attempt that the hub has refused
+        raise
     user = User(client)
     following = asyncio.create_task(user._follow(), name="user")
     try:

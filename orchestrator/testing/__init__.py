@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.hub.rehearsal import Comparison, replay_check
     from orchestrator.testing.chaos_log import ProxyEvent
     from orchestrator.testing.chaos_proxy import ChaosProxy
     from orchestrator.testing.clock import FakeClock, virtual
@@ -30,6 +31,7 @@ __all__ = [
     "Bandwidth",
     "ChaosProxy",
     "CloseOnFrame",
+    "Comparison",
     "DelayFrame",
     "Down",
     "DropFrame",
@@ -49,6 +51,7 @@ __all__ = [
     "SlowClose",
     "TestHub",
     "Timeout",
+    "replay_check",
     "simulate",
     "virtual",
 ]
@@ -71,11 +74,14 @@ _ELSEWHERE = {
     "virtual": "clock",
 }
 
+_HUBS = "orchestrator.hub.rehearsal"
+
 
 def __getattr__(name: str) -> Any:
     """Import a name when it is first used: the pytest plugin is loaded by every run of pytest, and needs few of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'faults')}"), name)
+    place = _HUBS if name in ("Comparison", "replay_check") else f"{__name__}.{_ELSEWHERE.get(name, 'faults')}"
+    value = getattr(importlib.import_module(place), name)
     globals()[name] = value
     return value

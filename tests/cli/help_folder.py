@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from typing import Final
 
 from orchestrator.cli.main import main
 from orchestrator.errors import ExitCode
+from orchestrator.hub.record_file import Recorder, create
+from orchestrator.hub.recording import RecordingHub
+from orchestrator.hub.settings import Settings
 from orchestrator.store.tasks import Tasks
 from tests.cli.task_files import BROKEN, fill, new
 from tests.runtime.processes import ENVIRONMENT, ROOT
@@ -57,6 +61,15 @@ class Folder:
             shutil.rmtree(self.path / made, ignore_errors=True)
         for left in self.path.glob("tasks.db*"):
             left.unlink()
+        if not (self.path / "run.jsonl.gz").exists():
+            self._record(self.path / "run.jsonl.gz")
+
+    def _record(self, path: Path) -> None:
+        """Write the recording of a hub to which nothing happens."""
+        create(path)
+        recorder = Recorder(path)
+        RecordingHub(Settings(), recorder.tell).begin(time.monotonic(), time.time())
+        recorder.close()
 
     def fill_store(self) -> None:
         async def work(tasks: Tasks) -> None:

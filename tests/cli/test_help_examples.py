@@ -30,7 +30,21 @@ LASTS: Final = (
     (r"replay (?!.*--check)", r"http", "interrupt"),
 )
 """Commands that go on until they are ended: what they print once they work, and how they are ended."""
-LIVE: Final = {"ps", "logs", "scale", "restart", "reload", "top", "ask", "chat", "send", "publish", "dispatch", "who"}
+LIVE: Final = {
+    "ps",
+    "logs",
+    "scale",
+    "restart",
+    "reload",
+    "top",
+    "ask",
+    "chat",
+    "send",
+    "publish",
+    "dispatch",
+    "who",
+    "dashboard",
+}
 """Verbs that need a run of the tour. `stop` has one of its own."""
 DETACHES: Final = re.compile(r"run .*(-d\b|--detach)")
 IN_SHELL: Final = re.compile(r"[|>&$]")

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.runtime.operator import Operator
-from orchestrator.runtime.operator_wire import NotInRun, ProcessUse, ReplicaView, RunView, TopView, WorkCounts
+from orchestrator.runtime.operator_wire import (
+    Entry,
+    Linked,
+    NotInRun,
+    ProcessUse,
+    ReplicaView,
+    RunView,
+    TopView,
+    WorkCounts,
+)
 from orchestrator.runtime.recent import Recent
 from orchestrator.runtime.records import HUB, RUN, Record, Source
 from orchestrator.runtime.run_seat import OwnSeat, registered
@@ -96,6 +105,12 @@ class TableRun:
         if self.reloads == 3:
             raise KeyError("sk_secret_of_somebody")
         return "1 replica was added"
+
+    def enter(self, sub: str, instance: str) -> Entry:
+        return Entry("ws://127.0.0.1:7000", f"token of {sub or 'somebody'} {instance}", int(BEGAN))
+
+    def link(self) -> Linked:
+        return Linked("http://127.0.0.1:7000/#code=once")
 
     def stop(self, grace: float | None) -> None:
         self.grace = grace

@@ -115,9 +115,10 @@ async def test_everything_gets_ready_is_drained_after_one_signal_and_ends_with_z
     result = await ran(planned())
     assert result.code == ExitCode.DONE
     assert {record["peer"] for record in result.records if "peer" in record} == {"boss", "helper.1", "helper.2"}
-    first, asked, last = result.events()
+    first, where, asked, last = result.events()
     assert first.startswith("3 replicas ready in ")
     assert first.partition(" · ")[2].startswith("hub ws://localhost:")
+    assert where == f"dashboard {first.partition(' · hub ')[2].replace('ws:', 'http:')}/"
     assert asked == "SIGINT: ending in peace"
     assert last.startswith("ran 3 replicas for ")
     assert last.endswith(" · 6 tasks done · all ended cleanly")

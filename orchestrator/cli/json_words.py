@@ -1,0 +1,49 @@
+"""JSON that is typed as a word of a command, or comes by standard input."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.ask import read_input
+from orchestrator.cli.peer_names import Usage
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def read_json(args: argparse.Namespace, word: str, what: str) -> Any:
+    """Read the JSON of a word; that of ``-`` is on standard input. Raises `Usage` with the place of a mistake."""
+    text = read_input(args, what) if word == "-" else word
+    where = "standard input" if word == "-" else what
+    if not text.strip():
+        raise Usage(f'{where} is empty: it is a JSON value, such as \'{{"path": "json"}}\'')
+    try:
+        found = json.loads(text, parse_constant=_refuse)
+        text.encode()
+    except json.JSONDecodeError as error:
+        said = error.msg[0].lower() + error.msg[1:]
+        raise Usage(f"{where}, line {error.lineno}, column {error.colno}: {said}{_hint(text)}") from None
+    except UnicodeEncodeError as error:
+        raise Usage(
+            f"{where}: character {error.start + 1} is half a surrogate pair, which no message can carry"
+        ) from None
+    except RecursionError:
+        raise Usage(f"{where} is nested too deeply") from None
+    except ValueError as error:
+        raise Usage(f"{where}: {error}") from None
+    return found
+
+
+def _hint(text: str) -> str:
+    if text.strip().isprintable() and text.strip()[0].isalpha():
+        return "; a text stands in double quotes within the shell's single ones: '\"…\"'"
+    return (
+        "; the shell takes quotes away unless the whole stands in single ones"
+        if "{" in text and '"' not in text
+        else ""
+    )
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
