@@ -93,6 +93,8 @@ class RunLoop:
         self._stored = not plan.serves_store
         """The store has been ready once, or the run has none of its own."""
         self._arrivals = Arrivals(plan, seat, output, self.facts.put_nowait)
+        self.parting = asyncio.Event()
+        """The hub is about to be told to end: whoever of the run itself is connected to it leaves before."""
         self._announced = False
         self._lasts = not (questions or options.until_idle)
         """It goes on until somebody ends it."""
@@ -454,6 +456,8 @@ class RunLoop:
                     self._later(delay, s.Due(name, number))
                 case s.Drain(names, rank):
                     self._arrivals.stop()
+                    if HUB_NAME in names:
+                        self.parting.set()
                     grace = HUB_GRACE if {HUB_NAME, STORE_NAME} & {*names} else self._grace_left()
                     for name in names:
                         self.lives.drain(name, grace - min(1.0, 0.2 * grace))  # who needs it all still says goodbye

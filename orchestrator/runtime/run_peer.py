@@ -81,23 +81,25 @@ class RunPeer:
         self._outlined: Plan | None = None
         self._requests: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup
+        self._client: Client
         self._log = structlog.get_logger("orchestrator.dashboard")
 
     @property
     def peer_id(self) -> str:
         return f"{RUN}/{self._instance}"
 
-    async def run(self) -> None:
-        """Serve dashboards until the hub goes away for good. Raises `ConnectionProblem` when it cannot be reached any more."""
+    async def run(self, leaving: asyncio.Event) -> None:
+        """Serve dashboards until `leaving` is set. Raises `ConnectionProblem` when the hub cannot be reached any more."""
         policy = ReconnectPolicy(initial=0.2, max_attempts=None)
         self._client = Client(self._url, token_provider=self._token, reconnect=policy, tls=self._tls, daemon=True)
         try:
             async with self._client, asyncio.TaskGroup() as self._tasks:
                 telling = self._tasks.create_task(self._tell(), name="dashboard updates")
                 joining = self._tasks.create_task(self._join(), name="dashboard channel")
+                parting = self._tasks.create_task(self._leave(leaving), name="end of dashboards")
                 async for event in self._client.events():
                     self._take(event)
-                for task in (telling, joining, *self._requests, *(each.task for each in self._watchers.values())):
+                for task in (telling, joining, parting, *self._requests, *(each.task for each in self._watchers.values())):
                     task.cancel()
             if self._client.failure is not None:
                 raise self._client.failure
@@ -115,6 +117,10 @@ class RunPeer:
                 self._online.clear()
             case DirectReceived(sender=sender, data=data):
                 self._asked(sender, data)
+
+    async def _leave(self, leaving: asyncio.Event) -> None:
+        await leaving.wait()
+        await self._client.close()
 
     async def _join(self) -> None:
         """Be listed among the runs; the client sees to it again after each reconnect."""
