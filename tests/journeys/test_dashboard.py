@@ -9,15 +9,18 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page
 
 from orchestrator.testing import ChaosProxy
 from tests.journeys.running import ROOT, Running, running
 from tests.page.browsers import Pages, launched, need_browser
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 pytestmark = [
     pytest.mark.journey,
