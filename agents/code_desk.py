@@ -257,11 +257,15 @@ def second_look(file: SourceFile) -> Look:
 class Narrator:
     """Writes the report a few words at a time, as a language model would."""
 
+    pace: float = 0.002
+    """Seconds for each of them: people are to see it being written."""
+
     @task
     async def narrate(self, job: Narrate) -> AsyncIterator[str]:
         for line in write_report(job.summary):
             for words in _WORDS.findall(line):
                 yield words
+                await asyncio.sleep(self.pace)
 
 
 @agent

@@ -50,4 +50,4 @@ async def serve_dashboards(
         watch=loop.lives.watch,
         recent=recent,
         desk=RunDesk(open_store, run, recent),
-    ).run()
+    ).run(loop.parting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_ROWS: Final = 500
 MAX_PAYLOAD: Final = 65_536
 """Characters of a payload or a result that are shown."""
-_WORDS: Final[dict[str, State]] = {
+_STATES: Final[dict[str, State]] = {
     "queued": State.READY,
     "retrying": State.READY,
     "running": State.LEASED,
@@ -32,6 +32,8 @@ _WORDS: Final[dict[str, State]] = {
     "cancelled": State.CANCELLED,
 }
 """How states are called where people read them."""
+_LOOKED_AT: Final = 20
+"""Tasks that are retried of which it is looked up whose they are: the workers of others see them a little later."""
 CHANGES: Final = frozenset({"retry", "cancel", "restart", "scale"})
 
 
@@ -74,6 +76,13 @@ class _Log(Struct, frozen=True, forbid_unknown_fields=True):
     level: str = "debug"
 
 
+class Reply(NamedTuple):
+    result: Any
+    """What the dashboard is told, as JSON values."""
+    due: frozenset[str] = frozenset()
+    """The queues in which tasks are due now that were not before."""
+
+
 class Changes(Protocol):
     """What may be changed of a run, as `Operated` has it."""
 
@@ -99,8 +108,8 @@ class RunDesk:
             "log": (_Log, self._log),
         }
 
-    async def answer(self, do: str, arguments: Mapping[str, Any], *, admin: bool) -> Any:
-        """Do what was asked for and return what a dashboard is told, as JSON values. Raises `OrchestratorError`."""
+    async def answer(self, do: str, arguments: Mapping[str, Any], *, admin: bool) -> Reply:
+        """Do what was asked for. Raises `OrchestratorError`."""
         if do not in self._does:
             raise NotAsked(f"a run is not asked for {do!r}{did_you_mean(do, self._does)}")
         if do in CHANGES and not admin:
@@ -110,7 +119,8 @@ class RunDesk:
             wish = msgspec.convert(arguments, kind)
         except msgspec.ValidationError as error:
             raise NotAsked(f"{do}: {error}") from None
-        return await act(wish)
+        answered = await act(wish)
+        return answered if isinstance(answered, Reply) else Reply(answered)
 
     async def close(self) -> None:
         if self._opened is not None:
@@ -126,11 +136,11 @@ class RunDesk:
 
     async def _list(self, wish: _Tasks) -> Any:
         tasks = self._store().tasks
-        states = frozenset(_state(word) for word in wish.states)
+        states = frozenset(map(_state, wish.states))
         limit = max(1, min(wish.limit, MAX_ROWS))
         found = await tasks.list(states=states, queue=wish.queue, limit=limit, before=wish.before)
         rows = [_row(info) for info in found]
-        if wish.states:  # two words stand for one state
+        if states:  # two words stand for one state
             rows = [row for row in rows if row["state"] in wish.states]
         if wish.text:
             wanted = wish.text.casefold()
@@ -151,10 +161,12 @@ class RunDesk:
         return {**shown, "attempts": [_attempt(attempt) for attempt in found.attempts]}
 
     async def _retry(self, wish: _Ids) -> Any:
-        count = await self._store().tasks.retry_dead(wish.ids[:MAX_ROWS])
+        tasks, ids = self._store().tasks, wish.ids[:MAX_ROWS]
+        count = await tasks.retry_dead(ids)
         if not count:
             raise NotAsked("nothing is retried: only dead tasks are")
-        return {"retried": count}
+        queues = {(await tasks.get(each)).info.queue for each in ids[:_LOOKED_AT]}
+        return Reply({"retried": count}, frozenset(queues))
 
     async def _cancel(self, wish: _Ids) -> Any:
         states = [await self._store().tasks.cancel(each) for each in wish.ids[:MAX_ROWS]]
@@ -184,9 +196,9 @@ _SEARCHED: Final = ("id", "queue", "type", "origin", "worker", "error")
 
 
 def _state(word: str) -> State:
-    if word not in _WORDS:
-        raise NotAsked(f"there is no state {word!r}{did_you_mean(word, _WORDS)}")
-    return _WORDS[word]
+    if word not in _STATES:
+        raise NotAsked(f"there is no state {word!r}{did_you_mean(word, _STATES)}")
+    return _STATES[word]
 
 
 def _row(info: TaskInfo) -> dict[str, Any]:

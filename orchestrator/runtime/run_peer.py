@@ -6,6 +6,7 @@ A dashboard that reads slowly misses updates and is then told everything anew; i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import time
@@ -23,11 +24,13 @@ from orchestrator.errors import ConnectionProblem, OrchestratorError, PeerNotFou
 from orchestrator.protocol.codes import Action
 from orchestrator.protocol.dashboard import RUN, RUNS, RunAnswer, RunRequest, Unwatch, Watch, decode_to_run
 from orchestrator.protocol.frames import encode_json
+from orchestrator.protocol.payloads import Wake
 from orchestrator.protocol.tokens import Claims, Grants, mint
 from orchestrator.runtime.presence_watch import TOKEN_LIFE
 from orchestrator.runtime.run_feed import MAX_LOG, RunFeed
 from orchestrator.runtime.run_outline import outline_of
 from orchestrator.topology.references import ASKER
+from orchestrator.topology.scopes import inbox_channel
 
 if TYPE_CHECKING:
     import ssl
@@ -49,6 +52,7 @@ MAX_BEHIND: Final = 20
 MAX_REQUESTS: Final = 32
 """Requests that are being answered at a time."""
 _OPERATOR: Final = f"{ASKER}/"
+_INBOXES: Final = inbox_channel("*")
 
 
 class RunPeer:
@@ -81,23 +85,31 @@ class RunPeer:
         self._outlined: Plan | None = None
         self._requests: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup
+        self._client: Client
         self._log = structlog.get_logger("orchestrator.dashboard")
 
     @property
     def peer_id(self) -> str:
         return f"{RUN}/{self._instance}"
 
-    async def run(self) -> None:
-        """Serve dashboards until the hub goes away for good. Raises `ConnectionProblem` when it cannot be reached any more."""
+    async def run(self, leaving: asyncio.Event) -> None:
+        """Serve dashboards until `leaving` is set. Raises `ConnectionProblem` when the hub cannot be reached any more."""
         policy = ReconnectPolicy(initial=0.2, max_attempts=None)
         self._client = Client(self._url, token_provider=self._token, reconnect=policy, tls=self._tls, daemon=True)
         try:
             async with self._client, asyncio.TaskGroup() as self._tasks:
                 telling = self._tasks.create_task(self._tell(), name="dashboard updates")
                 joining = self._tasks.create_task(self._join(), name="dashboard channel")
+                parting = self._tasks.create_task(self._leave(leaving), name="end of dashboards")
                 async for event in self._client.events():
                     self._take(event)
-                for task in (telling, joining, *self._requests, *(each.task for each in self._watchers.values())):
+                for task in (
+                    telling,
+                    joining,
+                    parting,
+                    *self._requests,
+                    *(each.task for each in self._watchers.values()),
+                ):
                     task.cancel()
             if self._client.failure is not None:
                 raise self._client.failure
@@ -115,6 +127,10 @@ class RunPeer:
                 self._online.clear()
             case DirectReceived(sender=sender, data=data):
                 self._asked(sender, data)
+
+    async def _leave(self, leaving: asyncio.Event) -> None:
+        await leaving.wait()
+        await self._client.close()
 
     async def _join(self) -> None:
         """Be listed among the runs; the client sees to it again after each reconnect."""
@@ -275,8 +291,9 @@ class RunPeer:
 
     async def _answer(self, sender: str, request: RunRequest) -> None:
         try:
-            result = await self._desk.answer(request.do, request.arguments, admin=_may_change(sender))
-            answer = RunAnswer(request.id, result)
+            reply = await self._desk.answer(request.do, request.arguments, admin=_may_change(sender))
+            answer = RunAnswer(request.id, reply.result)
+            await self._wake(reply.due)
         except OrchestratorError as error:
             answer = RunAnswer(request.id, error=str(error))
         except Exception as error:  # noqa: BLE001 - a mistake of ours ends one request, and not the run's part in all others
@@ -285,6 +302,13 @@ class RunPeer:
                 request.id, error=f"the run could not do that ({type(error).__name__}); its log says more"
             )
         await self._reply(sender, answer)
+
+    async def _wake(self, queues: frozenset[str]) -> None:
+        """Tell the workers that there is work; those who do not hear it look for it by themselves, a little later."""
+        for replica in self._plan().replicas if queues else ():
+            if replica.agent in queues and replica.inbox is not None:
+                with contextlib.suppress(ConnectionProblem):
+                    await self._client.publish(replica.inbox, Wake())
 
     async def _reply(self, sender: str, answer: RunAnswer) -> None:
         try:
@@ -296,10 +320,10 @@ class RunPeer:
         claims = Claims(
             sub=self.peer_id,
             exp=int(time.time() + TOKEN_LIFE),
-            channels=(RUNS,),
-            permissions=frozenset({Action.SUBSCRIBE, Action.PRESENCE, Action.SEND}),
+            channels=(RUNS, _INBOXES),
+            permissions=frozenset({Action.SUBSCRIBE, Action.PRESENCE, Action.PUBLISH, Action.SEND}),
             peer_metadata=_described(self._plan()),
-            grants=Grants(subscribe=(RUNS,), send=("**",)),
+            grants=Grants(subscribe=(RUNS,), publish=(_INBOXES,), send=("**",)),
             instance=self._instance,
             rate="unlimited",
         )

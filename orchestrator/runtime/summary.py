@@ -43,6 +43,11 @@ def dashboard_line(url: str) -> str:
     return f"dashboard http{url.removeprefix('ws').replace('127.0.0.1', 'localhost')}/"
 
 
+def link_line(url: str, code: str, name: str) -> str:
+    """Return the line with a link that signs in; it holds a secret, and is for a terminal alone."""
+    return f"{dashboard_line(url)}#code={code} · it signs in once, within ten minutes; `orchestrator dashboard {name}` prints another"
+
+
 def awaited_line(names: Sequence[str], url: str, tokens: str) -> str:
     """Return the line about replicas of others that have not come; `tokens` says where theirs come from."""
     verb = "is" if len(names) == 1 else "are"

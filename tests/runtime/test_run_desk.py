@@ -11,7 +11,7 @@ import pytest
 from orchestrator.errors import OrchestratorError
 from orchestrator.runtime.recent import Recent
 from orchestrator.runtime.records import Record, Source
-from orchestrator.runtime.run_desk import CHANGES, MAX_PAYLOAD, RunDesk
+from orchestrator.runtime.run_desk import CHANGES, MAX_PAYLOAD, Reply, RunDesk
 from orchestrator.store.opening import MemoryStore
 from orchestrator.store.tasks import Failure, NewTask
 
@@ -37,7 +37,7 @@ class Rig:
         self.desk = RunDesk(lambda: self.store if keeps else None, self.run, self.recent)
 
     async def ask(self, do: str, admin: bool = True, **arguments: Any) -> Any:
-        return await self.desk.answer(do, arguments, admin=admin)
+        return (await self.desk.answer(do, arguments, admin=admin)).result
 
     async def put(self, task_id: str, payload: bytes = b'{"topic":"cats"}', attempts: int = 1) -> None:
         new = NewTask(
@@ -72,6 +72,8 @@ async def test_tasks_are_listed_in_the_words_that_people_read(rig: Rig) -> None:
     (dead,) = (await rig.ask("tasks", states=["dead"]))["tasks"]
     assert (dead["id"], dead["error"], dead["worker"]) == ("dies", "ValueError: no cats", "researcher.1")
     assert [row["id"] for row in (await rig.ask("tasks", states=["retrying"]))["tasks"]] == ["retries"]
+    both = await rig.ask("tasks", states=["running", "queued"])
+    assert sorted(row["id"] for row in both["tasks"]) == ["runs", "waits"]
     assert [row["id"] for row in (await rig.ask("tasks", text="DIES"))["tasks"]] == ["dies"]
 
 
@@ -88,7 +90,8 @@ async def test_a_task_is_shown_with_all_of_its_attempts(rig: Rig) -> None:
 async def test_a_dead_task_is_due_again_once_retried_and_another_is_not(rig: Rig) -> None:
     await rig.put("dies")
     await rig.fail()
-    assert await rig.ask("retry", ids=["dies"]) == {"retried": 1}
+    reply = await rig.desk.answer("retry", {"ids": ["dies"]}, admin=True)
+    assert reply == Reply({"retried": 1}, frozenset({"researcher"}))
     with pytest.raises(OrchestratorError, match="only dead tasks are"):
         await rig.ask("retry", ids=["dies"])
 

@@ -131,12 +131,13 @@ class Rig:
 async def running(text: str = SMALL) -> AsyncIterator[Rig]:
     async with asyncio.timeout(20), server() as hub:
         rig = Rig(hub, planned(text))
-        serving = asyncio.create_task(rig.peer.run())
+        leaving = asyncio.Event()
+        serving = asyncio.create_task(rig.peer.run(leaving))
         try:
             yield rig
         finally:
-            serving.cancel()
-            await asyncio.wait([serving])
+            leaving.set()
+            await serving
 
 
 async def test_a_dashboard_finds_the_run_and_is_told_what_it_is_and_how_it_stands() -> None:

@@ -4,11 +4,16 @@ import { clock, el, line, long, notice, pretty, took, words } from "./dom.js";
 
 const OVER = new Set(["done", "dead", "cancelled", "failed", "lost"]);
 const FRAMES = 50;
+const AGAIN = 500;
+const OUTCOMES = new Set(["done", "failed", "lapsed", "cancelled", "running"]);
 
 export class TaskDetail {
   #ask;
   #onClose;
   #shown = "";
+  /** Reads the task that is shown again; nothing where no store can tell more of it. */
+  #again = null;
+  #timer = 0;
 
   constructor(ask, onClose) {
     this.#ask = ask;
@@ -19,10 +24,20 @@ export class TaskDetail {
   /** `admin`: whoever looks may change something; `stored`: the run can tell more of it. */
   show(task, admin, stored) {
     this.#shown = task.id;
+    this.#again = stored ? () => this.#read(task, admin) : null;
     this.#fill(task, admin, stored);
     this.element.hidden = false;
     this.element.querySelector(".close").focus({ preventScroll: true });
     if (stored) this.#read(task, admin);
+  }
+
+  /** Something has become of some task: what is shown may be of yesterday. It is read again twice a second at most. */
+  refresh() {
+    if (this.#timer || !this.#again || this.element.hidden) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      if (!this.element.hidden) this.#again?.();
+    }, AGAIN);
   }
 
   /** Returns whether it was open. */
@@ -30,6 +45,7 @@ export class TaskDetail {
     const open = !this.element.hidden;
     this.element.hidden = true;
     this.#shown = "";
+    this.#again = null;
     if (open) this.#onClose();
     return open;
   }
@@ -63,12 +79,12 @@ export class TaskDetail {
     const cancel = el("button", { type: "button", class: "stop cancel", disabled: !may || over, title: may ? "" : why, on: { click: act("cancel", {}, "It is cancelled.") } }, "Cancel");
     const close = el("button", { type: "button", class: "quiet close", "aria-label": "close", on: { click: () => this.close() } }, "×");
     this.element.replaceChildren(
-      el("div", { class: "detail-head" }, words(line(task.type ?? task.task, 120), { class: "detail-title" }), el("span", { class: `state state-${task.state}` }, words(line(task.state, 20))), close),
+      el("div", { class: "detail-head" }, words(line(task.type ?? task.task, 120), { class: "detail-title" }), el("span", { class: `state ${/^[a-z]{1,12}$/.test(task.state) ? `state-${task.state}` : ""}` }, words(line(task.state, 20))), close),
       el("div", { class: "detail-actions" }, retry, cancel),
       facts(task),
       ...attempts(task),
-      ...(task.payload !== undefined ? [el("h3", {}, "Payload"), long(pretty(task.payload))] : []),
-      ...(task.result !== undefined && task.result !== null ? [el("h3", {}, "Result"), long(pretty(task.result))] : []));
+      ...(task.payload !== undefined ? [el("h3", {}, "Payload"), long(readable(task.payload))] : []),
+      ...(task.result !== undefined && task.result !== null ? [el("h3", {}, "Result"), long(readable(task.result))] : []));
   }
 }
 
@@ -83,12 +99,14 @@ function facts(task) {
   return list;
 }
 
+const readable = (value) => (typeof value === "string" ? value : pretty(value));
+
 const at = (seconds) => (Number.isFinite(seconds) && seconds > 0 ? clock(seconds) : "");
 
 function attempts(task) {
   const all = Array.isArray(task.attempts) ? task.attempts : [];
   if (all.length === 0) return task.error ? [el("h3", {}, "Error"), failure(task.error)] : [];
-  return [el("h3", {}, "Attempts"), el("ol", { class: "attempts" }, ...all.map((each) => el("li", { class: `attempt ${each.outcome ?? ""}` },
+  return [el("h3", {}, "Attempts"), el("ol", { class: "attempts" }, ...all.map((each) => el("li", { class: `attempt ${OUTCOMES.has(each.outcome) ? each.outcome : ""}` },
     el("div", { class: "attempt-head" }, el("b", {}, `#${Number(each.number) || 0}`), words(line(each.outcome, 60)), el("span", { class: "dim" }, `${at(each.began)}${each.ended ? ` · ${took(each.ended - each.began)}` : ""}`)),
     each.error ? failure(each.error) : null)))];
 }

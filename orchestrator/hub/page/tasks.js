@@ -6,17 +6,17 @@ import { Rows } from "./virtual.js";
 
 const LIMIT = 200;
 const AGAIN = 1_000;
-/** What people read, and the states of stores and of updates that it stands for. */
+/** What people read, and the states of tasks that it stands for. */
 export const GROUPS = [
-  ["running", ["leased", "running"]],
-  ["queued", ["ready", "queued"]],
-  ["retrying", ["later", "retrying"]],
+  ["running", ["running"]],
+  ["queued", ["queued"]],
+  ["retrying", ["retrying"]],
   ["dead", ["dead", "failed", "lost"]],
   ["done", ["done"]],
   ["cancelled", ["cancelled"]],
 ];
+const STORED = new Set(["running", "queued", "retrying", "dead", "done", "cancelled"]);
 const GROUP_OF = new Map(GROUPS.flatMap(([group, states]) => states.map((state) => [state, group])));
-const STORED = { running: ["leased"], queued: ["ready"], retrying: ["later"], dead: ["dead"], done: ["done"], cancelled: ["cancelled"] };
 export const groupOf = (state) => GROUP_OF.get(state) ?? "running";
 
 export class Tasks {
@@ -47,7 +47,7 @@ export class Tasks {
     this.detail = new TaskDetail((run, what, given) => this.#ask(run, what, given).then((result) => { this.#refresh(); return result; }), () => this.rows.body.focus({ preventScroll: true }));
     root.append(el("div", { class: "panel-head" }, el("h2", {}, "Tasks"), this.groups), this.filter, this.empty, this.rows.element, this.later, this.detail.element);
     this.draw = this.draw.bind(this);
-    model.on("tasks", () => { soon(this.draw); this.#refresh(); });
+    model.on("tasks", () => { soon(this.draw); this.#refresh(); this.detail.refresh(); });
     model.on("outline", () => { for (const run of [...this.#kept.keys()]) if (!model.runs.has(run)) this.#kept.delete(run); this.#refresh(); });
   }
 
@@ -82,7 +82,7 @@ export class Tasks {
     const runs = [...this.#model.runs.values()].filter((run) => run.outline?.keepsTasks);
     for (const { peer } of runs) {
       const given = { limit: LIMIT };
-      if (this.#group) given.states = STORED[this.#group];
+      if (STORED.has(this.#group)) given.states = [this.#group];
       if (this.#text) given.text = this.#text;
       const last = this.#kept.get(peer)?.at(-1);
       if (older && last) given.before = last.id;
