@@ -44,6 +44,7 @@ class Dashboard {
     const { connection, model } = this;
     connection.on("state", (told) => this.#state(told));
     connection.on("welcome", (told) => this.#welcomed(told));
+    connection.on("expired", () => session.expire());
     connection.on("expired", () => this.log.say("warning", "the token has expired"));
     connection.on("ended", (told) => this.#ended(told));
     model.on("log", (told) => this.log.told(told));

@@ -6,6 +6,7 @@ import { now, setSkew, skew } from "./time.js";
 
 const KEPT = "orchestrator.token";
 const LEFT = "orchestrator.left";
+const EXPIRED = "This token has expired: make another one with “orchestrator token”.";
 const SHARE = 0.8;
 const SPREAD = 0.02;
 const LEAST_PAUSE = 250;
@@ -34,6 +35,7 @@ export class Session {
   #token = "";
   #pasted = false;
   #code = "";
+  #expired = false;
   #timer = 0;
   #unlock = null;
   #locked = "";
@@ -80,19 +82,25 @@ export class Session {
   /** The token for the next attempt to connect. Rejects with `SignedOut` when there is none any more. */
   async token() {
     if (!this.#token) throw new SignedOut("You are signed out.");
-    if ((this.claims.exp ?? Infinity) > now() || this.#pasted) return this.#token;
+    if (!this.#expired && (this.#pasted || (this.claims.exp ?? Infinity) > now())) return this.#token;
+    if (this.#pasted) throw new SignedOut(EXPIRED);
     const why = (await this.#fetched({}, this.#token)) && (await this.#fetched({}));
     if (why) throw Object.assign(new SignedOut(why), { final: !this.offline });
     return this.#token;
   }
 
+  /** The hub says that the token has expired, whatever our clock does. */
+  expire() {
+    this.#expired = true;
+  }
+
   /** Forget the token that the hub did not take, and ask the run on this machine for another one. Resolves like `begin`. */
   async again() {
     const pasted = this.#pasted;
-    const expired = this.claims.exp <= now();
+    const expired = this.#expired || this.claims.exp <= now();
     this.forget();
     if (!pasted) return this.#fetched({});
-    return expired ? "This token has expired: make another one with “orchestrator token”." : "The hub does not accept this token.";
+    return expired ? EXPIRED : "The hub does not accept this token.";
   }
 
   /** Have `renew` called with a fresh token after 80 % of a token's life, for as long as there is one. */
@@ -137,6 +145,7 @@ export class Session {
   #keep(token, pasted) {
     this.#token = token;
     this.#pasted = pasted;
+    this.#expired = false;
     this.#store();
     this.#lock();
   }
