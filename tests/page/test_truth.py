@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -325,3 +326,19 @@ async def test_what_is_shown_while_there_is_no_connection_looks_like_it(page: Pa
     await desk.server.drain()
     await shown.wait_for_selector('#connection[data-state="reconnecting"]')
     assert float(await shown.evaluate(opacity)) < 1
+
+
+async def test_a_hub_that_is_gone_is_said_to_be_and_not_with_each_attempt(page: Pages, desk: Desk) -> None:
+    shown = await desk.sign_in(page)
+    await shown.evaluate("Math.random = () => 0")  # no pauses between attempts
+    await shown.click("#lower-tabs [data-view=log]")
+    sockets: list[str] = []
+    shown.on("websocket", lambda socket: sockets.append(socket.url))
+    await desk.server.drain()
+    await shown.wait_for_selector("#connection:has-text('the hub cannot be reached')")
+    await shown.wait_for_selector(".log-rows .row:has-text('cannot be reached')")
+    async with asyncio.timeout(8):
+        while len(sockets) < 6:
+            await shown.wait_for_event("websocket")
+    await shown.evaluate(PAINTED)
+    assert await shown.locator(".log-rows .row:has-text('cannot be reached')").count() == 1
