@@ -16,6 +16,7 @@ from orchestrator.cli.entering import (
     complain,
     entered,
     entering_arguments,
+    sayable,
     seconds,
     talk,
     way,
@@ -51,9 +52,13 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
+    from orchestrator.runtime.wishes import check_text
+
     file, (agent, text) = words_of(args, ("AGENT", "TEXT"))
     if text == "-":
         text = read_input(args, "the question")
+    with sayable():
+        check_text(text)
     found = way(args, file, agent)
     return talk(_ask(args, found, agent, text))
 

@@ -114,6 +114,8 @@ class Chat:
             check_agent(name, self._user)
         except OrchestratorError as error:
             self._surface.note(plain(str(error)))
+            if name:  # what a program asks next was meant for somebody else
+                self._code = self._code or ExitCode.USAGE
         else:
             self._agent = name
 

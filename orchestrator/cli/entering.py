@@ -62,7 +62,7 @@ def words_of(args: argparse.Namespace, names: Sequence[str]) -> tuple[Path | Non
 
 
 def is_topology(word: str) -> bool:
-    return word.endswith((".yaml", ".yml")) or Path(word).is_file()
+    return word.endswith((".yaml", ".yml")) or os.path.isfile(word)  # which says no of what can be no path, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,17 @@ async def entered(found: Way, say: Callable[[str], None] | None = None) -> Async
             raise Usage(f"--hub: {error}") from None
         user.knows(found.agents)
         yield user
+
+
+@contextmanager
+def sayable() -> Iterator[None]:
+    """What the client refuses to send, since no message can hold it, was typed: it raises `Usage` instead."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise Usage(f"character {error.start + 1} of {error.object[:80]!r} is half a surrogate pair") from None
+    except ValueError as error:
+        raise Usage(str(error)) from None
 
 
 def complain(sentence: str) -> None:

@@ -137,6 +137,26 @@ def test_a_message_is_sent_or_nobody_is_there(capsys: Capture) -> None:
     assert "nobody is connected as 'tellr' (did you mean 'teller'?)" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["send", "", "1"], "a peer id has 1 to 128 characters"),
+        (["send", "\udcff", "1"], "half a surrogate pair"),
+        (["send", "adder.1", "1e999"], "1e999 is more than a number of JSON can be"),
+        (["send", "adder.1", '"\\ud800"'], "half a surrogate pair"),
+        (["send", "adder.1", "9" * 5_000], "a number in it has too many digits"),
+        (["publish", "a\x1bb", "1"], "a channel name has 1 to 256 bytes and no control characters"),
+        (["publish", "a" * 5_000, "1"], "a channel name has 1 to 256 bytes"),
+        (["who", "a/**"], "'a/**' is a pattern"),
+        (["who", "x/" + "a" * 5_000], "a channel name has 1 to 256 bytes"),
+        (["ask", "teller", "\udcff"], "half a surrogate pair"),
+    ],
+)
+def test_what_no_message_can_hold_is_a_matter_of_usage(words: list[str], said: str, capsys: Capture) -> None:
+    assert main(words) == ExitCode.USAGE
+    assert said in capsys.readouterr().err
+
+
 def test_publish_prints_who_got_it(capsys: Capture) -> None:
     assert main(["publish", "lobbies/hall", '{"text": "tea"}']) == ExitCode.DONE
     assert main(["publish", "nobody/listens", "[]", "--json"]) == ExitCode.DONE
