@@ -94,6 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(words)
         finally:
             sys.stdout.flush()  # also what `--help` and a refused topology have printed, while there is somebody to notice
+    except KeyboardInterrupt:  # while what a verb needs was still being imported
+        from orchestrator.errors import ExitCode
+
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough; what is still buffered goes nowhere
         from orchestrator.errors import ExitCode
 

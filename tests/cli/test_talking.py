@@ -350,3 +350,25 @@ def test_a_chat_with_nobody_is_told(capsys: Capture) -> None:
     assert main(["chat", "tellr"]) == ExitCode.USAGE
     assert "did you mean 'teller'" in capsys.readouterr().err
     assert sys.stdin is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)]
+)
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_signal_ends_a_chat_of_programs(run: Talked, number: signal.Signals, code: ExitCode, asked: bool) -> None:
+    with run.start("chat", "teller", typed=True) as chat:
+        assert chat.stdin is not None
+        assert chat.stdout is not None
+        assert chat.stderr is not None
+        assert chat.stderr.readline() == "talking with teller; /help says more\n"
+        if asked:
+            chat.stdin.write(f"forever-chat-{number}\n")
+            chat.stdin.flush()
+            chat.stdout.read(20)
+        chat.send_signal(number)
+        chat.stdout.read()
+        assert chat.wait(20) == code
+        assert chat.stderr.read() == ("cancelled\n" if asked else "")
+    if asked:
+        until((run.folder / f"forever-chat-{number}").exists)
