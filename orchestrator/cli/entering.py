@@ -62,7 +62,12 @@ def words_of(args: argparse.Namespace, names: Sequence[str]) -> tuple[Path | Non
 
 
 def is_topology(word: str) -> bool:
-    return word.endswith((".yaml", ".yml")) or os.path.isfile(word)  # which says no of what can be no path, too
+    if word.endswith((".yaml", ".yml")):
+        return True
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):  # it is too long to be the name of a file
+        return False
 
 
 @dataclass(frozen=True, slots=True)
