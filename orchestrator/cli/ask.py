@@ -19,6 +19,7 @@ from orchestrator.cli.entering import (
     sayable,
     seconds,
     talk,
+    traced,
     way,
     words_of,
 )
@@ -81,7 +82,7 @@ async def _ask(args: argparse.Namespace, found: Way, agent: str, text: str) -> i
 
     answer = _Answer(agent, Speaking(), as_json=args.json)
     try:
-        async with asyncio.timeout(args.timeout), entered(found) as user:
+        async with traced(found), asyncio.timeout(args.timeout), entered(found) as user:
             check_agent(agent, user)
             chunks = user.stream(agent, text, timeout=args.timeout or ASK_TIMEOUT)
             async with aclosing(cast("Any", chunks)) as coming:

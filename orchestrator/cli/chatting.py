@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from orchestrator.cli.chat_screen import Waker
-from orchestrator.cli.entering import check_agent, entered
+from orchestrator.cli.entering import check_agent, entered, traced
 from orchestrator.cli.live_screen import Terminated
 from orchestrator.cli.present import Present, channels_of, ordered, watching
 from orchestrator.cli.tasks_text import plain
@@ -189,7 +189,11 @@ class Chat:
         import asyncio
 
         self._stop = asyncio.Event()
-        async with entered(self._found, lambda sentence: self._surface.note(f"! {sentence}")) as user:
+
+        def say(sentence: str) -> None:
+            self._surface.note(f"! {sentence}")
+
+        async with traced(self._found, say), entered(self._found, say) as user:
             self._user = user
             following = asyncio.create_task(self._follow(user), name="presence")
             try:

@@ -216,6 +216,19 @@ async def entered(found: Way, say: Callable[[str], None] | None = None) -> Async
         yield user
 
 
+@asynccontextmanager
+async def traced(found: Way, say: Callable[[str], None] | None = None) -> AsyncIterator[None]:
+    """While entered, what is asked is traced, if the environment says so; at the end its last spans leave, which may take 2 s."""
+    from orchestrator.runtime.trace_export import exporting, lacking
+    from orchestrator.topology.references import ASKER
+
+    say = say or complain
+    if found.seat is None and (why := lacking(os.environ)) is not None:  # else the run has said so
+        say(why)
+    async with exporting(os.environ, ASKER, {"service.instance.id": ASKER}, say, console=sys.stderr):
+        yield
+
+
 @contextmanager
 def sayable() -> Iterator[None]:
     """What the client refuses to send, since no message can hold it, was typed: it raises `Usage` instead."""

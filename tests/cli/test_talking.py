@@ -84,6 +84,15 @@ def test_an_agent_that_takes_no_words_says_so(capsys: Capture) -> None:
     assert "this agent takes no questions" in capsys.readouterr().err
 
 
+def test_a_question_is_traced_where_the_environment_says_so(run: Talked) -> None:
+    with run.start("ask", "teller", "hi", OTEL_TRACES_EXPORTER="console") as asking:
+        out, err = asking.communicate(timeout=20)
+    assert out == "You said: hi \n"
+    (span,) = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert span["name"] == "ask teller"
+    assert span["resource"]["attributes"]["service.name"] == "cli"
+
+
 def test_unquoted_words_are_told(capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["ask", "teller", "one", "two"])
