@@ -86,7 +86,7 @@ class LargeRun:
             (boss, worker)
             for n, boss in enumerate(self.coordinators)
             for worker in self.workers[n * share : (n + 1) * share]
-        ]
+        ] or [("cli", name) for name in self.coordinators]
         count = max(1, self.messages // UPDATES // (2 * len(pairs)))
         return [
             *([boss, worker, "task", count] for boss, worker in pairs),
@@ -111,7 +111,7 @@ class LargeRun:
     def _task(self) -> dict[str, Any]:
         self._number += 1
         state = self.rng.choices(["running", "done", "failed"], [45, 50, 5])[0]
-        peer = self.rng.choice(self.workers) + ".1"
+        peer = self.rng.choice(self.workers or self.coordinators) + ".1"
         error = {"error": "ValueError: no such page"} if state == "failed" else {}
         return {
             "id": f"task-{self._number}",
@@ -125,7 +125,7 @@ class LargeRun:
         }
 
     def _line(self) -> dict[str, Any]:
-        agent = self.rng.choice(self.workers)
+        agent = self.rng.choice(self.workers or self.coordinators)
         level = self.rng.choices(["debug", "info", "warning", "error"], [10, 80, 8, 2])[0]
         return {
             "source": f"{agent}.1",

@@ -27,10 +27,18 @@ def arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what became of it as a line of JSON")
     entering_arguments(parser)
     if verb == "send":
-        examples(parser, """orchestrator send lead '{"type": "hello"}'""")
+        examples(
+            parser,
+            """orchestrator send lead '{"type": "hello"}'""",
+            """orchestrator send lead '{"type": "hello"}' --json""",
+        )
         parser.set_defaults(execute=_execute_send)
     else:
-        examples(parser, """orchestrator publish announcements '{"text": "tea is ready"}'""")
+        examples(
+            parser,
+            """orchestrator publish announcements '{"text": "tea is ready"}'""",
+            """orchestrator publish announcements '{"text": "tea is ready"}' --json""",
+        )
         parser.set_defaults(execute=_execute_publish)
 
 

@@ -53,6 +53,8 @@ ORPHAN_GRACE: Final = 0.6
 _LOOK: Final = 0.02
 """Seconds between two looks at what is still there after the last kill, where no child's end wakes us."""
 _MAX_DESCRIPTORS: Final = 64
+_DEAF_TO: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals of which a guardian takes no notice, unlike its children."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Guardian:
         Returns twice and more often: in the guardian at its end with `None`, in each child at its beginning.
         """
         descendants.adopt_orphans()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _DEAF_TO:
             signal.signal(number, signal.SIG_IGN)
         os.set_blocking(self._woken, False)
         os.set_blocking(self._wake, False)
@@ -143,9 +145,11 @@ class Guardian:
         if start.fork and not self._warm:
             self._warm_up()
         guardian = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)  # what comes for the child before it heeds them waits
         try:
             pid = os.fork()
         except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEAF_TO)
             self._close(taken)
             self._say(Refused(start.number, error.errno or errno.EAGAIN))
             return None
@@ -156,6 +160,7 @@ class Guardian:
             self._forget()
             _place(taken)
             return Birth(start, os.getpid())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEAF_TO)
         self._close(taken)
         self._numbers[pid] = start.number
         self._words[pid] = _word(start)
@@ -175,6 +180,7 @@ class Guardian:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._parent.detach()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEAF_TO)
 
     def _close(self, descriptors: list[int]) -> None:
         for descriptor in descriptors:

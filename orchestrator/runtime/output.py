@@ -98,6 +98,16 @@ class Output:
         if LEVELS[level] >= self._threshold:
             self.put(source, Record(time.time(), level, event, fields))
 
+    def whisper(self, event: str) -> bool:
+        """Have the run itself say something to a terminal and to nobody else: it is kept nowhere. Return whether there is one."""
+        if not self._log.isatty():
+            return False
+        with self._changed:
+            if not self._unheard:
+                self._waiting.add(RUN, Record(time.time(), "info", event))
+            self._changed.notify_all()
+        return True
+
     def settle(self, patience: float) -> bool:
         """Wait until all is written that there is to write, for `patience` seconds at most; return whether it was."""
         with self._changed:

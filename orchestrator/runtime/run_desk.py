@@ -238,10 +238,13 @@ def _failure(failure: Failure | None) -> dict[str, Any] | None:
 
 
 def _json(data: bytes) -> str:
-    """Return JSON as text for people, cut where it is long."""
+    """Return JSON as text for people, cut where it is long. What is cut anyway is not laid out: of megabytes that would
+    take seconds, in which the run does nothing else."""
+    if len(data) > MAX_PAYLOAD:
+        return f"{data[:MAX_PAYLOAD].decode('utf-8', 'backslashreplace')}… ({len(data):,} bytes)"
     text = data.decode("utf-8", "backslashreplace")
     try:
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
-        return text[:MAX_PAYLOAD]
+        return text
     return text if len(text) <= MAX_PAYLOAD else f"{text[:MAX_PAYLOAD]}… ({len(text):,} characters)"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from orchestrator.protocol.dashboard import AgentLoad, LogUpdate, ReplicaUpdate, RunUpdate, TaskUpdate
 from orchestrator.runtime.control import BUCKETS
 from orchestrator.runtime.recent import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orchestrator.runtime.control import Figures, TaskNews
     from orchestrator.runtime.operator_wire import ReplicaView
     from orchestrator.runtime.records import Record, Source
+
+T = TypeVar("T")
 
 MAX_LOG: Final = 200
 """Lines that one update tells; of more, the last ones."""
@@ -23,6 +25,11 @@ MAX_TASKS: Final = 500
 MAX_TEXT: Final = 4_000
 """Characters of one line of the log, and of each value in it."""
 MAX_FIELDS: Final = 40
+MAX_TOLD: Final = 262_144
+"""Characters of all lines of the log in one update, and of all errors of tasks in it; of more, the last ones. As JSON a
+character takes six bytes at most, so that whatever is said, one payload has room for it."""
+MAX_DETAIL: Final = 500
+"""Characters of what is wrong with a replica."""
 LOAD_EVERY: Final = 1.0
 """Seconds over which the load of an agent is measured."""
 _NOTICED: Final = 4 * 1_048_576
@@ -89,14 +96,16 @@ class RunFeed:
 
     def take(self, now: float, wall: float) -> RunUpdate | None:
         """Return what there is to tell since the last time; `None` = nothing. `wall` is in Unix seconds."""
+        tasks, log = _last(self._tasks, _task_size), _last(self._log, _line_size)
+        self._missed += len(self._tasks) - len(tasks) + len(self._log) - len(log)
         update = RunUpdate(
             wall,
             replicas=tuple(self._changed.values()),
             gone=tuple(self._gone),
             flows=tuple((start, end, kind, count) for (start, end, kind), count in self._flows.items()),  # type: ignore[misc]  # msgspec checks no literals of what we make
             load=self._load(now),
-            tasks=tuple(self._tasks),
-            log=tuple(self._log),
+            tasks=tasks,
+            log=log,
             missed=self._missed,
         )
         self._changed, self._gone, self._missed = {}, {}, 0
@@ -122,8 +131,8 @@ class RunFeed:
             wall,
             whole=True,
             replicas=tuple(self._replicas.values()),
-            tasks=tuple(_task(peer, news) for peer, news in tasks),
-            log=tuple(line_of(source, record) for source, record in log),
+            tasks=_last([_task(peer, news) for peer, news in tasks], _task_size),
+            log=_last([line_of(source, record) for source, record in log], _line_size),
         )
 
     def _load(self, now: float) -> tuple[AgentLoad, ...]:
@@ -201,6 +210,27 @@ def line_of(source: Source, record: Record) -> LogUpdate:
     )
 
 
+def _last(items: Sequence[T], size: Callable[[T], int]) -> tuple[T, ...]:
+    """Return as many of the last ones as one update has room for."""
+    room = MAX_TOLD
+    kept: deque[T] = deque()
+    for item in reversed(items):
+        room -= size(item)
+        if room < 0:
+            break
+        kept.appendleft(item)
+    return tuple(kept)
+
+
+def _line_size(line: LogUpdate) -> int:
+    fields = sum(len(name) + (len(value) if isinstance(value, str) else 20) for name, value in line.fields.items())
+    return len(line.event) + len(line.exception) + fields
+
+
+def _task_size(task: TaskUpdate) -> int:
+    return len(task.error)
+
+
 def _short(value: Any) -> Any:
     if isinstance(value, str):
         return cut(value, MAX_TEXT)
@@ -218,7 +248,7 @@ def _replica(view: ReplicaView) -> ReplicaUpdate:
         view.pid,
         view.ready_since if view.ready_since is not None else view.since,
         view.restarts,
-        "; ".join(dict.fromkeys(filter(None, (view.detail, view.last_error)))),
+        cut("; ".join(dict.fromkeys(filter(None, (view.detail, view.last_error)))), MAX_DETAIL),
         view.inflight,
         view.capacity,
         view.memory,

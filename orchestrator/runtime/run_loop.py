@@ -22,7 +22,7 @@ from orchestrator.runtime.planned_children import child_of, children_of, who_wai
 from orchestrator.runtime.readiness import Readiness
 from orchestrator.runtime.readiness import Standing as Stands
 from orchestrator.runtime.start_order import StartOrder, needs_of, stop_ranks
-from orchestrator.runtime.summary import counted, dashboard_line, ready_here_line, ready_line, summary
+from orchestrator.runtime.summary import counted, dashboard_line, link_line, ready_here_line, ready_line, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -285,10 +285,22 @@ class RunLoop:
     def _tell_ready(self) -> None:
         if not self._told_ready:
             self._told_ready = True
-            listening = self._seat.listening
-            if self._lasts and listening is not None and is_loopback(listening.getsockname()[0]):
-                self._output.say("info", dashboard_line(self._seat.url))
+            self._say_where_to_look()
             self.on_ready()
+
+    def _say_where_to_look(self) -> None:
+        """Say where the dashboard is. A hub that others reach signs nobody in by itself: a terminal is told a link that does,
+        and a log, which others may read, is not."""
+        listening = self._seat.listening
+        if listening is None or not self._lasts:
+            return
+        line = dashboard_line(self._seat.url)
+        if is_loopback(listening.getsockname()[0]):
+            self._output.say("info", line)
+            return
+        name = self.plan.source.name
+        if not self._output.whisper(link_line(self._seat.url, self.lives.entrance.new_code(), name)):
+            self._output.say("info", f"{line} · `orchestrator dashboard {name}` prints a link that signs in")
 
     @property
     def _settled_here(self) -> bool:

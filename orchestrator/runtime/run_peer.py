@@ -22,7 +22,7 @@ from orchestrator.client.events import Connected, DirectReceived, Disconnected, 
 from orchestrator.client.policy import ReconnectPolicy
 from orchestrator.errors import ConnectionProblem, OrchestratorError, PeerNotFound
 from orchestrator.protocol.codes import Action
-from orchestrator.protocol.dashboard import RUN, RUNS, RunAnswer, RunRequest, Unwatch, Watch, decode_to_run
+from orchestrator.protocol.dashboard import RUN, RUNS, RunAnswer, RunRequest, RunUpdate, Unwatch, Watch, decode_to_run
 from orchestrator.protocol.frames import encode_json
 from orchestrator.protocol.payloads import Wake
 from orchestrator.protocol.tokens import Claims, Grants, mint
@@ -40,13 +40,15 @@ if TYPE_CHECKING:
     from orchestrator.protocol.tokens import SecretKey
     from orchestrator.runtime.gathered import Gathered
     from orchestrator.runtime.operator_wire import RunView
-    from orchestrator.runtime.recent import Recent
+    from orchestrator.runtime.recent import Follower, Heard, Recent
     from orchestrator.runtime.run_desk import RunDesk
     from orchestrator.topology.plan import Plan
 
 EVERY: Final = 0.25
 """Seconds between two updates, at least."""
 MAX_WATCHERS: Final = 64
+MAX_NEWCOMERS: Final = 64
+"""Dashboards that wait until one of the watchers is found to be gone."""
 MAX_BEHIND: Final = 20
 """Updates that wait for one dashboard; with more it is told everything anew once it has caught up."""
 MAX_REQUESTS: Final = 32
@@ -82,7 +84,9 @@ class RunPeer:
         self._watchers: dict[str, _Watcher] = {}
         self._somebody = asyncio.Event()
         self._online = asyncio.Event()
-        self._outlined: Plan | None = None
+        self._log_follower: Follower | None = None
+        self._newcomers: dict[str, None] = {}
+        """Those for whom there is no room among the watchers yet, in the order in which they came."""
         self._requests: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup
         self._client: Client
@@ -164,7 +168,7 @@ class RunPeer:
         watcher = self._watchers.get(sender)
         if watcher is None:
             if len(self._watchers) >= MAX_WATCHERS:
-                self._log.warning("a dashboard is told nothing, because there are too many", sender=sender)
+                self._wait_for_room(sender)
                 return
             watcher = self._watchers[sender] = _Watcher(sender)
             watcher.task = self._tasks.create_task(self._serve(watcher), name=f"dashboard {sender}")
@@ -173,13 +177,28 @@ class RunPeer:
             self._somebody.set()
             self._watch(True)
 
+    def _wait_for_room(self, sender: str) -> None:
+        """Say something to all watchers, since only then is it known which of them are gone."""
+        if sender not in self._newcomers and len(self._newcomers) >= MAX_NEWCOMERS:
+            self._log.warning("a dashboard is told nothing, because there are too many", sender=sender)
+            return
+        self._newcomers[sender] = None
+        nothing = encode_json(RunUpdate(time.time()))
+        for watcher in self._watchers.values():
+            watcher.put(nothing)
+
     def _forget(self, sender: str) -> None:
+        self._newcomers.pop(sender, None)
         watcher = self._watchers.pop(sender, None)
         if watcher is not None:
             watcher.task.cancel()
         self._note_left()
 
     def _note_left(self) -> None:
+        if self._newcomers and len(self._watchers) < MAX_WATCHERS:
+            sender = next(iter(self._newcomers))
+            del self._newcomers[sender]
+            self._watched_by(sender)
         if not self._watchers:
             self._somebody.clear()
             self._dirty.set()
@@ -193,20 +212,25 @@ class RunPeer:
                 try:
                     await self._client.send(watcher.peer, Raw(message), in_parts=True)
                 except PeerNotFound:
+                    if watcher.anew:  # it is back, and has asked again
+                        break
                     self._watchers.pop(watcher.peer, None)
                     self._note_left()
                     return
                 except ConnectionProblem as error:  # what it missed is in the next beginning
                     self._log.debug("a dashboard was not reached", reason=str(error))
+                    await asyncio.sleep(EVERY)  # whatever it was, it may be there still
                     watcher.start_over()
                     break
 
-    def _beginning(self, peer: str) -> list[bytes]:
-        """Return what somebody is told who knows nothing."""
+    def _beginning(self, watcher: _Watcher) -> list[bytes]:
+        """Return what somebody is told who knows nothing. The others are told first what waits for them: it is in here."""
+        if self._log_follower is not None:
+            self._hear_log(self._log_follower.now())
+        self._tell_all(asyncio.get_running_loop().time())
         view = self._view()
-        self._feed.stands(view.replicas)
-        self._outlined = self._plan()
-        outline = outline_of(self._outlined, node=socket.gethostname(), began=view.began, admin=_may_change(peer))
+        plan = watcher.outlined = self._plan()
+        outline = outline_of(plan, node=socket.gethostname(), began=view.began, admin=_may_change(watcher.peer))
         whole = self._feed.whole(time.time(), self._gathered.recent_tasks(), self._recent.tail((), MAX_LOG))
         return [encode_json(outline), encode_json(whole)]
 
@@ -247,8 +271,9 @@ class RunPeer:
         self._dirty.clear()
 
     def _tell_all(self, now: float) -> None:
-        if self._plan() is not self._outlined:
-            for watcher in self._watchers.values():
+        plan = self._plan()
+        for watcher in self._watchers.values():
+            if watcher.outlined is not None and watcher.outlined is not plan:
                 watcher.start_over()
         self._feed.stands(self._view().replicas)
         update = self._feed.take(now, time.time())
@@ -262,12 +287,17 @@ class RunPeer:
         self._dirty.set()
 
     async def _follow_log(self) -> None:
-        with self._recent.follow() as follower:
-            while True:
-                heard = await follower.next()
-                self._feed.said(heard.records, heard.missed)
-                self._dirty.set()
-                await asyncio.sleep(EVERY)
+        with self._recent.follow() as self._log_follower:
+            try:
+                while True:
+                    self._hear_log(await self._log_follower.next())
+                    self._dirty.set()
+                    await asyncio.sleep(EVERY)
+            finally:
+                self._log_follower = None
+
+    def _hear_log(self, heard: Heard) -> None:
+        self._feed.said(heard.records, heard.missed)
 
     async def _follow_replicas(self) -> None:
         while True:
@@ -337,16 +367,19 @@ class _Watcher:
         self.peer = peer
         self.task: asyncio.Task[None]
         self._waiting: deque[bytes] = deque()
-        self._anew = False
+        self.anew = False
+        """It is to be told everything."""
+        self.outlined: Plan | None = None
+        """What it was told that the run consists of."""
         self._news = asyncio.Event()
 
     def start_over(self) -> None:
-        self._anew = True
+        self.anew = True
         self._waiting.clear()
         self._news.set()
 
     def put(self, message: bytes) -> None:
-        if self._anew:
+        if self.anew:
             return
         if len(self._waiting) >= MAX_BEHIND:
             self.start_over()
@@ -354,13 +387,14 @@ class _Watcher:
         self._waiting.append(message)
         self._news.set()
 
-    async def next(self, beginning: Callable[[str], list[bytes]]) -> list[bytes]:
+    async def next(self, beginning: Callable[[_Watcher], list[bytes]]) -> list[bytes]:
         """Return what there is to tell, once there is something."""
         await self._news.wait()
         self._news.clear()
-        if self._anew:
-            self._anew = False
-            return beginning(self.peer)
+        if self.anew:
+            told = beginning(self)
+            self.anew = False
+            return told
         told = list(self._waiting)
         self._waiting.clear()
         return told

@@ -43,6 +43,15 @@ def dashboard_line(url: str) -> str:
     return f"dashboard http{url.removeprefix('ws').replace('127.0.0.1', 'localhost')}/"
 
 
+def link_line(url: str, code: str, name: str) -> str:
+    """Return the line with a link that signs in; it holds a secret, and is for a terminal alone.
+
+    Without TLS it names the address itself: by the name, a browser would try IPv6 first, where somebody else may listen.
+    """
+    page = dashboard_line(url) if url.startswith("wss:") else f"dashboard http{url.removeprefix('ws')}/"
+    return f"{page}#code={code} · it signs in once, within ten minutes; `orchestrator dashboard {name}` prints another"
+
+
 def awaited_line(names: Sequence[str], url: str, tokens: str) -> str:
     """Return the line about replicas of others that have not come; `tokens` says where theirs come from."""
     verb = "is" if len(names) == 1 else "are"

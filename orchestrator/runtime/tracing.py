@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
 MAX_TRACEPARENT: Final = 256
@@ -119,11 +120,24 @@ def configured() -> bool:
     return _API in sys.modules and _tracer() is not None
 
 
+@contextmanager
+def untraced() -> Iterator[None]:
+    """While entered, nobody is told of what this context begins, nor of what the tasks do that it starts."""
+    token = _untraced.set(True)
+    try:
+        yield
+    finally:
+        _untraced.reset(token)
+
+
 _API: Final = "opentelemetry.trace"
+_untraced: ContextVar[bool] = ContextVar("orchestrator_untraced", default=False)
 
 
 def _tracer() -> Tracer | None:
     """Return what tells a program's own OpenTelemetry of spans; `None` as long as the program has not set that up."""
+    if _untraced.get():
+        return None
     from orchestrator.runtime.telemetry import tracer
 
     return tracer()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.runtime.tracing import untraced
 from orchestrator.testing.clock import FakeClock
 from orchestrator.testing.simulation_faults import KINDS, draw, shown
 from orchestrator.testing.simulation_hub import Prepared, World
@@ -175,9 +176,11 @@ class Simulation:
         world = World(prepared, self._topology, seed=seed, **self._options)
         record = world.record
         try:
-            async with world, world.watchers():
-                world.begin()
-                await self._day(world, schedule)
+            # The ids of spans are drawn, so that whoever traces would live another day than who does not.
+            with untraced():
+                async with world, world.watchers():
+                    world.begin()
+                    await self._day(world, schedule)
         except OrchestratorError as error:
             record.violate("everybody starts and ends", f"{type(error).__name__}: {error}")
         except Exception as fault:  # noqa: BLE001 - what the hub or a life raised where nobody waited for it

@@ -179,11 +179,15 @@ def test_json_goes_through_a_pipe(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 20, 400])
-def test_help_is_shown_on_narrow_and_wide_terminals(columns: int, folder: Path) -> None:
+def test_help_is_shown_on_narrow_and_wide_terminals(columns: int) -> None:
     for verb in ("", *VERBS):
         parser = PARSERS.get(verb, argparse.ArgumentParser())
         parser.formatter_class = _of_width(parser, columns)
         assert not control_codes(parser.format_help())
+
+
+@pytest.mark.parametrize("columns", [40, 400])
+def test_who_runs_is_told_on_narrow_and_wide_terminals(columns: int, folder: Path) -> None:
     with on_terminal(["ps", "farm.yaml"], columns=columns, cwd=folder) as terminal:
         shown = terminal.to_the_end()
     assert "researcher.1" in shown.replace("\r\n", "\n")

@@ -255,7 +255,7 @@ def test_keys_sort_and_quit() -> None:
 
 
 def test_ps_follows_a_run_on_a_terminal_of_any_size(run: Beside) -> None:
-    with terminal_of(24, 70) as (outside, inside):
+    with terminal_of(24, 50) as (outside, inside):
         with started("ps", "--watch", out=inside) as process:
             shown = read_until(outside, "external")
             assert "PEER" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import time
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from orchestrator import User, connect
+from orchestrator.errors import AckTimeout, ConnectionLost, NotConnected, PeerNotFound
 from orchestrator.hub.keys import KeyRing
 from orchestrator.hub.listening import listen, parse_address
 from orchestrator.hub.server import Server
@@ -212,7 +214,7 @@ class Agent:
         while (chunk := writer.pending()) is not None:
             try:
                 await self.user.send(who, json.loads(encode(chunk)))
-            except Exception as error:  # noqa: BLE001  # whatever the hub says of it, the reader will come back
+            except (NotConnected, ConnectionLost, AckTimeout, PeerNotFound) as error:  # the reader will come back
                 self.lost = error
 
 
@@ -269,7 +271,8 @@ async def running(serve: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @asynccontextmanager

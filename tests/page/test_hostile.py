@@ -220,7 +220,7 @@ async def look_everywhere(desk: Desk, pages: Pages, texts: Sequence[str]) -> Non
     await page.click('#lower-tabs [data-view="tasks"]')
 
     await page.select_option("#chat select", TALKER)
-    question = "\n".join(("What of", *(within(text, 1_000) for text in texts)))
+    question = "\n".join(("What of", *(within(text, 1_000) for text in texts), "?"))
     await page.fill("#chat textarea", question)
     await page.click("#chat button[type=submit]")
     task, prompt = await asyncio.wait_for(talker.asked.get(), 5)

@@ -97,6 +97,16 @@ def test_each_child_is_told_from_its_start_to_its_end() -> None:
             assert wire.next() == Ended(2, -signal.SIGTERM)
 
 
+def test_a_signal_that_comes_as_soon_as_a_child_is_there_ends_it() -> None:
+    """A guardian ignores what ends its children, and a child begins as its copy."""
+    with wired("orchestrator.runtime.guardian", str(open_files.given())) as wire:
+        for number in range(1, 31):
+            with wire.start(number, DO="wait"):
+                assert isinstance(wire.next(), Started)
+                wire.signal(number, signal.SIGTERM)
+                assert wire.next() == Ended(number, -signal.SIGTERM)
+
+
 def test_a_parent_that_reads_slowly_misses_nothing() -> None:
     """All are asked for before anything is read: what the guardian has to say does not fit into a socket."""
     count = 600

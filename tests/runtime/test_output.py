@@ -10,6 +10,7 @@ import pytest
 from orchestrator.runtime.backlog import MAX_WAITING
 from orchestrator.runtime.console import Console, render_json
 from orchestrator.runtime.output import Output, rendering
+from orchestrator.runtime.recent import Recent
 from orchestrator.runtime.records import RUN, Record, Source
 
 if TYPE_CHECKING:
@@ -135,6 +136,24 @@ def test_a_log_that_nobody_reads_any_more_is_no_error() -> None:
     out.say("info", "a")
     out.say("info", "b")
     out.close()
+
+
+def test_what_is_for_a_terminal_alone_is_kept_nowhere() -> None:
+    screen, recent = Screen(), Recent()
+    output = Output(words, "info", log=screen, answers=io.StringIO(), recent=recent)
+    assert output.whisper("between us")
+    output.say("info", "to all")
+    output.close()
+    assert screen.getvalue() == "run: between us\nrun: to all\n"
+    assert [record.event for _, record in recent.tail((), 10)] == ["to all"]
+
+
+def test_where_there_is_no_terminal_nothing_is_whispered() -> None:
+    log = io.StringIO()
+    output = Output(words, "info", log=log, answers=io.StringIO())
+    assert not output.whisper("between us")
+    output.close()
+    assert log.getvalue() == ""
 
 
 async def test_an_answer_is_written_as_it_comes() -> None:

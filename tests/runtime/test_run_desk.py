@@ -152,3 +152,9 @@ async def test_a_request_that_is_none_is_told_why(rig: Rig, do: str, arguments: 
 async def test_a_run_without_a_store_says_so() -> None:
     with pytest.raises(OrchestratorError, match="keeps no tasks"):
         await Rig(keeps=False).ask("tasks")
+
+
+async def test_a_payload_of_megabytes_is_shown_without_being_laid_out(rig: Rig) -> None:
+    await rig.put("huge", b"[" + b"1," * 4_000_000 + b"1]")
+    shown = (await rig.ask("task", id="huge"))["payload"]
+    assert shown == "[" + ("1," * MAX_PAYLOAD)[: MAX_PAYLOAD - 1] + "… (8,000,003 bytes)"

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.protocol.dashboard import RunUpdate
+from orchestrator.protocol.frames import encode_json
+from orchestrator.protocol.limits import MAX_JOINED_SIZE
 from orchestrator.runtime.control import BUCKETS, Figures, TaskNews
 from orchestrator.runtime.operator_wire import ReplicaView
 from orchestrator.runtime.records import Record, Source
@@ -157,3 +159,22 @@ def test_a_quantile_lies_in_the_step_that_its_rank_falls_into(steps: list[int], 
 @pytest.mark.parametrize("share", [0.5, 0.95])
 def test_of_no_tasks_there_is_no_quantile(share: float) -> None:
     assert quantile([0] * (len(BUCKETS) + 1), share) is None
+
+
+def test_whatever_is_said_one_update_has_room_for_the_last_of_it() -> None:
+    feed, nul = RunFeed(), "\0" * MAX_TEXT
+    lines = [
+        (Source("a.1", "a", 1), Record(float(n), "info", f"{n}{nul}", {str(m): nul for m in range(40)}, nul))
+        for n in range(MAX_LOG)
+    ]
+    tasks = [("a.1", news(n, "failed", error=nul)) for n in range(MAX_TASKS)]
+    feed.stands([replica(f"a.{n}", "failed", detail=nul) for n in range(500)])
+    feed.said(lines)
+    feed.heard("a.1", "a", Figures(tasks=tuple(task for _, task in tasks)))
+    whole = feed.whole(0.0, tasks, lines)
+    update = taken(feed)
+    for told in (whole, update):
+        assert len(encode_json(told)) < MAX_JOINED_SIZE
+        assert told.log[-1].event.startswith(str(MAX_LOG - 1))
+        assert told.tasks[-1].id == f"t{MAX_TASKS - 1}"
+    assert update.missed == MAX_LOG - len(update.log) + MAX_TASKS - len(update.tasks)

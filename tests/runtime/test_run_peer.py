@@ -22,7 +22,7 @@ from orchestrator.runtime.operator_wire import ReplicaView, RunView
 from orchestrator.runtime.recent import Recent
 from orchestrator.runtime.records import Record, Source
 from orchestrator.runtime.run_desk import RunDesk
-from orchestrator.runtime.run_peer import RunPeer
+from orchestrator.runtime.run_peer import MAX_WATCHERS, RunPeer
 from orchestrator.store.opening import MemoryStore
 from orchestrator.topology.plan import Plan
 from tests.hub.sockets import KEY, server
@@ -249,3 +249,41 @@ async def test_what_is_no_request_is_passed_over() -> None:
         for message in ({"type": "watchh"}, ["watch"], {"type": "run-request", "do": "tasks"}, None, "x" * 1000):
             await dashboard.client.send(dashboard.run, message)
         assert (await dashboard.ask("tasks"))["result"]["tasks"] == []
+
+
+async def test_those_who_left_without_a_word_take_nobodys_place() -> None:
+    async with running() as rig:
+        for number in range(MAX_WATCHERS):
+            async with rig.dashboard(f"cli/dashboard-{number}") as gone:
+                await gone.watch()
+                await gone.told("run-update")
+        async with rig.dashboard("cli/last") as dashboard:
+            await dashboard.watch()
+            await dashboard.told("run-outline")
+
+
+async def test_another_plan_is_outlined_to_all_whoever_comes_first() -> None:
+    async with running() as rig, rig.dashboard() as one, rig.dashboard("cli/dashboard-2") as other:
+        await one.watch()
+        await one.told("run-update")
+        rig.plan = planned(SMALL.replace("replicas: 2", "replicas: 3"))
+        rig.states["helper.3"] = "starting"
+        await other.watch()
+        await other.told("run-outline")
+        outline = await one.told("run-outline")
+        assert outline["agents"][1]["replicas"] == ["helper.1", "helper.2", "helper.3"]
+
+
+async def test_what_a_newcomer_is_told_at_first_is_not_told_to_it_again() -> None:
+    async with running() as rig, rig.dashboard() as one, rig.dashboard("cli/dashboard-2") as other:
+        await one.watch()
+        await one.told("run-update")
+        rig.recent.put(Source("run"), Record(1.0, "info", "before"))
+        await other.watch()
+        assert [line["event"] for line in (await other.told("run-update"))["log"]] == ["before"]
+        rig.recent.put(Source("run"), Record(2.0, "info", "after"))
+        for dashboard in (one, other):
+            events = []
+            while "after" not in events:
+                events += [line["event"] for line in (await dashboard.told("run-update")).get("log", ())]
+            assert events == (["before", "after"] if dashboard is one else ["after"])

@@ -17,6 +17,7 @@ from orchestrator.errors import ConnectionProblem, DispatchError, TopologyError
 from orchestrator.testing import Simulation, SimulationFailed, simulate
 from orchestrator.testing.simulation_faults import Crash, Cut, Gone, HalfOpen, HubCrash, Schedule, SlowReader
 from orchestrator.testing.simulation_hub import World
+from tests.runtime.traced import tracing
 from tests.testing.simulation_scenes import Scenes
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +94,13 @@ def test_another_process_lives_the_same_day(hash_seed: str) -> None:
     )
     here = Scenes()
     assert done.stdout.split() == [here.run(seed).digest for seed in seeds]
+
+
+def test_whoever_traces_lives_the_same_day() -> None:
+    untraced = shouting().run(4)
+    with tracing() as spans:
+        assert shouting().run(4).digest == untraced.digest
+    assert spans.all == ()
 
 
 def test_what_others_draw_goes_on_undisturbed() -> None:

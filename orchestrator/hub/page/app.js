@@ -13,6 +13,7 @@ import { Replay } from "./replay.js";
 import { Runs } from "./runs.js";
 import { Session } from "./session.js";
 import { Tasks } from "./tasks.js";
+import { setSkew } from "./time.js";
 import { Views, keys, themes } from "./views.js";
 
 const at = (id) => document.getElementById(id);
@@ -43,6 +44,7 @@ class Dashboard {
     const { connection, model } = this;
     connection.on("state", (told) => this.#state(told));
     connection.on("welcome", (told) => this.#welcomed(told));
+    connection.on("expired", () => session.expire());
     connection.on("expired", () => this.log.say("warning", "the token has expired"));
     connection.on("ended", (told) => this.#ended(told));
     model.on("log", (told) => this.log.told(told));
@@ -67,12 +69,14 @@ class Dashboard {
   #state({ state, detail }) {
     const pill = at("connection");
     const told = { connecting: "connecting…", connected: "live", reconnecting: `reconnecting: ${detail}`, closed: "signed out" };
-    pill.dataset.state = state;
+    pill.dataset.state = at("board").dataset.state = state;
     setWords(pill, told[state] ?? state);
     if (state === "reconnecting") this.log.say("warning", `connection: ${detail}`);
   }
 
   #welcomed({ welcome, resumed }) {
+    this.refused = false;
+    setSkew(Date.now() / 1000 - welcome.serverTime);
     session.schedule(welcome, (token) => this.connection.renew(token));
     setWords(at("who"), line(welcome.peerId, 128));
     if (resumed) {
@@ -86,7 +90,9 @@ class Dashboard {
 
   async #ended({ sentence, code }) {
     this.log.say("error", sentence);
-    const why = code === 4001 ? await session.again() : sentence;
+    const once = code === 4001 && !this.refused;
+    this.refused = true;  // a hub that takes no token that it gives is not asked for one after the other
+    const why = once ? await session.again() : sentence;
     if (why) signedOut(why);
     else this.connection.open();
   }
@@ -99,7 +105,7 @@ class Dashboard {
 
   #selected(kind, name) {
     if (kind === "agent") this.#talk(name);
-    else if (kind === "replica") at("agents").querySelector(`[data-peer="${CSS.escape(name)}"]`)?.scrollIntoView({ block: "center" });
+    else if (kind === "replica") this.presence.reveal(name);
   }
 
   #talk(agent) {

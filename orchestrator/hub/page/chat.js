@@ -77,7 +77,7 @@ export class Chat {
 
   /** The replicas to try: those that are here before the others, the least busy first, by turns among equals. */
   #peers(name) {
-    const told = this.#model.asks?.[name] ?? this.#model.agents.get(name)?.replicas ?? [];
+    const told = this.#model.asks?.get(name) ?? this.#model.agents.get(name)?.replicas ?? [];
     const peers = told.length > 0 ? [...told] : [name];
     this.#turn += 1;
     const turned = peers.map((_, at) => peers[(at + this.#turn) % peers.length]);
@@ -102,7 +102,12 @@ export class Chat {
   }
 
   #text(exchange, contents) {
-    exchange.fresh.push(...contents.map((each) => (typeof each === "string" ? each : `${pretty(each)}\n`)));
+    for (const each of contents) {
+      if (exchange.came > LONGEST_ANSWER) break;  // a tab that nobody looks at draws nothing, and keeps no more than it would
+      const text = typeof each === "string" ? each : `${pretty(each)}\n`;
+      exchange.came = (exchange.came ?? 0) + text.length;
+      exchange.fresh.push(text);
+    }
     exchange.dirty = true;
     soon(this.draw);
   }
@@ -131,12 +136,13 @@ export class Chat {
     const names = [...this.#model.agents.values()].filter((agent) => this.#model.mayAsk(agent.name)).map((agent) => agent.name);
     const shown = [...new Set([...names, ...this.#conversations.keys()])];
     patch(this.agent, shown, (name) => name, (name) => el("option", { value: name }, line(name, 80)));
-    if (!this.#agent && shown.length > 0) this.#agent = shown.find((name) => this.#model.agents.get(name)?.role === "coordinator") ?? shown[0];
+    if (!shown.includes(this.#agent)) this.#agent = shown.find((name) => this.#model.agents.get(name)?.role === "coordinator") ?? shown[0] ?? "";
     if (this.#agent && this.agent.value !== this.#agent) this.agent.value = this.#agent;
     const may = shown.length > 0;
     this.send.disabled = this.input.disabled = !may;
-    this.input.placeholder = may ? `Ask ${line(this.#agent, 60)}…` : "This token lets you ask nobody.";
-    setWords(this.empty, may ? "Pick an agent and ask it something. Answers come as they are written." : "This token lets you ask nobody.");
+    const nobody = this.#model.asks === null ? "Nobody is here to be asked." : "This token lets you ask nobody.";
+    this.input.placeholder = may ? `Ask ${line(this.#agent, 60)}…` : nobody;
+    setWords(this.empty, may ? "Pick an agent and ask it something. Answers come as they are written." : nobody);
   }
 
   #fill(exchange) {

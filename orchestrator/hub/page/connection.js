@@ -2,6 +2,7 @@
 // everything that coming back can heal, and is continued under a fresh token without anybody noticing.
 
 import { Emitter } from "./emitter.js";
+import { entries, readFrame } from "./frames.js";
 import { Assembly, isPart } from "./parts.js";
 import { Backoff, final, said } from "./policy.js";
 import { Refused, Requests } from "./requests.js";
@@ -14,7 +15,6 @@ const STABLE = 30_000;
 const HANDOVER = 5_000;
 const REPLAYS = 3;
 const REPLAY_AFTER = 2_000;
-const TOO_LONG = 1_048_576;
 
 /** Tells: `state`, `welcome` ({welcome, resumed}), `direct`, `presence`, `expired`, `ended` ({sentence, code}). */
 export class Connection extends Emitter {
@@ -253,16 +253,9 @@ export class Connection extends Emitter {
 
   // -- frames
 
-  /** Return a frame, or `null` for what is none. */
   #read(event) {
     this.#heard = performance.now();
-    if (typeof event.data !== "string" || event.data.length > TOO_LONG) return null;
-    try {
-      const frame = JSON.parse(event.data);
-      return typeof frame?.type === "string" ? frame : null;
-    } catch {
-      return null;
-    }
+    return readFrame(event.data);
   }
 
   #take(frame) {
@@ -305,5 +298,3 @@ export class Connection extends Emitter {
     socket.close(code);
   }
 }
-
-const entries = (given) => (Array.isArray(given) ? given.filter((each) => typeof each?.peerId === "string") : []);

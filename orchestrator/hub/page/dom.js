@@ -117,8 +117,23 @@ export function soon(draw) {
     asked = false;
     const now = [...due];
     due.clear();
-    for (const each of now) each();
+    for (const each of now) {
+      try {
+        each();
+      } catch (error) {
+        told(each, error);
+      }
+    }
   });
+}
+
+const failed = new WeakSet();
+
+/** One view that cannot be drawn keeps no other from it; it is said once, however often it is tried again. */
+function told(draw, error) {
+  if (failed.has(draw)) return;
+  failed.add(draw);
+  console.error("a view could not be drawn", error);
 }
 
 /** How long something has been so: 4s, 12m, 3h, 2d. */

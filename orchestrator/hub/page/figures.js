@@ -9,9 +9,10 @@ export class FigureLines {
   #ended = 0;
   #failed = 0;
   #slowest = null;
-  #loads = new Map();
+  #model;
 
   constructor(root, model) {
+    this.#model = model;
     const line = (label, unit) => {
       const made = new Sparkline({ label, unit, seconds: 120 });
       root.append(made.element);
@@ -29,17 +30,21 @@ export class FigureLines {
 
   #take(update) {
     for (const each of update.load ?? []) {
-      this.#loads.set(each.agent, each.inflight ?? 0);
       this.#ended += each.ended ?? 0;
       this.#failed += each.failed ?? 0;
       if (Number.isFinite(each.p95)) this.#slowest = Math.max(this.#slowest ?? 0, each.p95);
     }
   }
 
+  #inflight() {
+    const loads = [...this.#model.runs.values()].flatMap((run) => [...run.load.values()]);
+    return loads.reduce((sum, each) => sum + (each.inflight ?? 0), 0);
+  }
+
   #push() {
     const now = Date.now() / 1000;
     this.messages.push(now, this.#messages);
-    this.inflight.push(now, [...this.#loads.values()].reduce((sum, each) => sum + each, 0));
+    this.inflight.push(now, this.#inflight());
     this.ended.push(now, this.#ended);
     this.failed.push(now, this.#failed);
     if (this.#slowest !== null) this.latency.push(now, this.#slowest);

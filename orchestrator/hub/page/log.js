@@ -1,6 +1,7 @@
 // What happens: lines of the log, who came and went, and what the connection did; filtered, bounded, paused at will.
 
 import { clock, el, line, long, patch, pretty, setWords, soon, words } from "./dom.js";
+import { now } from "./time.js";
 import { Rows } from "./virtual.js";
 
 const MOST = 2_000;
@@ -41,6 +42,7 @@ export class Log {
   told({ run, update }) {
     if (update.whole) {
       this.#all = this.#all.filter((each) => each.run !== run);
+      this.#waiting = this.#waiting.filter((each) => each.run !== run);
       this.#sift();
     }
     this.add((update.log ?? []).map((each) => ({ ...each, run, agent: each.agent ?? "" })));
@@ -48,7 +50,7 @@ export class Log {
   }
 
   say(level, event, more = {}) {
-    this.add([{ time: Date.now() / 1000, level, event, source: "page", agent: "", ...more }]);
+    this.add([{ time: now(), level, event, source: "page", agent: "", ...more }]);
   }
 
   add(lines) {

@@ -1,25 +1,24 @@
 // What is known of the runs of this hub and of who is on it, as far as it was told. It changes; nothing here is drawn.
 
 import { Emitter } from "./emitter.js";
+import { now } from "./time.js";
 
 export const LIVE_TASKS = 2_000;
-const KINDS = ["agents", "replicas", "presence", "load", "tasks", "outline", "position"];
+const KINDS = ["agents", "replicas", "presence", "tasks", "outline", "position"];
 
-/** Tells which of KINDS has changed, and `flows` and `log` with what is new. */
+/** Tells which of KINDS has changed, and `load`, `flows` and `log` with what is new. */
 export class Model extends Emitter {
-  /** By peer of the run: {outline, peer, time, position}. */
+  /** By peer of the run: {outline, peer, time, position, replicas, load}; the last two are what it says itself, by peer and by agent. */
   runs = new Map();
   /** By agent: what the outlines say of it together, or what its replicas say of themselves. */
   agents = new Map();
-  /** By peer: ReplicaUpdate. */
+  /** By peer: ReplicaUpdate, of the run that started it where that tells of it. */
   replicas = new Map();
   /** By peer: {peerId, metadata, since, channels}. */
   present = new Map();
-  /** By agent: AgentLoad. */
-  load = new Map();
   /** By id: TaskUpdate, with `run`; the latest that ended or began last. */
   tasks = new Map();
-  /** Agents that the token lets its bearer ask: name -> peers; `null` = it does not say. */
+  /** Agents that the token lets its bearer ask, with their peers; `null` = it does not say. */
   asks = null;
 
   outlines() {
@@ -32,17 +31,19 @@ export class Model extends Emitter {
   }
 
   outline(run, outline) {
-    const known = this.runs.get(run) ?? { peer: run, time: 0, position: null };
+    const known = this.runs.get(run) ?? { peer: run, time: 0, position: null, replicas: new Map(), load: new Map() };
     this.runs.set(run, { ...known, outline });
     this.#gatherAgents();
     this.#tell("outline", "agents");
   }
 
   gone(run) {
+    const known = this.runs.get(run);
+    if (known === undefined) return;
+    this.#forget(known);
     this.runs.delete(run);
-    for (const [peer, each] of this.replicas) if (each.run === run) this.replicas.delete(peer);
     this.#gatherAgents();
-    this.#tell("outline", "agents", "replicas");
+    this.#tell("outline", "agents", "replicas", "tasks");
   }
 
   update(run, update) {
@@ -50,10 +51,10 @@ export class Model extends Emitter {
     if (known === undefined) return;
     known.time = update.time;
     known.position = update.position ?? null;
-    if (update.whole) this.#forget(run);
-    for (const each of update.replicas ?? []) this.replicas.set(each.peer, { ...each, run });
-    for (const peer of update.gone ?? []) this.replicas.delete(peer);
-    for (const each of update.load ?? []) this.load.set(each.agent, each);
+    if (update.whole) this.#forget(known);
+    for (const each of update.replicas ?? []) this.#stands(known, each.peer, { ...each, run });
+    for (const peer of update.gone ?? []) this.#stands(known, peer);
+    for (const each of update.load ?? []) known.load.set(each.agent, each);
     for (const each of update.tasks ?? []) this.#task({ ...each, run });
     if (update.whole || update.replicas?.length || update.gone?.length) this.#tell("replicas");
     if (update.whole || update.tasks?.length) this.#tell("tasks");
@@ -65,7 +66,6 @@ export class Model extends Emitter {
 
   /** Presence on a channel: `joined` is the whole roster right after a subscribe, which `whole` says. */
   presence(channel, joined, left, whole) {
-    const now = Date.now() / 1000;
     const here = new Set(joined.map((each) => each.peerId));
     const news = { joined: [], left: [] };
     const gone = left.map((each) => [each.peerId, each.reason]);
@@ -85,7 +85,7 @@ export class Model extends Emitter {
         known.metadata = metadata ?? known.metadata;
         continue;
       }
-      const made = { peerId, metadata: metadata ?? {}, since: now, channels: new Set([channel]) };
+      const made = { peerId, metadata: metadata ?? {}, since: now(), channels: new Set([channel]) };
       this.present.set(peerId, made);
       news.joined.push(made);
     }
@@ -122,7 +122,7 @@ export class Model extends Emitter {
         this.agents.set(each.name, { capabilities: [], workers: [], tasks: [], ...each, replicas, outlined: true });
       }
     }
-    for (const [name, peers] of Object.entries(this.asks ?? {})) {
+    for (const [name, peers] of this.asks ?? []) {
       if (!this.agents.has(name)) this.agents.set(name, { name, label: name, role: "agent", replicas: [...peers], capabilities: [], workers: [], tasks: [], asked: true });
     }
     for (const each of this.present.values()) this.#note(each);
@@ -132,13 +132,13 @@ export class Model extends Emitter {
   welcomed(metadata) {
     const asks = metadata?.asks;
     this.asks = typeof asks === "object" && asks !== null
-      ? Object.fromEntries(Object.entries(asks).map(([name, peers]) => [name, texts(peers)])) : null;
+      ? new Map(Object.entries(asks).map(([name, peers]) => [name, texts(peers)])) : null;
     this.#gatherAgents();
     this.#tell("agents");
   }
 
   mayAsk(agent) {
-    return this.asks === null || agent in this.asks;
+    return this.asks === null || this.asks.has(agent);
   }
 
   #task(task) {
@@ -147,10 +147,20 @@ export class Model extends Emitter {
     while (this.tasks.size > LIVE_TASKS) this.tasks.delete(this.tasks.keys().next().value);
   }
 
-  #forget(run) {
-    for (const [peer, each] of this.replicas) if (each.run === run) this.replicas.delete(peer);
-    for (const [id, each] of this.tasks) if (each.run === run) this.tasks.delete(id);
-    this.load.clear();
+  /** Take what a run says of a replica; without that, the replica is no part of it. Others may know of it, too. */
+  #stands(known, peer, update) {
+    if (update) known.replicas.set(peer, update);
+    else known.replicas.delete(peer);
+    const told = [...this.runs.values()].map((run) => run.replicas.get(peer)).filter(Boolean);
+    const best = told.find((each) => (each.where ?? "here") === "here") ?? told.at(-1);
+    if (best) this.replicas.set(peer, best);
+    else this.replicas.delete(peer);
+  }
+
+  #forget(known) {
+    for (const peer of [...known.replicas.keys()]) this.#stands(known, peer);
+    for (const [id, each] of this.tasks) if (each.run === known.peer) this.tasks.delete(id);
+    known.load.clear();
   }
 
   #outlineOfPresence() {

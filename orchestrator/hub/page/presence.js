@@ -1,6 +1,7 @@
 // Who is here: the agents with their replicas, what they can do, how they are and for how long; then people.
 
 import { age, el, line, patch, setWords, soon, words } from "./dom.js";
+import { now } from "./time.js";
 
 const OPEN_UP_TO = 6;
 const DOTS = 200;
@@ -47,7 +48,7 @@ export class Presence {
     patch(this.people, people, (each) => each.peerId, () => el("li", { class: "peer" }, el("i", { class: "dot good" }), words("", { class: "name" }), el("span", { class: "age" })), (node, each) => {
       setWords(node.children[1], line(each.metadata?.name ? `${each.metadata.user ?? ""} ${each.metadata.name}`.trim() : each.peerId, 120));
       node.title = line(each.peerId, 200);
-      setWords(node.children[2], age(Date.now() / 1000 - each.since));
+      setWords(node.children[2], age(now() - each.since));
     });
     this.peopleTitle.hidden = people.length === 0;
     this.nobody.hidden = all.length + people.length > 0;
@@ -89,6 +90,15 @@ export class Presence {
     soon(this.draw);
   }
 
+  /** Bring a replica into sight, which may be among those that are not listed now. */
+  reveal(peer) {
+    const agent = [...this.#model.agents.values()].find((each) => each.replicas.includes(peer));
+    if (agent === undefined) return;
+    this.#open.set(agent.name, true);
+    this.draw();
+    this.agents.known.get(agent.name)?.parts.list.known.get(peer)?.scrollIntoView({ block: "center" });
+  }
+
   #isOpen(name, count) {
     return this.#open.get(name) ?? count <= OPEN_UP_TO;
   }
@@ -118,17 +128,18 @@ function setTone(dot, tone) {
 }
 
 function replicaRow(peer) {
-  return el("li", { class: "peer", data: { peer } }, el("i", { class: "dot" }), words(line(peer, 128), { class: "name mono" }),
+  return el("li", { class: "peer", data: { peer } }, el("i", { class: "dot", role: "img" }), words(line(peer, 128), { class: "name mono" }),
     el("span", { class: "load" }), el("span", { class: "state" }), el("span", { class: "age" }));
 }
 
 function fillReplica(node, { state, tone, told, since }) {
   const [dot, , load, word, old] = node.children;
   setTone(dot, tone);
-  node.dataset.state = state;
+  dot.setAttribute("aria-label", line(state, 20));
+  node.dataset.state = line(state, 20);
   const detail = told?.detail ? ` · ${line(told.detail, 300)}` : "";
-  node.title = `${state}${told?.pid ? ` · pid ${told.pid}` : ""}${told?.restarts ? ` · ${told.restarts} restarts` : ""}${detail}`;
+  node.title = `${line(state, 20)}${told?.pid ? ` · pid ${told.pid}` : ""}${told?.restarts ? ` · ${told.restarts} restarts` : ""}${detail}`;
   setWords(load, told?.capacity ? `${told.inflight ?? 0}/${told.capacity}` : "");
-  setWords(word, tone === "good" ? "" : state);
-  setWords(old, since ? age(Date.now() / 1000 - since) : "");
+  setWords(word, tone === "good" ? "" : line(state, 20));
+  setWords(old, since ? age(now() - since) : "");
 }

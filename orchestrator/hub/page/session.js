@@ -2,8 +2,11 @@
 //
 // It is kept in this tab alone, and never in an address: a one-time code leaves the address bar before it is used.
 
+import { now, setSkew, skew } from "./time.js";
+
 const KEPT = "orchestrator.token";
 const LEFT = "orchestrator.left";
+const EXPIRED = "This token has expired: make another one with “orchestrator token”.";
 const SHARE = 0.8;
 const SPREAD = 0.02;
 const LEAST_PAUSE = 250;
@@ -32,11 +35,16 @@ export class Session {
   #token = "";
   #pasted = false;
   #code = "";
+  #expired = false;
   #timer = 0;
   #unlock = null;
+  #locked = "";
+  #given = "";
 
   constructor() {
-    this.#code = takeCode();
+    const given = takeFragment();
+    this.#code = given.get("code") ?? "";
+    this.#given = given.get("token") ?? "";
   }
 
   get claims() {
@@ -45,10 +53,13 @@ export class Session {
 
   /** Find a token: by the link's code, as kept for this tab, or from the run on this machine. Resolves to why there is none. */
   async begin() {
+    if (this.#given) return this.paste(this.#given);
     if (this.#code) {
       const code = this.#code;
       this.#code = "";
-      return this.#fetched({ code });
+      const why = await this.#fetched({ code });
+      const signedIn = !why || (await this.#restored()) || !(await this.#fetched({}));
+      return signedIn ? "" : why;  // a link that was used before keeps nobody out who gets in without it
     }
     if (await this.#restored()) return "";
     if (sessionStorage.getItem(LEFT)) {
@@ -64,7 +75,6 @@ export class Session {
     if (/^sk_/.test(token)) return "This is a key, not a token. Keys open everything and belong in no page: make a token with “orchestrator token”.";
     const read = claims(token);
     if (read === null || token.split(".").length !== 3) return "This is no token: a token is three parts of letters and digits with dots between them.";
-    if (read.exp * 1000 <= Date.now()) return "This token has expired: make another one with “orchestrator token”.";
     this.#keep(token, true);
     return "";
   }
@@ -72,23 +82,31 @@ export class Session {
   /** The token for the next attempt to connect. Rejects with `SignedOut` when there is none any more. */
   async token() {
     if (!this.#token) throw new SignedOut("You are signed out.");
-    const expires = (this.claims.exp ?? Infinity) * 1000;
-    if (expires > Date.now() || this.#pasted) return this.#token;
+    if (!this.#expired && (this.#pasted || (this.claims.exp ?? Infinity) > now())) return this.#token;
+    if (this.#pasted) throw new SignedOut(EXPIRED);
     const why = (await this.#fetched({}, this.#token)) && (await this.#fetched({}));
     if (why) throw Object.assign(new SignedOut(why), { final: !this.offline });
     return this.#token;
   }
 
+  /** The hub says that the token has expired, whatever our clock does. */
+  expire() {
+    this.#expired = true;
+  }
+
   /** Forget the token that the hub did not take, and ask the run on this machine for another one. Resolves like `begin`. */
   async again() {
     const pasted = this.#pasted;
+    const expired = this.#expired || this.claims.exp <= now();
     this.forget();
-    return pasted ? "The hub does not accept this token." : this.#fetched({});
+    if (!pasted) return this.#fetched({});
+    return expired ? EXPIRED : "The hub does not accept this token.";
   }
 
   /** Have `renew` called with a fresh token after 80 % of a token's life, for as long as there is one. */
   schedule(welcome, renew) {
     clearTimeout(this.#timer);
+    this.#store();  // by now it is known how wrong our clock is
     if (this.#pasted || !Number.isFinite(welcome.expiresAt)) return;
     const life = (welcome.expiresAt - welcome.serverTime - EARLIER) * 1000;
     this.#renewAfter(life * (SHARE + SPREAD * Math.random()), Date.now() + life, renew);
@@ -114,16 +132,26 @@ export class Session {
   forget() {
     clearTimeout(this.#timer);
     this.#token = "";
+    this.#release();
+    sessionStorage.removeItem(KEPT);
+  }
+
+  #release() {
     this.#unlock?.();
     this.#unlock = null;
-    sessionStorage.removeItem(KEPT);
+    this.#locked = "";
   }
 
   #keep(token, pasted) {
     this.#token = token;
     this.#pasted = pasted;
-    sessionStorage.setItem(KEPT, JSON.stringify({ token, pasted }));
+    this.#expired = false;
+    this.#store();
     this.#lock();
+  }
+
+  #store() {
+    sessionStorage.setItem(KEPT, JSON.stringify({ token: this.#token, pasted: this.#pasted, skew: skew() }));
   }
 
   async #restored() {
@@ -134,7 +162,8 @@ export class Session {
       kept = null;
     }
     const read = typeof kept?.token === "string" ? claims(kept.token) : null;
-    if (read === null || read.exp * 1000 <= Date.now()) return false;
+    setSkew(kept?.skew);
+    if (read === null || read.exp <= now()) return false;
     this.#token = kept.token;
     this.#pasted = kept.pasted === true;
     if (await this.#lock()) return true;
@@ -145,10 +174,12 @@ export class Session {
   /** Hold what says that this tab is the one with this token's instance. Resolves to whether it is. */
   #lock() {
     const { sub, instance } = this.claims;
-    if (!instance || !navigator.locks || this.#unlock) return Promise.resolve(true);
+    const name = `${KEPT} ${sub} ${instance}`;
+    if (!instance || !navigator.locks || this.#locked === name) return Promise.resolve(true);
+    this.#release();
     return new Promise((known) => {
-      const held = () => new Promise((unlock) => { this.#unlock = unlock; known(true); });
-      navigator.locks.request(`${KEPT} ${sub} ${instance}`, { signal: AbortSignal.timeout(1_000) }, held).catch(() => known(false));
+      const held = () => new Promise((unlock) => { this.#unlock = unlock; this.#locked = name; known(true); });
+      navigator.locks.request(name, { signal: AbortSignal.timeout(1_000) }, held).catch(() => known(false));
     });
   }
 
@@ -174,8 +205,9 @@ export class Session {
   }
 }
 
-function takeCode() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("code") ?? "";
+/** Take what a link has given out of the address, before it is used. */
+function takeFragment() {
+  const given = new URLSearchParams(location.hash.slice(1));
   if (location.hash) history.replaceState(null, "", location.pathname);
   return given;
 }

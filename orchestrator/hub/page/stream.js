@@ -1,12 +1,15 @@
 // The reading end of one streamed answer: its chunks in order, each once, with gaps asked for again.
 
 const AHEAD = 1_024;
+/** Characters, about, of chunks that others have to come before. */
+const AHEAD_SIZE = 4 * 1024 * 1024;
 const ACK_EVERY = 32;
 const ACK_SIZE = 512 * 1024;
 
 export class Stream {
   #next = 0;
   #ahead = new Map();
+  #aheadSize = 0;
   #unsaid = 0;
   #unsaidSize = 0;
 
@@ -34,7 +37,10 @@ export class Stream {
     const contents = [chunk.content, ...(Array.isArray(chunk.more) ? chunk.more : [])];
     contents.forEach((content, at) => {
       const seq = first + at;
-      if (seq < this.#next || (this.#ahead.size >= AHEAD && seq !== this.#next)) return;
+      const size = sizeOf(content);
+      const early = seq >= this.#next + AHEAD || this.#aheadSize + size > AHEAD_SIZE;
+      if (seq < this.#next || this.#ahead.has(seq) || (early && seq !== this.#next)) return;
+      this.#aheadSize += size;
       const last = at === contents.length - 1;
       this.#ahead.set(seq, { content, done: last && chunk.done === true, error: last ? chunk.error : null });
     });
@@ -45,10 +51,11 @@ export class Stream {
     const read = [];
     for (let each = this.#ahead.get(this.#next); each !== undefined && !this.over; each = this.#ahead.get(this.#next)) {
       this.#ahead.delete(this.#next);
+      this.#aheadSize -= sizeOf(each.content);
       this.#next += 1;
       if (each.content !== "" && each.content !== null && each.content !== undefined) read.push(each.content);
       this.#unsaid += 1;
-      this.#unsaidSize += typeof each.content === "string" ? each.content.length : 256;
+      this.#unsaidSize += sizeOf(each.content);
       if (each.done) {
         this.over = true;
         this.error = each.error ?? null;
@@ -72,4 +79,9 @@ export class Stream {
   missing() {
     return { type: "stream-resume", streamId: this.id, from: this.#next };
   }
+}
+
+function sizeOf(content) {
+  if (typeof content === "string") return content.length;
+  return typeof content === "object" ? JSON.stringify(content).length : 16;
 }

@@ -3,6 +3,7 @@
 import { clock, el, line, long, notice, pretty, took, words } from "./dom.js";
 
 const OVER = new Set(["done", "dead", "cancelled", "failed", "lost"]);
+const RETRIED = new Set(["dead"]);
 const FRAMES = 50;
 const AGAIN = 500;
 const OUTCOMES = new Set(["done", "failed", "lapsed", "cancelled", "running"]);
@@ -14,6 +15,7 @@ export class TaskDetail {
   /** Reads the task that is shown again; nothing where no store can tell more of it. */
   #again = null;
   #timer = 0;
+  #filled = "";
 
   constructor(ask, onClose) {
     this.#ask = ask;
@@ -24,7 +26,8 @@ export class TaskDetail {
   /** `admin`: whoever looks may change something; `stored`: the run can tell more of it. */
   show(task, admin, stored) {
     this.#shown = task.id;
-    this.#again = stored ? () => this.#read(task, admin) : null;
+    this.#again = stored ? () => this.#read(task, admin, true) : null;
+    this.#filled = "";
     this.#fill(task, admin, stored);
     this.element.hidden = false;
     this.element.querySelector(".close").focus({ preventScroll: true });
@@ -50,15 +53,19 @@ export class TaskDetail {
     return open;
   }
 
-  async #read(task, admin) {
+  /** `again`: it was read before, and what cannot be read now is left as it is. */
+  async #read(task, admin, again = false) {
     try {
       const told = await this.#ask(task.run, "task", { id: task.id });
       if (this.#shown !== task.id || !told) return;
+      const filled = JSON.stringify(told);
+      if (filled === this.#filled) return;  // whoever reads it, and has scrolled or marked something, is not disturbed
+      this.#filled = filled;
       const focused = this.element.contains(document.activeElement) ? document.activeElement.className : "";
       this.#fill({ ...task, ...told }, admin, true);
       if (focused) (this.element.querySelector(`.${focused.split(" ").at(-1)}`) ?? this.element.querySelector(".close")).focus({ preventScroll: true });
     } catch (refusal) {
-      if (this.#shown === task.id) notice(`The task could not be read: ${refusal.message}`, "bad");
+      if (this.#shown === task.id && !again) notice(`The task could not be read: ${refusal.message}`, "bad");
     }
   }
 
@@ -75,7 +82,7 @@ export class TaskDetail {
       }
     };
     const why = admin ? "its run keeps it nowhere" : "your token may look, and change nothing";
-    const retry = el("button", { type: "button", class: "main retry", disabled: !may || !over || task.state === "done", title: may ? "" : why, on: { click: act("retry", {}, "It is queued again.") } }, "Retry");
+    const retry = el("button", { type: "button", class: "main retry", disabled: !may || !RETRIED.has(task.state), title: may ? "" : why, on: { click: act("retry", {}, "It is queued again.") } }, "Retry");
     const cancel = el("button", { type: "button", class: "stop cancel", disabled: !may || over, title: may ? "" : why, on: { click: act("cancel", {}, "It is cancelled.") } }, "Cancel");
     const close = el("button", { type: "button", class: "quiet close", "aria-label": "close", on: { click: () => this.close() } }, "×");
     this.element.replaceChildren(

@@ -1,6 +1,7 @@
 // The tasks of the runs: those that a store keeps, as the run reads them, and those of which updates tell.
 
 import { clock, age, el, line, notice, patch, setWords, soon, took, words } from "./dom.js";
+import { now } from "./time.js";
 import { TaskDetail } from "./task_detail.js";
 import { Rows } from "./virtual.js";
 
@@ -36,7 +37,7 @@ export class Tasks {
     this.#model = model;
     this.#ask = ask;
     this.filter = el("input", { type: "search", class: "filter", placeholder: "Filter tasks by type, queue, id", "aria-label": "filter tasks",
-      on: { input: () => { this.#text = this.filter.value.trim(); soon(this.draw); this.#refresh(); } } });
+      on: { input: () => { this.#text = this.filter.value.trim(); this.#kept.clear(); soon(this.draw); this.#refresh(); } } });
     this.groups = el("div", { class: "groups-bar", role: "group", "aria-label": "tasks by state" });
     const columns = ["State", "Task", "Agent", "Attempt", "Age", "Error"];
     this.rows = new Rows({ label: "tasks", keyOf: (each) => `${each.run} ${each.id}`, make: makeRow, fill: fillRow, onOpen: (each) => this.open(each),
@@ -48,7 +49,7 @@ export class Tasks {
     root.append(el("div", { class: "panel-head" }, el("h2", {}, "Tasks"), this.groups), this.filter, this.empty, this.rows.element, this.later, this.detail.element);
     this.draw = this.draw.bind(this);
     model.on("tasks", () => { soon(this.draw); this.#refresh(); this.detail.refresh(); });
-    model.on("outline", () => { for (const run of [...this.#kept.keys()]) if (!model.runs.has(run)) this.#kept.delete(run); this.#refresh(); });
+    model.on("outline", () => { this.#forgetGone(); soon(this.draw); this.#refresh(); });
   }
 
   /** Whether anybody can see the table: what a store keeps is asked for only then. */
@@ -78,19 +79,32 @@ export class Tasks {
     this.#load(false);
   }
 
+  #wish() {
+    const given = { limit: LIMIT };
+    if (STORED.has(this.#group)) given.states = [this.#group];
+    if (this.#text) given.text = this.#text;
+    return given;
+  }
+
+  #forgetGone() {
+    for (const known of [this.#kept, this.#counts, this.#more]) {
+      for (const run of [...known.keys()]) if (!this.#model.runs.has(run)) known.delete(run);
+    }
+  }
+
   #load(older) {
     const runs = [...this.#model.runs.values()].filter((run) => run.outline?.keepsTasks);
     for (const { peer } of runs) {
-      const given = { limit: LIMIT };
-      if (STORED.has(this.#group)) given.states = [this.#group];
-      if (this.#text) given.text = this.#text;
+      const given = this.#wish();
       const last = this.#kept.get(peer)?.at(-1);
       if (older && last) given.before = last.id;
       this.#ask(peer, "tasks", given).then((told) => {
         const fresh = (told?.tasks ?? []).map((each) => ({ ...each, run: peer, stored: true }));
-        const before = older ? this.#kept.get(peer) ?? [] : [];
-        this.#kept.set(peer, [...before, ...fresh]);
-        this.#more.set(peer, fresh.length >= LIMIT);
+        if (given.text !== this.#wish().text || given.states?.[0] !== this.#wish().states?.[0]) return;
+        const known = this.#kept.get(peer) ?? [];
+        const met = older ? -1 : known.findIndex((each) => each.id === fresh.at(-1)?.id);
+        this.#kept.set(peer, older ? [...known, ...fresh] : [...fresh, ...(met < 0 ? [] : known.slice(met + 1))]);
+        if (older || known.length <= LIMIT || met < 0) this.#more.set(peer, fresh.length >= LIMIT);
         this.#counts.set(peer, told?.counts ?? {});
         soon(this.draw);
       }).catch((refusal) => { if (refusal.code === "run") notice(`Tasks could not be read: ${refusal.message}`, "bad"); });
@@ -116,7 +130,7 @@ export class Tasks {
     for (const each of this.#counts.values()) for (const [state, number] of Object.entries(each)) count(state, Number(number) || 0);
     for (const each of this.#model.tasks.values()) if (!each.kept || !this.#model.runs.get(each.run)?.outline?.keepsTasks) count(each.state, 1);
     const groups = [["", [...counts.values()].reduce((sum, each) => sum + each, 0)], ...GROUPS.map(([group]) => [group, counts.get(group) ?? 0])];
-    patch(this.groups, groups, ([group]) => group, ([group]) => el("button", { type: "button", class: `chip state-${group || "all"}`, data: { group }, on: { click: () => { this.#group = group; soon(this.draw); this.#refresh(); } } }, group || "all", " ", el("b", {})), (chip, [group, number]) => {
+    patch(this.groups, groups, ([group]) => group, ([group]) => el("button", { type: "button", class: `chip state-${group || "all"}`, data: { group }, on: { click: () => { this.#group = group; this.#kept.clear(); soon(this.draw); this.#refresh(); } } }, group || "all", " ", el("b", {})), (chip, [group, number]) => {
       chip.setAttribute("aria-pressed", String(group === this.#group));
       setWords(chip.lastElementChild, number ? number.toLocaleString("en") : "");
     });
@@ -144,7 +158,7 @@ function fillRow(row, task) {
   setWords(type, line(task.type ?? task.task, 80));
   setWords(queue, line(task.queue ?? task.peer, 128));
   setWords(attempt, task.maxAttempts ? `${task.attempt}/${task.maxAttempts}` : String(task.attempt ?? 1));
-  setWords(old, task.seconds !== undefined && task.seconds !== null ? took(task.seconds) : age(Date.now() / 1000 - began(task)));
+  setWords(old, task.seconds !== undefined && task.seconds !== null ? took(task.seconds) : age(now() - began(task)));
   const message = typeof task.error === "string" ? task.error : task.error ? `${task.error.type ?? ""}: ${task.error.message ?? ""}` : "";
   setWords(error, line(message, 240));
   row.title = `${line(task.id, 128)} · ${clock(began(task))}`;
