@@ -16,8 +16,10 @@ from orchestrator.cli.entering import (
     complain,
     entered,
     entering_arguments,
+    sayable,
     seconds,
     talk,
+    traced,
     way,
     words_of,
 )
@@ -51,9 +53,13 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
+    from orchestrator.runtime.wishes import check_text
+
     file, (agent, text) = words_of(args, ("AGENT", "TEXT"))
     if text == "-":
         text = read_input(args, "the question")
+    with sayable():
+        check_text(text)
     found = way(args, file, agent)
     return talk(_ask(args, found, agent, text))
 
@@ -76,7 +82,7 @@ async def _ask(args: argparse.Namespace, found: Way, agent: str, text: str) -> i
 
     answer = _Answer(agent, Speaking(), as_json=args.json)
     try:
-        async with asyncio.timeout(args.timeout), entered(found) as user:
+        async with traced(found), asyncio.timeout(args.timeout), entered(found) as user:
             check_agent(agent, user)
             chunks = user.stream(agent, text, timeout=args.timeout or ASK_TIMEOUT)
             async with aclosing(cast("Any", chunks)) as coming:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.entering import entering_arguments, is_topology, way
 from orchestrator.cli.example_text import examples
+from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +30,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     from orchestrator.cli.chat_screen import Lines, Screen
     from orchestrator.cli.chatting import Chat
+    from orchestrator.cli.live_screen import Terminated, terminating
 
     file, names = None, list(args.words)
     if args.hub is None and names and is_topology(names[0]):
@@ -39,5 +41,8 @@ def execute(args: argparse.Namespace) -> int:
         args.usage_error("the token and the questions cannot both come from standard input")
     found = way(args, file, *names)
     people = sys.stdin.isatty() and sys.stdout.isatty()
-    with Chat(found, names[0] if names else "", Screen() if people else Lines()) as chat:
-        return chat.run()
+    try:
+        with terminating(), Chat(found, names[0] if names else "", Screen() if people else Lines()) as chat:
+            return chat.run()
+    except Terminated:
+        return ExitCode.TERMINATED

@@ -23,8 +23,11 @@ _MOST: Final = 65_536
 class Surface(Protocol):
     """Read by one thread; written by another one as well."""
 
+    typed: bool
+    """By somebody, for whom ctrl-c ends an answer, and not the talk."""
+
     def read(self, prompt: str) -> str | None:
-        """Return the next line, without its end; `None` = there is none. Raises `KeyboardInterrupt` on a terminal."""
+        """Return the next line, without its end; `None` = there is none. Raises `KeyboardInterrupt`."""
         ...
 
     def answer(self, text: str) -> None:
@@ -62,6 +65,8 @@ class Waker:
 class Lines:
     """Questions from one stream, answers on another: for programs."""
 
+    typed = False
+
     def read(self, _prompt: str) -> str | None:
         line = sys.stdin.readline()
         return line.rstrip("\n") if line else None
@@ -85,10 +90,12 @@ class Lines:
 class Screen:
     """A terminal. Notes go above the line that is being typed, which is then shown again as it was."""
 
+    typed = True
+
     def __init__(self) -> None:
         import readline  # which gives `input` its editing and its history, kept in memory alone
 
-        self._typed = readline.get_line_buffer
+        self._line = readline.get_line_buffer
         self._lock = threading.Lock()
         self._prompt: str | None = None
         """While a line is being typed."""
@@ -142,7 +149,7 @@ class Screen:
             elif self._prompt is None:
                 self._put(f"{self._dim}{line}{self._reset}\n")
             else:
-                typed = f"{self._prompt}{self._typed()}"
+                typed = f"{self._prompt}{self._line()}"
                 above = columns(typed) // max(shutil.get_terminal_size().columns, 1)
                 up = f"\x1b[{above}A" if above else ""
                 self._put(f"{up}\r\x1b[J{self._dim}{line}{self._reset}\n{typed}")

@@ -9,7 +9,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from orchestrator.cli.chat_screen import Waker
-from orchestrator.cli.entering import check_agent, entered
+from orchestrator.cli.entering import check_agent, entered, traced
+from orchestrator.cli.live_screen import Terminated
 from orchestrator.cli.present import Present, channels_of, ordered, watching
 from orchestrator.cli.tasks_text import plain
 from orchestrator.cli.who import began, change_line, table
@@ -64,7 +65,10 @@ class Chat:
         self._thread.join()
 
     def run(self) -> int:
-        """Talk until there is nothing more to read; return the exit code of the first question that failed."""
+        """Talk until there is nothing more to read; return the exit code of the first question that failed.
+
+        Raises `KeyboardInterrupt` where nobody types, and `Terminated`.
+        """
         self._agent = self._agent or next(iter(self._user.agents), "")
         if self._agent:
             check_agent(self._agent, self._user)
@@ -72,7 +76,9 @@ class Chat:
         while self._failure is None:
             try:
                 line = self._surface.read(f"{plain(self._agent)}> ")
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
+                if self._ends_the_talk(interrupt):
+                    raise
                 self._surface.note("ctrl-d leaves")
                 continue
             if line is None or line.strip() == "/quit":
@@ -129,15 +135,22 @@ class Chat:
             else:
                 self._surface.note(f"{plain(line)} has to wait until the answer has ended")
 
+        over: KeyboardInterrupt | None = None
         try:
             while not asking.done:
                 try:
                     self._surface.attend(ended, heard)
-                except KeyboardInterrupt:
+                except KeyboardInterrupt as interrupt:
                     asking.cancel()
+                    over = interrupt if self._ends_the_talk(interrupt) else over
             self._settle(asking)
         finally:
             ended.close()
+        if over is not None:
+            raise over
+
+    def _ends_the_talk(self, interrupt: KeyboardInterrupt) -> bool:
+        return isinstance(interrupt, Terminated) or not self._surface.typed
 
     def _settle(self, asking: _Asking) -> None:
         """Say how an answer ended that did not reach its end."""
@@ -176,7 +189,11 @@ class Chat:
         import asyncio
 
         self._stop = asyncio.Event()
-        async with entered(self._found, lambda sentence: self._surface.note(f"! {sentence}")) as user:
+
+        def say(sentence: str) -> None:
+            self._surface.note(f"! {sentence}")
+
+        async with traced(self._found, say), entered(self._found, say) as user:
             self._user = user
             following = asyncio.create_task(self._follow(user), name="presence")
             try:

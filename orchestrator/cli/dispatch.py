@@ -16,6 +16,7 @@ from orchestrator.cli.entering import (
     entering_arguments,
     seconds,
     talk,
+    traced,
     way,
     words_of,
 )
@@ -74,7 +75,7 @@ async def _dispatch(args: argparse.Namespace, found: Way, agent: str, task: str,
     import asyncio
 
     try:
-        async with asyncio.timeout(args.timeout):
+        async with traced(found), asyncio.timeout(args.timeout):
             if agent in found.kept:
                 from orchestrator.cli.dispatch_kept import keep
 

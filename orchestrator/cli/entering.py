@@ -62,7 +62,12 @@ def words_of(args: argparse.Namespace, names: Sequence[str]) -> tuple[Path | Non
 
 
 def is_topology(word: str) -> bool:
-    return word.endswith((".yaml", ".yml")) or Path(word).is_file()
+    if word.endswith((".yaml", ".yml")):
+        return True
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):  # it is too long to be the name of a file
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +214,30 @@ async def entered(found: Way, say: Callable[[str], None] | None = None) -> Async
             raise Usage(f"--hub: {error}") from None
         user.knows(found.agents)
         yield user
+
+
+@asynccontextmanager
+async def traced(found: Way, say: Callable[[str], None] | None = None) -> AsyncIterator[None]:
+    """While entered, what is asked is traced, if the environment says so; at the end its last spans leave, which may take 2 s."""
+    from orchestrator.runtime.trace_export import exporting, lacking
+    from orchestrator.topology.references import ASKER
+
+    say = say or complain
+    if found.seat is None and (why := lacking(os.environ)) is not None:  # else the run has said so
+        say(why)
+    async with exporting(os.environ, ASKER, {"service.instance.id": ASKER}, say, console=sys.stderr):
+        yield
+
+
+@contextmanager
+def sayable() -> Iterator[None]:
+    """What the client refuses to send, since no message can hold it, was typed: it raises `Usage` instead."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise Usage(f"character {error.start + 1} of {error.object[:80]!r} is half a surrogate pair") from None
+    except ValueError as error:
+        raise Usage(str(error)) from None
 
 
 def complain(sentence: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.ask import read_input
@@ -19,8 +20,10 @@ def read_json(args: argparse.Namespace, word: str, what: str) -> Any:
     if not text.strip():
         raise Usage(f'{where} is empty: it is a JSON value, such as \'{{"path": "json"}}\'')
     try:
-        found = json.loads(text, parse_constant=_refuse)
+        found = json.loads(text, parse_constant=_refuse, parse_float=_number)
         text.encode()
+        if "\\ud" in text.lower():  # half a pair may be spelled out
+            json.dumps(found, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         said = error.msg[0].lower() + error.msg[1:]
         raise Usage(f"{where}, line {error.lineno}, column {error.colno}: {said}{_hint(text)}") from None
@@ -31,7 +34,8 @@ def read_json(args: argparse.Namespace, word: str, what: str) -> Any:
     except RecursionError:
         raise Usage(f"{where} is nested too deeply") from None
     except ValueError as error:
-        raise Usage(f"{where}: {error}") from None
+        said = "a number in it has too many digits" if "digits" in str(error) else error
+        raise Usage(f"{where}: {said}") from None
     return found
 
 
@@ -43,6 +47,13 @@ def _hint(text: str) -> str:
         if "{" in text and '"' not in text
         else ""
     )
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is more than a number of JSON can be here")
+    return number
 
 
 def _refuse(name: str) -> None:

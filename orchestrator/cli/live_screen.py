@@ -103,11 +103,21 @@ class LiveScreen:
 
 
 @contextlib.contextmanager
-def _woken() -> Iterator[socket.socket]:
-    """Give a socket on which something comes whenever the size of the screen changes, and have signals end the block."""
+def terminating() -> Iterator[None]:
+    """While entered, signals that end the command raise `Terminated`."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
+
+    with contextlib.ExitStack() as stack:
+        for name in _ENDS:
+            stack.callback(signal.signal, getattr(signal, name), signal.signal(getattr(signal, name), end))
+        yield
+
+
+@contextlib.contextmanager
+def _woken() -> Iterator[socket.socket]:
+    """Give a socket on which something comes whenever the size of the screen changes, and have signals end the block."""
 
     def note(_number: int, _frame: FrameType | None) -> None:
         """What wakes the reader is that there is a handler."""
@@ -118,8 +128,7 @@ def _woken() -> Iterator[socket.socket]:
         stack.enter_context(writer)
         writer.setblocking(False)
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False))
-        for name in _ENDS:
-            stack.callback(signal.signal, getattr(signal, name), signal.signal(getattr(signal, name), end))
+        stack.enter_context(terminating())
         stack.callback(signal.signal, signal.SIGWINCH, signal.signal(signal.SIGWINCH, note))
         yield reader
 

@@ -94,6 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(words)
         finally:
             sys.stdout.flush()  # also what `--help` and a refused topology have printed, while there is somebody to notice
+    except KeyboardInterrupt:  # while what a verb needs was still being imported
+        from orchestrator.errors import ExitCode
+
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough; what is still buffered goes nowhere
         from orchestrator.errors import ExitCode
 
@@ -167,13 +171,22 @@ def reported(execute: Callable[[], int], form: Form = "text") -> int:
         report(error, form)
         return error.exit_code
     except OrchestratorError as error:
-        print(f"orchestrator: {error}" if error.exit_code is not ExitCode.INVALID else str(error), file=sys.stderr)
+        _complain(f"orchestrator: {error}" if error.exit_code is not ExitCode.INVALID else str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough; what is still buffered goes nowhere
         _drop_output()
         return ExitCode.FAILED
+
+
+def _complain(sentence: str) -> None:
+    """Say it on standard error: what agents and hubs have put into it steers no terminal."""
+    if sys.stderr.isatty() and not sentence.isprintable():
+        from orchestrator.runtime.console import visible
+
+        sentence = visible(sentence)
+    print(sentence, file=sys.stderr)
 
 
 def _leave_no_core() -> None:

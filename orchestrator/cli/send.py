@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.entering import entered, entering_arguments, talk, way, words_of
+from orchestrator.cli.entering import entered, entering_arguments, sayable, talk, way, words_of
 from orchestrator.cli.example_text import examples
 from orchestrator.errors import ExitCode, NotAuthorized, OrchestratorError, PeerNotFound, did_you_mean
 
@@ -53,7 +53,8 @@ def _execute_send(args: argparse.Namespace) -> int:
 async def _send(args: argparse.Namespace, found: Way, peer: str, data: Any) -> int:
     async with entered(found) as user:
         try:
-            await user.send(peer, data)
+            with sayable():
+                await user.send(peer, data)
         except (PeerNotFound, NotAuthorized) as error:
             known = [each for peers in user.agents.values() for each in peers]
             if isinstance(error, NotAuthorized) and not did_you_mean(peer, known):
@@ -73,7 +74,8 @@ def _execute_publish(args: argparse.Namespace) -> int:
 
 async def _publish(args: argparse.Namespace, found: Way, channel: str, data: Any) -> int:
     async with entered(found) as user:
-        receivers = await user.publish(channel, data)
+        with sayable():
+            receivers = await user.publish(channel, data)
     count = "an unknown number of receivers" if receivers is None else f"{receivers:,} receivers"
     _say(args, {"channel": channel, "receivers": receivers}, "1 receiver" if receivers == 1 else count)
     return ExitCode.DONE

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.cli.entering import entered, entering_arguments, is_topology, talk, way
+from orchestrator.cli.entering import entered, entering_arguments, is_topology, sayable, talk, way
 from orchestrator.cli.example_text import examples
 from orchestrator.errors import ExitCode
 
@@ -66,7 +67,10 @@ async def _who(args: argparse.Namespace, found: Way, channels: Mapping[str, str]
 
     speaking = Speaking()
     since = await asyncio.to_thread(began, found)
-    async with entered(found) as user, watching(user, channels) as watch:
+    async with AsyncExitStack() as stack:
+        user = await stack.enter_async_context(entered(found))
+        with sayable():
+            watch = await stack.enter_async_context(watching(user, channels))
         await _show(args, watch.present, since, speaking)
         if args.watch:
             async for news in watch.news():

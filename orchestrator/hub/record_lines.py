@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
+from orchestrator.hub.json_depth import too_deep
+from orchestrator.hub.record_details import check
 from orchestrator.hub.scrubbing import scrubbed, shape_of
+from orchestrator.protocol.limits import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,8 +88,20 @@ class Line(Struct, omit_defaults=True, gc=False):
 
 
 encode_line: Final = msgspec.json.Encoder().encode
-decode_line: Final = msgspec.json.Decoder(Line).decode
+_line: Final = msgspec.json.Decoder(Line).decode
 decode_heading: Final = msgspec.json.Decoder(Heading).decode
+
+
+def decode_line(text: bytes) -> Line:
+    """Read a line that holds what its kind has. Raises `ValueError` for any other."""
+    try:
+        line = _line(text)
+        if line.k == "connect" and too_deep(text, MAX_DEPTH):
+            raise ValueError("it is nested more deeply than a token can be")
+        check(line)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return line
 
 
 class Spelling:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import zlib
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.hub.record_details import LONGEST
 from orchestrator.hub.record_lines import FORMAT, Heading, Line, decode_heading, decode_line
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCK: Final = 256 * 1024
-LONGEST: Final = 16 * 1024 * 1024
-"""Bytes of a line; none that a hub writes comes near it."""
 _MEMBER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00"
 """How each compressed member of ours begins."""
 _TAIL: Final = 4 * BLOCK
@@ -47,7 +44,7 @@ class Recording:
         first = next(self.blocks(), Block([], None)).lines
         try:
             self.heading: Heading = decode_heading(first[0])
-        except (IndexError, msgspec.DecodeError, UnicodeDecodeError):
+        except (IndexError, ValueError, RecursionError):
             raise NoRecording(
                 f"{path} is no recording: it does not begin with what `orchestrator run --record` writes"
             ) from None
@@ -71,7 +68,7 @@ class Recording:
         """Return what a line says; `None` for the first, and for what cannot be read."""
         try:
             return decode_line(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except ValueError:
             if text and not text.startswith(b'{"k":"recording"'):
                 self.torn += 1
             return None
@@ -100,7 +97,7 @@ class Recording:
         for text in reversed(lines):
             try:
                 line = decode_line(text)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except ValueError:
                 continue
             if line.t:
                 return line

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.tokens import SecretKey
@@ -28,6 +28,10 @@ MAX_UNSENT: Final = 2 * MAX_LINE
 """Bytes that may wait for a side that does not read; beyond them the channel is closed."""
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Seconds that separate the steps of a histogram of what tasks took."""
+
+
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+"""What a process that runs somebody's code may count in one message: sums of it never fall, and stay numbers of every reader."""
 
 
 class ControlError(OrchestratorError):
@@ -282,12 +286,12 @@ class Tally(Control, frozen=True, tag="tally"):
 class Figures(Control, frozen=True, tag="figures"):
     """What a replica did since it last said so; nothing is said where nothing was done."""
 
-    inflight: int = 0
-    capacity: int = 0
-    counts: dict[str, int] = {}
+    inflight: Count = 0
+    capacity: Count = 0
+    counts: dict[str, Count] = {}
     """As in `ReplicaFigures`, but differences."""
-    seconds: dict[str, tuple[int, ...]] = {}
-    total_seconds: dict[str, float] = {}
+    seconds: dict[str, Annotated[tuple[Count, ...], Meta(max_length=len(BUCKETS) + 1)]] = {}
+    total_seconds: dict[str, Annotated[float, Meta(ge=0, le=1e15)]] = {}
     flows: tuple[tuple[str, str, int], ...] = ()
     """How many messages it sent: to whom (an agent, a user, or ``team/NAME``), of which kind (`FlowKind`)."""
     tasks: tuple[TaskNews, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -17,6 +18,9 @@ MAX_ENDED: Final = 500
 """Tasks that have ended and are still known one by one; the oldest are forgotten first."""
 MAX_RUNNING: Final = 2_000
 """The same for those that run."""
+MAX_SERIES: Final = 2_000
+"""Names that the figures of one replica may have; what comes under others is counted as `OTHER`."""
+OTHER: Final = "(other)"
 
 
 class Work(NamedTuple):
@@ -66,15 +70,18 @@ class Gathered:
         replica = self._replicas.setdefault(peer, _Replica(agent))
         replica.inflight, replica.capacity = figures.inflight, figures.capacity
         for name, count in figures.counts.items():
-            replica.counts[name] = replica.counts.get(name, 0) + count
+            series = _series(name, replica.counts)
+            replica.counts[series] = replica.counts.get(series, 0) + count
             if name.startswith("tasks/"):
                 replica.done += count * name.endswith("/done")
                 replica.failed += count * name.endswith("/failed")
         for name, steps in figures.seconds.items():
-            before = replica.seconds.get(name, (0,) * len(steps))
-            replica.seconds[name] = tuple(map(int.__add__, before, steps))
+            series = _series(name, replica.seconds)
+            before = replica.seconds.get(series, ())
+            replica.seconds[series] = tuple(map(sum, zip_longest(before, steps, fillvalue=0)))
         for name, seconds in figures.total_seconds.items():
-            replica.total_seconds[name] = replica.total_seconds.get(name, 0.0) + seconds
+            series = _series(name, replica.total_seconds)
+            replica.total_seconds[series] = replica.total_seconds.get(series, 0.0) + seconds
         for news in figures.tasks:
             self._note(peer, news)
         for listener in tuple(self._listeners.values()):
@@ -144,3 +151,7 @@ class Gathered:
             self._listeners.pop(key, None)
 
         return leave
+
+
+def _series(name: str, known: Mapping[str, object]) -> str:
+    return name if name in known or len(known) < MAX_SERIES else OTHER

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orchestrator.hub.record_reading import NoRecording
 from orchestrator.runtime.replaying import Replaying
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class Player:
         # Where a machine was started anew in between, its clock did too, and the length is not known yet.
         seconds = 0.0 if hub is None or last is None else max(0.0, last.t - hub.t + hub.d["wall"] - heading.began)
         name = recording.path.name
-        self.state = Replaying(bytes(heading.outline), name=name, began=heading.began, seconds=seconds, speed=speed)
+        try:
+            self.state = Replaying(bytes(heading.outline), name=name, began=heading.began, seconds=seconds, speed=speed)
+        except (ValueError, RecursionError):
+            raise NoRecording(f"{recording.path} is no recording: its first line does not say what was run") from None
         self.over = False
         """There is nothing more."""
         self._every = every

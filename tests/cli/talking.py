@@ -108,12 +108,13 @@ class Talked:
     def __init__(self, folder: Path, process: subprocess.Popen[str]) -> None:
         self.folder, self.process = folder, process
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command as a process of its own."""
+    def start(self, *words: str, typed: bool = False, **more: str) -> subprocess.Popen[str]:
+        """Start a command as a process of its own; `typed` = its standard input is a pipe, `more` its variables."""
         process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *words],
             cwd=self.folder,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **more},
+            stdin=subprocess.PIPE if typed else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -207,3 +207,10 @@ def _of_width(parser: argparse.ArgumentParser, columns: int) -> argparse._Format
         return found
 
     return formatter
+
+
+def test_what_an_error_quotes_steers_no_terminal(tmp_path: Path) -> None:
+    with on_terminal(["replay", "\x1b[31m\u202ered.gz"], cwd=tmp_path) as terminal:
+        shown = terminal.to_the_end()
+    assert control_codes(shown) == ["\r"]
+    assert "\\x1b[31m\\u202ered.gz cannot be read" in shown

@@ -84,6 +84,15 @@ def test_an_agent_that_takes_no_words_says_so(capsys: Capture) -> None:
     assert "this agent takes no questions" in capsys.readouterr().err
 
 
+def test_a_question_is_traced_where_the_environment_says_so(run: Talked) -> None:
+    with run.start("ask", "teller", "hi", OTEL_TRACES_EXPORTER="console") as asking:
+        out, err = asking.communicate(timeout=20)
+    assert out == "You said: hi \n"
+    (span,) = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert span["name"] == "ask teller"
+    assert span["resource"]["attributes"]["service.name"] == "cli"
+
+
 def test_unquoted_words_are_told(capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["ask", "teller", "one", "two"])
@@ -135,6 +144,26 @@ def test_a_message_is_sent_or_nobody_is_there(capsys: Capture) -> None:
     assert out == 'sent to adder.1\n{"sent": true, "to": "adder.2"}\n'
     assert "nobody is connected as 'adder.7' (did you mean 'adder." in err
     assert "nobody is connected as 'tellr' (did you mean 'teller'?)" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["send", "", "1"], "a peer id has 1 to 128 characters"),
+        (["send", "\udcff", "1"], "half a surrogate pair"),
+        (["send", "adder.1", "1e999"], "1e999 is more than a number of JSON can be"),
+        (["send", "adder.1", '"\\ud800"'], "half a surrogate pair"),
+        (["send", "adder.1", "9" * 5_000], "a number in it has too many digits"),
+        (["publish", "a\x1bb", "1"], "a channel name has 1 to 256 bytes and no control characters"),
+        (["publish", "a" * 5_000, "1"], "a channel name has 1 to 256 bytes"),
+        (["who", "a/**"], "'a/**' is a pattern"),
+        (["who", "x/" + "a" * 5_000], "a channel name has 1 to 256 bytes"),
+        (["ask", "teller", "\udcff"], "half a surrogate pair"),
+    ],
+)
+def test_what_no_message_can_hold_is_a_matter_of_usage(words: list[str], said: str, capsys: Capture) -> None:
+    assert main(words) == ExitCode.USAGE
+    assert said in capsys.readouterr().err
 
 
 def test_publish_prints_who_got_it(capsys: Capture) -> None:
@@ -330,3 +359,25 @@ def test_a_chat_with_nobody_is_told(capsys: Capture) -> None:
     assert main(["chat", "tellr"]) == ExitCode.USAGE
     assert "did you mean 'teller'" in capsys.readouterr().err
     assert sys.stdin is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)]
+)
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_signal_ends_a_chat_of_programs(run: Talked, number: signal.Signals, code: ExitCode, asked: bool) -> None:
+    with run.start("chat", "teller", typed=True) as chat:
+        assert chat.stdin is not None
+        assert chat.stdout is not None
+        assert chat.stderr is not None
+        assert chat.stderr.readline() == "talking with teller; /help says more\n"
+        if asked:
+            chat.stdin.write(f"forever-chat-{number}\n")
+            chat.stdin.flush()
+            chat.stdout.read(20)
+        chat.send_signal(number)
+        chat.stdout.read()
+        assert chat.wait(20) == code
+        assert chat.stderr.read() == ("cancelled\n" if asked else "")
+    if asked:
+        until((run.folder / f"forever-chat-{number}").exists)

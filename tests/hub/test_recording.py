@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.hub.core import Hub
 from orchestrator.hub.record_lines import Line, Spelling, decode_line, encode_line
 from orchestrator.hub.recording import Event, RecordingHub
-from orchestrator.hub.rehearsal import Comparison, Rehearsal
+from orchestrator.hub.rehearsal import Comparison, Rehearsal, replay_check
 from orchestrator.hub.rosters import Reason
 from orchestrator.hub.server import Server
 from orchestrator.hub.settings import Settings
@@ -227,3 +227,46 @@ def test_the_name_of_a_file_is_no_part_of_what_a_hub_knows(tmp_path: Path) -> No
     assert line.d["joined"]
     assert CANARY not in encode_line(line).decode()
     assert str(tmp_path) not in encode_line(line).decode()
+
+
+DEEP = json.loads("[" * 300 + "]" * 300)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("hub", {"d": None}),
+        ("hub", {"d": {"wall": "noon", "settings": {}, "joined": False}}),
+        ("hub", {"d": {"wall": 1.0, "settings": {"max_frame": "much"}, "joined": False}}),
+        ("connect", {"d": {"peer": "ann"}}),
+        ("connect", {"d": DEEP}),
+        ("in", {"x": None, "n": 1 << 60}),
+        ("in", {"x": None, "b": "no base64"}),
+        ("disconnect", {"x": "bored"}),
+        ("violation", {"n": 77}),
+        ("end", {"d": [1000, "bye", "bored"]}),
+        ("gap", {"d": {"missing": "some", "since": 1.0}}),
+        ("broadcast", {"d": {"from": "ann"}}),
+        ("kick", {"d": ["only one"]}),
+        ("rekey", {"d": [[1, 77]]}),
+        ("drain", {"d": "now"}),
+    ],
+)
+def test_a_line_that_holds_what_its_kind_never_has_is_torn_and_ends_no_comparison_in_a_fault(
+    tmp_path: Path, kind: str, changed: dict[str, Any]
+) -> None:
+    lines = [b'{"k":"recording","format":1,"began":1.0}', *map(encode_line, talked())]
+    at = next((at for at, line in enumerate(lines) if line.startswith(b'{"k":"%b"' % kind.encode())), len(lines))
+    line = json.loads(lines[at]) if at < len(lines) else {"k": kind, "t": 110.0, "c": 1}
+    lines[at : at + 1] = [json.dumps(line | changed).encode()]
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b"\n".join([*lines, b""]))
+    found = replay_check(path)
+    assert not found.same
+    assert found.ends
+
+
+def test_a_line_of_many_brackets_is_torn(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b'{"k":"recording","format":1,"began":1.0}\n{"k":"tick","t":1.0,"d":' + b"[" * 100_000 + b"\n")
+    assert "1 lines" in replay_check(path).ends

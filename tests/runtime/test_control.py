@@ -5,6 +5,7 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from orchestrator.protocol.tokens import SecretKey
@@ -15,6 +16,7 @@ from orchestrator.runtime.control import (
     ControlError,
     Drain,
     Ending,
+    Figures,
     HubSpec,
     Online,
     Ready,
@@ -26,6 +28,7 @@ from orchestrator.runtime.control import (
     TokenGranted,
     TokenWanted,
     ToParent,
+    decoder_of,
     encode_control,
 )
 from orchestrator.topology.store_access import Access
@@ -149,3 +152,22 @@ def test_secrets_do_not_show_in_messages() -> None:
     store = StoreSpec(7, "memory:", "/", (KEY,), "canary", {})
     shown = repr(HubSpec(7, (KEY,))) + str(TokenGranted(1, "canary")) + repr(store) + str(store)
     assert "canary" not in shown
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        '{"counts":{"chunks":-1}}',
+        '{"counts":{"chunks":%s}}' % ("9" * 400),
+        '{"inflight":%s}' % ("9" * 400),
+        '{"capacity":-1}',
+        '{"seconds":{"Work":[%s]}}' % ",".join("1" * 99),
+        '{"total_seconds":{"Work":1e300}}',
+        '{"total_seconds":{"Work":-1}}',
+    ],
+)
+def test_figures_that_no_sum_can_hold_are_no_message(figures: str) -> None:
+    decode = decoder_of(ToParent)
+    assert decode(b'{"type":"figures","counts":{"chunks":1}}') == Figures(counts={"chunks": 1})
+    with pytest.raises(msgspec.ValidationError):
+        decode(figures.replace("{", '{"type":"figures",', 1).encode())

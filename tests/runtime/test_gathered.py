@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.runtime.control import Figures, ReplicaFigures, TaskNews
-from orchestrator.runtime.gathered import MAX_ENDED, MAX_RUNNING, Gathered, Work
+from orchestrator.runtime.gathered import MAX_ENDED, MAX_RUNNING, MAX_SERIES, OTHER, Gathered, Work
 
 PEER = "helper.1"
 
@@ -117,3 +117,14 @@ def test_no_count_ever_falls(reports: list[tuple[str, dict[str, int] | None]]) -
             total[peer].update(counts)
     for figures in gathered.totals():
         assert figures.counts == dict(total[figures.peer])
+
+
+def test_no_process_can_have_ever_more_names_counted() -> None:
+    gathered = Gathered()
+    for start in range(3):
+        names = [f"x{start}-{number}" for number in range(MAX_SERIES)]
+        gathered.heard(PEER, "helper", Figures(0, 1, dict.fromkeys(names, 1), dict.fromkeys(names, (1,))))
+    (told,) = gathered.totals()
+    assert len(told.counts) == len(told.seconds) == MAX_SERIES + 1
+    assert told.counts[OTHER] == 2 * MAX_SERIES
+    assert told.seconds[OTHER] == (2 * MAX_SERIES,)

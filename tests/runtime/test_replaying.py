@@ -39,7 +39,16 @@ def hub(t: float = 50.0, wall: float = BEGAN + 1) -> Line:
 
 def connect(number: int, peer: str, t: float, instance: str = "i", **public: Any) -> Line:
     said = {"peer": peer, "instance": instance, "public": json.dumps(public) if public else None}
-    return Line("connect", t, number, d=said)
+    allowed = {
+        "app": "app",
+        "expires": None,
+        "rate": None,
+        "actions": [],
+        "scopes": [],
+        "grants": None,
+        "private": None,
+    }
+    return Line("connect", t, number, d=said | allowed | {"wall": t})
 
 
 def sent(number: int, to: str, t: float, **data: Any) -> Line:
