@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -19,6 +18,7 @@ from orchestrator.protocol.codes import Action
 from orchestrator.protocol.dashboard import RUN, RUNS, RunAnswer, RunRequest, Unwatch, Watch, decode_to_run
 from orchestrator.protocol.frames import encode_json
 from orchestrator.protocol.tokens import Claims, Grants, mint
+from orchestrator.runtime.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +31,6 @@ EVERY: Final = 0.2
 SLOWEST: Final = 0.1
 FASTEST: Final = 1000.0
 MAX_WATCHERS: Final = 16
-MAX_BEHIND: Final = 20
-"""Messages that wait for one dashboard; with more it is told everything anew once it has caught up."""
 REPLAY: Final = f"{RUN}/replay"
 TOKEN_LIFE: Final = 900
 """Seconds."""
@@ -53,7 +51,7 @@ class ReplayPeer:
     ) -> None:
         self._url, self._key, self._player, self._clock = url, key, player, clock
         self._paused = False
-        self._watchers: dict[str, _Watcher] = {}
+        self._watchers: dict[str, Watcher] = {}
         self.online = asyncio.Event()
         """Dashboards find it."""
         self._going = asyncio.Event()
@@ -122,7 +120,7 @@ class ReplayPeer:
         if watcher is None:
             if len(self._watchers) >= MAX_WATCHERS:
                 return
-            watcher = self._watchers[sender] = _Watcher(sender)
+            watcher = self._watchers[sender] = Watcher(sender)
             watcher.task = self._tasks.create_task(self._serve(watcher), name=f"dashboard {sender}")
         watcher.start_over()
         self._note_going()
@@ -170,12 +168,12 @@ class ReplayPeer:
         for watcher in self._watchers.values():
             watcher.start_over()
 
-    async def _serve(self, watcher: _Watcher) -> None:
+    async def _serve(self, watcher: Watcher) -> None:
         """Tell one dashboard what there is, in order, until it is gone."""
         while True:
             await watcher.news.wait()
             async with self._moving:
-                messages = watcher.take() or self._beginning()
+                messages = watcher.take(self._beginning)
             for message in messages:
                 try:
                     await self._client.send(watcher.peer, Raw(message), in_parts=True)
@@ -187,7 +185,7 @@ class ReplayPeer:
                     watcher.start_over()
                     break
 
-    def _beginning(self) -> list[bytes]:
+    def _beginning(self, _watcher: Watcher) -> list[bytes]:
         state = self._player.state
         self._outlined = state.agents
         return [encode_json(state.outline), encode_json(state.whole())]
@@ -204,35 +202,3 @@ class ReplayPeer:
             rate="unlimited",
         )
         return mint(self._key, claims)
-
-
-class _Watcher:
-    """One dashboard, and what it has not been told yet."""
-
-    def __init__(self, peer: str) -> None:
-        self.peer = peer
-        self.task: asyncio.Task[None]
-        self.news = asyncio.Event()
-        self._waiting: deque[bytes] = deque()
-        self._anew = False
-
-    def start_over(self) -> None:
-        self._anew = True
-        self._waiting.clear()
-        self.news.set()
-
-    def put(self, message: bytes) -> None:
-        if self._anew:
-            return
-        if len(self._waiting) >= MAX_BEHIND:
-            self.start_over()
-            return
-        self._waiting.append(message)
-        self.news.set()
-
-    def take(self) -> list[bytes]:
-        """Return what waits; nothing = it is to be told everything anew."""
-        told, self._anew = list(self._waiting), False
-        self._waiting.clear()
-        self.news.clear()
-        return told

@@ -10,7 +10,6 @@ import contextlib
 import secrets
 import socket
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -29,6 +28,7 @@ from orchestrator.protocol.tokens import Claims, Grants, mint
 from orchestrator.runtime.presence_watch import TOKEN_LIFE
 from orchestrator.runtime.run_feed import MAX_LOG, RunFeed
 from orchestrator.runtime.run_outline import outline_of
+from orchestrator.runtime.watcher import Watcher
 from orchestrator.topology.references import ASKER
 from orchestrator.topology.scopes import inbox_channel
 
@@ -49,8 +49,6 @@ EVERY: Final = 0.25
 MAX_WATCHERS: Final = 64
 MAX_NEWCOMERS: Final = 64
 """Dashboards that wait until one of the watchers is found to be gone."""
-MAX_BEHIND: Final = 20
-"""Updates that wait for one dashboard; with more it is told everything anew once it has caught up."""
 MAX_REQUESTS: Final = 32
 """Requests that are being answered at a time."""
 _OPERATOR: Final = f"{ASKER}/"
@@ -81,7 +79,7 @@ class RunPeer:
         self._instance = secrets.token_hex(8)  # several runs on one hub are several peers
         self._feed = RunFeed()
         self._dirty = asyncio.Event()
-        self._watchers: dict[str, _Watcher] = {}
+        self._watchers: dict[str, Watcher] = {}
         self._somebody = asyncio.Event()
         self._online = asyncio.Event()
         self._log_follower: Follower | None = None
@@ -170,7 +168,7 @@ class RunPeer:
             if len(self._watchers) >= MAX_WATCHERS:
                 self._wait_for_room(sender)
                 return
-            watcher = self._watchers[sender] = _Watcher(sender)
+            watcher = self._watchers[sender] = Watcher(sender)
             watcher.task = self._tasks.create_task(self._serve(watcher), name=f"dashboard {sender}")
         watcher.start_over()
         if not self._somebody.is_set():
@@ -204,10 +202,11 @@ class RunPeer:
             self._dirty.set()
             self._watch(False)
 
-    async def _serve(self, watcher: _Watcher) -> None:
+    async def _serve(self, watcher: Watcher) -> None:
         """Tell one dashboard what there is, in order, until it is gone."""
         while True:
-            for message in await watcher.next(self._beginning):
+            await watcher.news.wait()
+            for message in watcher.take(self._beginning):
                 await self._online.wait()
                 try:
                     await self._client.send(watcher.peer, Raw(message), in_parts=True)
@@ -223,7 +222,7 @@ class RunPeer:
                     watcher.start_over()
                     break
 
-    def _beginning(self, watcher: _Watcher) -> list[bytes]:
+    def _beginning(self, watcher: Watcher) -> list[bytes]:
         """Return what somebody is told who knows nothing. The others are told first what waits for them: it is in here."""
         if self._log_follower is not None:
             self._hear_log(self._log_follower.now())
@@ -358,46 +357,6 @@ class RunPeer:
             rate="unlimited",
         )
         return mint(self._key, claims)
-
-
-class _Watcher:
-    """One dashboard, and what it has not been told yet."""
-
-    def __init__(self, peer: str) -> None:
-        self.peer = peer
-        self.task: asyncio.Task[None]
-        self._waiting: deque[bytes] = deque()
-        self.anew = False
-        """It is to be told everything."""
-        self.outlined: Plan | None = None
-        """What it was told that the run consists of."""
-        self._news = asyncio.Event()
-
-    def start_over(self) -> None:
-        self.anew = True
-        self._waiting.clear()
-        self._news.set()
-
-    def put(self, message: bytes) -> None:
-        if self.anew:
-            return
-        if len(self._waiting) >= MAX_BEHIND:
-            self.start_over()
-            return
-        self._waiting.append(message)
-        self._news.set()
-
-    async def next(self, beginning: Callable[[_Watcher], list[bytes]]) -> list[bytes]:
-        """Return what there is to tell, once there is something."""
-        await self._news.wait()
-        self._news.clear()
-        if self.anew:
-            told = beginning(self)
-            self.anew = False
-            return told
-        told = list(self._waiting)
-        self._waiting.clear()
-        return told
 
 
 def _may_change(peer: str) -> bool:
