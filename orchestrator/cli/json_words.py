@@ -34,7 +34,7 @@ def read_json(args: argparse.Namespace, word: str, what: str) -> Any:
     except RecursionError:
         raise Usage(f"{where} is nested too deeply") from None
     except ValueError as error:
-        said = "a number in it has too many digits" if "digits" in str(error) else error
+        said = "a number in it has too many digits" if "digits" in str(error) else str(error)
         raise Usage(f"{where}: {said}") from None
     return found
 

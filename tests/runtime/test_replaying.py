@@ -39,7 +39,7 @@ def hub(t: float = 50.0, wall: float = BEGAN + 1) -> Line:
 
 def connect(number: int, peer: str, t: float, instance: str = "i", **public: Any) -> Line:
     said = {"peer": peer, "instance": instance, "public": json.dumps(public) if public else None}
-    allowed = {
+    allowed: dict[str, Any] = {
         "app": "app",
         "expires": None,
         "rate": None,
