@@ -7,6 +7,7 @@ test that shows secrets on purpose says why: ``@pytest.mark.shows_secrets("the c
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker in item.iter_markers(MARKER):
             if len(marker.args) != 1 or not isinstance(marker.args[0], str) or marker.kwargs:
                 raise pytest.UsageError(f'{item.nodeid}: say why: @pytest.mark.{MARKER}("…")')
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector of garbage pass over all that was imported and collected: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

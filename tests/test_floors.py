@@ -50,8 +50,9 @@ class Import(NamedTuple):
     """Within a function, or for type checkers alone: nothing that runs when the file is imported."""
 
 
-def imports(path: Path) -> Iterator[Import]:
-    return imported(parsed(path), path.relative_to(ROOT).parts[:-1])
+@functools.cache
+def imports(path: Path) -> tuple[Import, ...]:
+    return tuple(imported(parsed(path), path.relative_to(ROOT).parts[:-1]))
 
 
 def imported(tree: ast.Module, package: tuple[str, ...]) -> Iterator[Import]:

@@ -47,7 +47,7 @@ def arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
         parser,
         'orchestrator ask lead "asyncio"',
         'orchestrator ask lead "json" --json --timeout 60',
-        "echo asyncio | orchestrator ask lead -",
+        "echo json | orchestrator ask lead -",
     )
     parser.set_defaults(execute=execute)
 

@@ -96,6 +96,12 @@ _SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
 def page_at(hub_url: str, fragment: str) -> str:
-    """Return the address of the page that a hub serves. A browser keeps the fragment, behind ``#``, to itself."""
+    """Return the address of the page that a hub serves. A browser keeps the fragment, behind ``#``, to itself.
+
+    Of a hub on this machine it is the name that certificates are for; but without one, the address that the hub listens on: by
+    the name, a browser would try IPv6 first, and show the fragment to whoever else listens there.
+    """
     scheme, _, rest = hub_url.partition("://")
+    if scheme == "wss":
+        rest = rest.replace("127.0.0.1", "localhost")
     return f"{_SCHEMES[scheme]}://{rest.rstrip('/')}/#{fragment}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import listed
+from orchestrator.runtime.letting_in import page_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,12 +45,8 @@ def dashboard_line(url: str) -> str:
 
 
 def link_line(url: str, code: str, name: str) -> str:
-    """Return the line with a link that signs in; it holds a secret, and is for a terminal alone.
-
-    Without TLS it names the address itself: by the name, a browser would try IPv6 first, where somebody else may listen.
-    """
-    page = dashboard_line(url) if url.startswith("wss:") else f"dashboard http{url.removeprefix('ws')}/"
-    return f"{page}#code={code} · it signs in once, within ten minutes; `orchestrator dashboard {name}` prints another"
+    """Return the line with a link that signs in; it holds a secret, and is for a terminal alone."""
+    return f"dashboard {page_at(url, f'code={code}')} · it signs in once, within ten minutes; `orchestrator dashboard {name}` prints another"
 
 
 def awaited_line(names: Sequence[str], url: str, tokens: str) -> str:

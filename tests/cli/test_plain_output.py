@@ -128,20 +128,25 @@ def test_colours_are_for_terminals_that_have_them(command: str, folder: Path) ->
 @pytest.mark.parametrize(
     "command",
     [
-        "ps farm.yaml",
         "ps farm.yaml --json",
         "logs farm.yaml -n 1000",
-        "plan good.yaml --no-import --json",
-        "validate broken.yaml --no-import --json",
-        "validate good.yaml --no-import",
-        "lint good.yaml --no-import",
-        "scopes good.yaml",
         "graph good.yaml --no-import --format svg",
-        "schema",
-        "tasks good.yaml",
         "--help",
-        "run --help",
-        "--version",
+        *(
+            pytest.param(command, marks=pytest.mark.bars)
+            for command in (
+                "ps farm.yaml",
+                "plan good.yaml --no-import --json",
+                "validate broken.yaml --no-import --json",
+                "validate good.yaml --no-import",
+                "lint good.yaml --no-import",
+                "scopes good.yaml",
+                "schema",
+                "tasks good.yaml",
+                "run --help",
+                "--version",
+            )
+        ),
     ],
 )
 def test_a_reader_who_leaves_is_no_trouble(command: str, folder: Path) -> None:

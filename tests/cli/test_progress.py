@@ -175,7 +175,7 @@ def test_a_run_says_how_far_it_is_until_it_is_ready(folder: Path) -> None:
     assert all(re.match(r"\d\d:\d\d:\d\d\.\d{3} ", each) for each in stays.splitlines() if each)
 
 
-@pytest.mark.parametrize("words", [["--log", "json"], []])
+@pytest.mark.parametrize("words", [["--log", "json"], pytest.param([], marks=pytest.mark.bars)])
 def test_nothing_is_drawn_where_it_would_be_in_the_way(words: list[str], folder: Path) -> None:
     environ = plain_environment(PYTHONPATH=str(ROOT), **({} if words else {"TERM": "dumb"}))
     with on_terminal(["run", "farm.yaml", *words], cwd=folder, environ=environ) as terminal:

@@ -85,7 +85,7 @@ async def test_what_was_begun_reaches_its_end(
         await is_over(run, began)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.bars)])
 async def test_the_second_signal_kills_at_once(tmp_path: Path, number: signal.Signals) -> None:
     async with desk(tmp_path, Ask, "boss", "wait deaf") as run:
         await run.until(lambda record: record["event"] == "waits")

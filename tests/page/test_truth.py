@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +168,9 @@ async def test_a_replica_that_is_picked_in_the_map_is_shown_among_the_agents(pag
     await _watched(desk)
     await desk.run.tell(outline(agents=(AgentOutline("helper", "helper", "worker", peers),), name="many"))
     await text_is(shown, "#run-name", "many")
-    await shown.evaluate("[...document.querySelectorAll('.graph-list button')].find((each) => each.textContent.includes('helper')).click()")
+    await shown.evaluate(
+        "[...document.querySelectorAll('.graph-list button')].find((each) => each.textContent.includes('helper')).click()"
+    )
     await shown.evaluate("[...document.querySelectorAll('.graph-list ul button')].at(-1).click()")
     row = shown.locator('#agents .replicas [data-peer="helper.499"]')
     await row.wait_for()
@@ -198,6 +201,19 @@ async def test_a_replica_is_as_the_run_says_that_started_it(page: Pages, desk: D
     await text_is(shown, "#run-name", "newsroom, in step")
     await shown.evaluate(PAINTED)
     assert await shown.locator('[data-peer="helper.1"][data-state="failed"]').count() == 1
+
+
+async def test_one_that_another_machine_started_is_gone_when_it_has_left(page: Pages, desk: Desk) -> None:
+    desk.run.replicas["helper.2"] = ReplicaUpdate("helper.2", "helper", "ready", where="elsewhere")
+    desk.run.replicas["helper.3"] = ReplicaUpdate("helper.3", "helper", "ready", where="elsewhere")
+    await desk.leave("helper.2")
+    shown = await desk.sign_in(page)
+    await shown.wait_for_selector('[data-peer="helper.2"][data-state="offline"]')
+    await shown.wait_for_selector('[data-peer="helper.3"][data-state="ready"]')
+    await desk.leave("helper.3")
+    await shown.wait_for_selector('[data-peer="helper.3"][data-state="offline"]')
+    await desk.arrive("helper.2", "helper")
+    await shown.wait_for_selector('[data-peer="helper.2"][data-state="ready"]')
 
 
 async def test_a_run_that_is_gone_takes_along_what_it_told(page: Pages, desk: Desk) -> None:
@@ -325,3 +341,19 @@ async def test_what_is_shown_while_there_is_no_connection_looks_like_it(page: Pa
     await desk.server.drain()
     await shown.wait_for_selector('#connection[data-state="reconnecting"]')
     assert float(await shown.evaluate(opacity)) < 1
+
+
+async def test_a_hub_that_is_gone_is_said_to_be_and_not_with_each_attempt(page: Pages, desk: Desk) -> None:
+    shown = await desk.sign_in(page)
+    await shown.evaluate("Math.random = () => 0")  # no pauses between attempts
+    await shown.click("#lower-tabs [data-view=log]")
+    sockets: list[str] = []
+    shown.on("websocket", lambda socket: sockets.append(socket.url))
+    await desk.server.drain()
+    await shown.wait_for_selector("#connection:has-text('the hub cannot be reached')")
+    await shown.wait_for_selector(".log-rows .row:has-text('cannot be reached')")
+    async with asyncio.timeout(8):
+        while len(sockets) < 6:
+            await shown.wait_for_event("websocket")
+    await shown.evaluate(PAINTED)
+    assert await shown.locator(".log-rows .row:has-text('cannot be reached')").count() == 1

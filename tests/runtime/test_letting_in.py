@@ -11,6 +11,7 @@ from orchestrator.protocol.tokens import SecretKey, verify
 from orchestrator.runtime.letting_in import LettingIn
 from orchestrator.runtime.lives import Seat
 from orchestrator.runtime.operator_wire import MAX_SUB, Enter, KeptTasks, NotUnderstood, line_of, read_request
+from orchestrator.runtime.summary import link_line
 from orchestrator.topology.handlers import HandledTask, HandlerReport
 from tests.runtime.plans import planned
 
@@ -70,11 +71,18 @@ def test_a_name_that_cannot_be_had_is_refused_with_a_sentence() -> None:
     assert read_request(b'{"type": "enter"}\n') == Enter()
 
 
-@pytest.mark.parametrize(("url", "page"), [("ws://127.0.0.1:7700", "http"), ("wss://127.0.0.1:7700", "https")])
+@pytest.mark.parametrize(
+    ("url", "page"),
+    [
+        ("ws://127.0.0.1:7700", "http://127.0.0.1:7700/"),  # by the name, somebody else on ::1 could be asked first
+        ("wss://127.0.0.1:7700", "https://localhost:7700/"),
+    ],
+)
 def test_the_link_to_a_hub_of_the_run_holds_a_code(url: str, page: str) -> None:
     with socket.socket() as listening:
         linked = letting_in(url, listening).link(planned(), NOW)
-    assert linked.url == f"{page}://127.0.0.1:7700/#code=once-only"
+    assert linked.url == f"{page}#code=once-only"
+    assert link_line(url, "once-only", "a.yaml").startswith(f"dashboard {linked.url} ")
     assert "once-only" not in repr(linked)
 
 

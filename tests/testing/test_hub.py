@@ -506,7 +506,7 @@ def test_what_is_captured_does_not_depend_on_how_logging_is_configured() -> None
 
 
 @pytest.mark.one_hub("the other process has one hub")
-@pytest.mark.parametrize("hash_seed", ["1", "2"])
+@pytest.mark.parametrize("hash_seed", ["1", pytest.param("2", marks=pytest.mark.bars)])
 def test_another_process_tells_the_same_story(hash_seed: str) -> None:
     code = (
         "from orchestrator.testing import virtual; from tests.testing.test_hub import story; print(virtual(story)(1))"

@@ -31,10 +31,12 @@ def accepted(raw: str) -> bool:
 
 def corpus() -> list[str]:
     """Return every text in the tests, and every fence in the documents, that is a topology by itself."""
+    sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("*.py"))]
     texts = [
         node.value
-        for path in sorted((ROOT / "tests").rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for source in sources
+        if "version: 1" in source
+        for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "version: 1\n" in node.value
     ]
     for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):

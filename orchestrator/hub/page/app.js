@@ -71,7 +71,9 @@ class Dashboard {
     const told = { connecting: "connecting…", connected: "live", reconnecting: `reconnecting: ${detail}`, closed: "signed out" };
     pill.dataset.state = at("board").dataset.state = state;
     setWords(pill, told[state] ?? state);
-    if (state === "reconnecting") this.log.say("warning", `connection: ${detail}`);
+    const news = state === "reconnecting" && detail !== this.told;  // an hour of attempts is one line
+    if (state === "connected" || news) this.told = detail;
+    if (news) this.log.say("warning", `connection: ${detail}`);
   }
 
   #welcomed({ welcome, resumed }) {

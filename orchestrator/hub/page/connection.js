@@ -156,7 +156,7 @@ export class Connection extends Emitter {
     }
     if (code === 4002) this.emit("expired");
     this.#backoff.ended(code);
-    this.#again(said(code));
+    this.#again(said(code, this.state === "connected"));
     this.#requests.fail("the connection was lost");
   }
 

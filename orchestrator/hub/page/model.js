@@ -20,6 +20,8 @@ export class Model extends Emitter {
   tasks = new Map();
   /** Agents that the token lets its bearer ask, with their peers; `null` = it does not say. */
   asks = null;
+  /** Channels of which it is known who is present on them. */
+  #rosters = new Set();
 
   outlines() {
     const told = [...this.runs.values()].map((run) => run.outline).filter(Boolean);
@@ -89,7 +91,11 @@ export class Model extends Emitter {
       this.present.set(peerId, made);
       news.joined.push(made);
     }
-    if (this.#noted() || news.joined.length || news.left.length) this.#tell("presence");
+    if (whole) this.#rosters.add(channel);
+    const noted = this.#noted();
+    const moved = whole ? this.replicas.keys() : [...news.joined, ...news.left].map((each) => each.peerId);
+    for (const peer of [...moved]) if (this.replicas.has(peer)) this.#choose(peer);
+    if (whole || noted || news.joined.length || news.left.length) this.#tell("presence");
     return news;
   }
 
@@ -151,10 +157,25 @@ export class Model extends Emitter {
   #stands(known, peer, update) {
     if (update) known.replicas.set(peer, update);
     else known.replicas.delete(peer);
+    this.#choose(peer);
+  }
+
+  #choose(peer) {
     const told = [...this.runs.values()].map((run) => run.replicas.get(peer)).filter(Boolean);
-    const best = told.find((each) => (each.where ?? "here") === "here") ?? told.at(-1);
-    if (best) this.replicas.set(peer, best);
-    else this.replicas.delete(peer);
+    const best = told.find(isHere) ?? told.at(-1);
+    if (!best) this.replicas.delete(peer);
+    else this.replicas.set(peer, this.#hasLeft(best) ? { ...best, state: "offline" } : best);
+  }
+
+  /** A run sees those whom others start come, and not go: that is for presence to tell, of agents on channels that we see. */
+  #hasLeft(told) {
+    if (isHere(told) || told.state !== "ready" || this.present.has(told.peer)) return false;
+    return this.#channelsOf(told.agent).some((channel) => this.#rosters.has(channel));
+  }
+
+  #channelsOf(agent) {
+    const listed = this.outlines().flatMap(({ lobbies = [], teams = [] }) => [...lobbies, ...teams]);
+    return [`pools/${agent}`, ...listed.filter((each) => each.members.includes(agent)).map((each) => each.channel)];
   }
 
   #forget(known) {
@@ -173,5 +194,6 @@ export class Model extends Emitter {
   }
 }
 
+const isHere = (told) => (told.where ?? "here") === "here";
 const text = (value) => (typeof value === "string" ? value : "");
 export const texts = (value) => (Array.isArray(value) ? value.filter((each) => typeof each === "string") : []);

@@ -26,7 +26,12 @@ const SAID = new Map([
 ]);
 
 export const final = (code) => FINAL.get(code) ?? "";
-export const said = (code) => SAID.get(code) ?? `the connection was closed (${code})`;
+
+/** `admitted`: there was a connection, which has ended; else there was none yet. */
+export function said(code, admitted = true) {
+  if (code === 1006 && !admitted) return "the hub cannot be reached; if its run has ended, it is gone";
+  return SAID.get(code) ?? `the connection was closed (${code})`;
+}
 
 /** How long to wait before each attempt; all of the time is drawn, so that many pages do not return together. */
 export class Backoff {
