@@ -37,6 +37,11 @@ def execute(args: argparse.Namespace) -> int:
     print(url)
     if not args.open:
         return ExitCode.DONE
+    if "#code=" not in url:
+        complain(
+            "its hub is elsewhere, so the link holds a token, which the list of processes would show: open it yourself"
+        )
+        return ExitCode.FAILED
     import webbrowser
 
     sys.stdout.flush()

@@ -34,8 +34,8 @@ def read_json(args: argparse.Namespace, word: str, what: str) -> Any:
     except RecursionError:
         raise Usage(f"{where} is nested too deeply") from None
     except ValueError as error:
-        why = "a number in it has too many digits" if "digits" in str(error) else str(error)
-        raise Usage(f"{where}: {why}") from None
+        said = "a number in it has too many digits" if "digits" in str(error) else str(error)
+        raise Usage(f"{where}: {said}") from None
     return found
 
 

@@ -39,3 +39,16 @@ def test_a_browser_opens_it(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd
     assert main(["dashboard", "--open"]) == ExitCode.DONE
     assert capfd.readouterr().out == LINK
     assert (folder / "opened").read_text() == LINK.strip()
+
+
+def test_a_link_that_holds_a_token_is_handed_to_no_other_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("orchestrator.cli.dashboard.link", lambda _: "https://hub.example/#token=abc")
+    monkeypatch.setenv("BROWSER", f"{sys.executable} -c open('opened','w') %s")
+    monkeypatch.setattr("webbrowser._tryorder", None)
+    assert main(["dashboard", "--open"]) == ExitCode.FAILED
+    out, err = capsys.readouterr()
+    assert out == "https://hub.example/#token=abc\n"
+    assert "holds a token" in err
+    assert not (folder / "opened").exists()

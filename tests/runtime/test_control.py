@@ -161,7 +161,7 @@ def test_secrets_do_not_show_in_messages() -> None:
         '{"counts":{"chunks":%s}}' % ("9" * 400),
         '{"inflight":%s}' % ("9" * 400),
         '{"capacity":-1}',
-        '{{"seconds":{{"Work":[{}]}}}}'.format(",".join("1" * 99)),
+        '{"seconds":{"Work":[1' + ",1" * 98 + "]}}",
         '{"total_seconds":{"Work":1e300}}',
         '{"total_seconds":{"Work":-1}}',
     ],
