@@ -72,6 +72,8 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 PARSERS: Final = parsers()
+LONG: Final = frozenset({"ask", "bench", "chat", "dispatch", "run", "top", "who"})
+"""Verbs whose examples take seconds, and are much like what the tests of these verbs do."""
 
 
 @pytest.mark.parametrize("words", PARSERS)
@@ -133,7 +135,10 @@ def lines_of(verb: str) -> list[str]:
 
 
 @pytest.mark.shows_secrets("tokens and keys are what some commands print")
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "stop"])
+@pytest.mark.parametrize(
+    "verb",
+    [pytest.param(verb, marks=pytest.mark.bars) if verb in LONG else verb for verb in VERBS if verb != "stop"],
+)
 def test_every_example_works(verb: str, folder: Folder, request: pytest.FixtureRequest) -> None:
     if verb in LIVE:
         request.getfixturevalue("tour")
@@ -172,6 +177,7 @@ def tried(line: str, folder: Folder, request: pytest.FixtureRequest) -> None:
     assert not control_codes(printed.out + printed.err), line
 
 
+@pytest.mark.bars
 def test_every_example_of_stop_ends_a_run_in_the_background() -> None:
     [begin] = [line for line in lines_of("run") if DETACHES.search(line)]
     with help_folder() as folder:

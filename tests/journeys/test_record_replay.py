@@ -117,6 +117,7 @@ async def test_what_cannot_be_replayed_is_said_in_a_sentence(words: tuple[str, .
     assert sentence in err
 
 
+@pytest.mark.bars
 async def test_a_replay_prints_its_link_and_ends_with_the_interrupt(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     async with running(

@@ -190,6 +190,7 @@ async def test_a_user_s_question_is_one_trace_over_three_processes(topology: Pat
     }
 
 
+@pytest.mark.bars
 async def test_a_run_in_one_process_is_traced_alike(topology: Path) -> None:
     folder = topology.parent / "spans"
     (topology.parent / "app.py").write_text(AGENTS + IN_MEMORY)
@@ -269,6 +270,7 @@ async def test_variables_alone_have_every_process_of_a_run_export_what_it_does(
     assert len({span.trace_id for spans in found.values() for span in spans}) == 1
 
 
+@pytest.mark.bars
 async def test_a_run_that_cannot_trace_says_so_once_and_goes_on(topology: Path) -> None:
     (topology.parent / "app.py").write_text(AGENTS)
     empty = topology.parent / "without" / "opentelemetry"

@@ -7,6 +7,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from orchestrator.patterns.stream import ACK_EVERY
 from orchestrator.protocol.dashboard import LogUpdate, ReplayOutline, ReplicaUpdate, RunUpdate
 from orchestrator.protocol.payloads import Failure
@@ -69,6 +71,7 @@ async def test_what_is_no_token_is_said_to_be_none(page: Pages, desk: Desk) -> N
     assert "a key, not a token" in (await shown.text_content("#sign-in-why") or "")
 
 
+@pytest.mark.bars
 async def test_a_token_of_another_key_is_refused(page: Pages, desk: Desk) -> None:
     shown = await page.open(desk.url)
     head, body, _ = dashboard_token().split(".")
@@ -163,6 +166,7 @@ async def test_agents_appear_and_leave(page: Pages, desk: Desk) -> None:
     await shown.wait_for_selector(".log-rows .row:has-text('helper.2'):has-text('left')")
 
 
+@pytest.mark.bars
 async def test_presence_alone_shows_who_is_here(page: Pages, browser: object) -> None:
     async with desk_without_run() as desk:
         await desk.arrive("solo", "solo", capabilities=("sing",))
@@ -184,6 +188,7 @@ async def test_a_token_with_few_scopes_sees_what_it_may(page: Pages, desk: Desk)
     await text_is(shown, ".answer", "you may")
 
 
+@pytest.mark.bars
 async def test_a_token_that_may_ask_nobody_says_so(page: Pages, desk: Desk) -> None:
     shown = await desk.sign_in(page, token("reader/bob", grants=Grants(observe=(LOBBY,)), metadata={"asks": {}}))
     await shown.wait_for_selector('[data-peer="lead"]')
@@ -236,6 +241,7 @@ def encoded(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
+@pytest.mark.bars
 async def test_a_reader_says_what_it_has(page: Pages, desk: Desk) -> None:
     shown = await desk.sign_in(page)
     lead = desk.agents["lead"]
@@ -281,6 +287,7 @@ async def test_an_answer_goes_on_after_the_connection_was_lost(page: Pages, desk
     assert 10 in lead.resumed
 
 
+@pytest.mark.bars
 async def test_a_question_that_fails_says_why(page: Pages, desk: Desk) -> None:
     shown = await desk.sign_in(page)
     task = await ask(shown, desk, "fail")
@@ -297,6 +304,7 @@ async def test_nobody_there_is_said_at_once(page: Pages, desk: Desk) -> None:
     await text_is(shown, ".note", "Nobody who is “lead” can be reached now.")
 
 
+@pytest.mark.bars
 async def test_each_agent_has_a_conversation_that_is_kept(page: Pages, desk: Desk) -> None:
     shown = await desk.sign_in(page)
     task = await ask(shown, desk, "to the lead")
@@ -419,6 +427,7 @@ async def test_the_log_is_filtered_paused_and_bounded(page: Pages, desk: Desk) -
     assert await shown.locator(".log-rows .rows .row").count() < 100
 
 
+@pytest.mark.bars
 async def test_a_line_is_opened_with_what_belongs_to_it(page: Pages, desk: Desk) -> None:
     desk.run.log = [
         LogUpdate(
@@ -514,6 +523,7 @@ WIDER = """[...document.querySelectorAll('#top > *, main .view > *')]
     .filter((each) => each.offsetParent && each.getBoundingClientRect().right > 375).map((each) => each.className)"""
 
 
+@pytest.mark.bars
 async def test_the_theme_is_chosen_and_kept(page: Pages, desk: Desk) -> None:
     shown = await desk.sign_in(page, color_scheme="dark")
     dark = await shown.evaluate("getComputedStyle(document.body).backgroundColor")

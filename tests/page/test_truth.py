@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from orchestrator.protocol.dashboard import AgentLoad, AgentOutline, ReplicaUpdate, TaskUpdate
 from orchestrator.protocol.tokens import Grants
 from tests.page.desk import Desk, Run, dashboard_token, outline, some_tasks, token
@@ -94,6 +96,7 @@ async def test_parts_of_strangers_take_bounded_room_and_nobody_elses(page: Pages
     assert most < 17 * 1024 * 1024
 
 
+@pytest.mark.bars
 async def test_chunks_that_come_far_too_early_are_not_kept(page: Pages, desk: Desk) -> None:
     shown = await page.open(desk.url)
     kept = await shown.evaluate("""async () => {
@@ -125,6 +128,7 @@ async def test_what_objects_have_by_birth_is_nobody_to_ask(page: Pages, desk: De
     assert await shown.locator("#chat select option").all_text_contents() == ["lead"]
 
 
+@pytest.mark.bars
 async def test_the_state_of_a_replica_is_cut_wherever_it_is_shown(page: Pages, desk: Desk) -> None:
     shown = await desk.sign_in(page)
     await _watched(desk)
@@ -133,6 +137,7 @@ async def test_the_state_of_a_replica_is_cut_wherever_it_is_shown(page: Pages, d
     assert len(await shown.get_attribute('[data-peer="helper.1"]', "title") or "") < 100
 
 
+@pytest.mark.bars
 async def test_another_agent_is_offered_when_the_one_that_was_offered_is_gone(page: Pages, desk: Desk) -> None:
     shown = await desk.sign_in(page)
     await shown.wait_for_function("() => document.querySelector('#chat select').value === 'lead'")
@@ -162,6 +167,7 @@ async def test_a_view_that_cannot_be_drawn_keeps_no_other_from_it_and_says_so_on
     assert found == [3, ["a view could not be drawn Error: broken"]]
 
 
+@pytest.mark.bars
 async def test_a_replica_that_is_picked_in_the_map_is_shown_among_the_agents(page: Pages, desk: Desk) -> None:
     peers = tuple(f"helper.{n}" for n in range(1, 500))
     shown = await desk.sign_in(page)
@@ -252,6 +258,7 @@ async def test_a_link_that_was_used_keeps_nobody_out_who_gets_in_without(page: P
     await shown.wait_for_selector('#connection[data-state="connected"]')
 
 
+@pytest.mark.bars
 async def test_a_hub_that_takes_no_token_that_it_gives_is_not_asked_without_end(page: Pages, desk: Desk) -> None:
     asked = []
     shown = await page.blank(desk.url.split("/")[2])
@@ -267,6 +274,7 @@ async def test_a_hub_that_takes_no_token_that_it_gives_is_not_asked_without_end(
     assert len(asked) == 2
 
 
+@pytest.mark.bars
 async def test_a_clock_that_is_two_hours_ahead_keeps_nobody_out_and_ages_nobody(page: Pages, desk: Desk) -> None:
     shown = await page.blank(desk.url.split("/")[2])
     await shown.add_init_script("{ const right = Date.now; Date.now = () => right() + 7_200_000; }")
@@ -286,6 +294,7 @@ async def test_a_pasted_token_that_has_expired_is_said_to_have(page: Pages, desk
     await shown.wait_for_selector("#sign-in-why:has-text('has expired')")
 
 
+@pytest.mark.bars
 async def test_two_tabs_with_one_pasted_token_do_not_fight_for_it(page: Pages, desk: Desk) -> None:
     given = token("reader/ann", grants=Grants(observe=("(runs)",), send=("(run)/*",)))
     one = await desk.sign_in(page, given)
@@ -299,6 +308,7 @@ async def test_two_tabs_with_one_pasted_token_do_not_fight_for_it(page: Pages, d
 # -- what may be done
 
 
+@pytest.mark.bars
 async def test_only_what_is_dead_is_offered_to_be_retried(page: Pages, desk: Desk) -> None:
     now = time.time()
     states = ("dead", "cancelled", "done", "running")
@@ -313,6 +323,7 @@ async def test_only_what_is_dead_is_offered_to_be_retried(page: Pages, desk: Des
         await shown.keyboard.press("Escape")
 
 
+@pytest.mark.bars
 async def test_older_tasks_stay_when_newer_ones_change(page: Pages, desk: Desk) -> None:
     def some(first: int) -> list[dict[str, Any]]:
         return [
@@ -333,6 +344,7 @@ async def test_older_tasks_stay_when_newer_ones_change(page: Pages, desk: Desk) 
     assert await shown.get_attribute("#tasks .rows", "aria-rowcount") == "400"
 
 
+@pytest.mark.bars
 async def test_what_is_shown_while_there_is_no_connection_looks_like_it(page: Pages, desk: Desk) -> None:
     shown = await desk.sign_in(page)
     await shown.wait_for_selector('[data-peer="lead"][data-state="ready"]')
@@ -343,6 +355,7 @@ async def test_what_is_shown_while_there_is_no_connection_looks_like_it(page: Pa
     assert float(await shown.evaluate(opacity)) < 1
 
 
+@pytest.mark.bars
 async def test_a_hub_that_is_gone_is_said_to_be_and_not_with_each_attempt(page: Pages, desk: Desk) -> None:
     shown = await desk.sign_in(page)
     await shown.evaluate("Math.random = () => 0")  # no pauses between attempts
