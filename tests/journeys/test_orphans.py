@@ -223,7 +223,10 @@ def files(pid: int) -> int:
 
 @pytest.mark.parametrize(
     "seconds",
-    [pytest.param(2.5, id="2.5 s", marks=pytest.mark.journey), pytest.param(300, id="5 minutes", marks=pytest.mark.bars)],
+    [
+        pytest.param(2.5, id="2.5 s", marks=pytest.mark.journey),
+        pytest.param(300, id="5 minutes", marks=pytest.mark.bars),
+    ],
 )
 async def test_a_crash_loop_leaves_neither_zombies_nor_orphans_nor_open_files(tmp_path: Path, seconds: float) -> None:
     async with unruly(tmp_path, LOOPING) as (run, mark):

@@ -167,7 +167,9 @@ async def test_a_replica_that_is_picked_in_the_map_is_shown_among_the_agents(pag
     await _watched(desk)
     await desk.run.tell(outline(agents=(AgentOutline("helper", "helper", "worker", peers),), name="many"))
     await text_is(shown, "#run-name", "many")
-    await shown.evaluate("[...document.querySelectorAll('.graph-list button')].find((each) => each.textContent.includes('helper')).click()")
+    await shown.evaluate(
+        "[...document.querySelectorAll('.graph-list button')].find((each) => each.textContent.includes('helper')).click()"
+    )
     await shown.evaluate("[...document.querySelectorAll('.graph-list ul button')].at(-1).click()")
     row = shown.locator('#agents .replicas [data-peer="helper.499"]')
     await row.wait_for()
