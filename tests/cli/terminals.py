@@ -28,6 +28,7 @@ def control_codes(text: str) -> list[str]:
 
 def plain_environment(**more: str) -> dict[str, str]:
     """Return the environment of a good terminal, without wishes about what is printed."""
+    # Also an import of `readline` says how wide a terminal is.
     found = {name: value for name, value in ENVIRONMENT.items() if name not in WISHES}
     return {**found, "TERM": "xterm-256color", **more}
 

@@ -27,8 +27,8 @@ from orchestrator.cli.top_rates import RUN, SORTS, quantile, rows_of, total_of
 from orchestrator.errors import ExitCode
 from orchestrator.runtime.control import BUCKETS
 from orchestrator.runtime.operator_wire import ProcessUse, ReplicaView, RunView, TopView, WorkCounts
+from tests.cli.terminals import plain_environment
 from tests.runtime.operated import BEGAN, Beside, beside
-from tests.runtime.processes import ENVIRONMENT
 
 SECONDS = 30
 """A safety net alone."""
@@ -198,8 +198,9 @@ def started(
     *words: str, out: int = subprocess.PIPE, stdin: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "orchestrator", *words]
-    environ = {**ENVIRONMENT, "TERM": "xterm"}
-    process = subprocess.Popen(command, stdin=stdin, stdout=out, stderr=subprocess.PIPE, text=True, env=environ)
+    process = subprocess.Popen(
+        command, stdin=stdin, stdout=out, stderr=subprocess.PIPE, text=True, env=plain_environment(TERM="xterm")
+    )
     try:
         yield process
     finally:
@@ -255,7 +256,7 @@ def test_keys_sort_and_quit() -> None:
 
 
 def test_ps_follows_a_run_on_a_terminal_of_any_size(run: Beside) -> None:
-    with terminal_of(24, 50) as (outside, inside):
+    with terminal_of(24, 60) as (outside, inside):
         with started("ps", "--watch", out=inside) as process:
             shown = read_until(outside, "external")
             assert "PEER" in shown

@@ -74,8 +74,15 @@ def end() -> int:
 
 
 def detached(environ: dict[str, str] | None) -> None:
-    """Start a process in a session within another, which tells its pid; without `environ` it is a copy of this one."""
+    """Start a process in a session within another, which tells its pid; without `environ` it is a copy of this one.
+
+    Returns when it has: what whoever ends leaves behind is ended at once.
+    """
+    reading, writing = os.pipe()
     if os.fork():
+        os.close(writing)
+        os.read(reading, 1)  # until the other end is closed
+        os.close(reading)
         return
     os.setsid()
     if os.fork():
