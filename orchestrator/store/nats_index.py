@@ -122,24 +122,12 @@ class Index:
         lanes = [lane for requires, lane in self._lanes.items() if requires <= able]
         times: list[float] = []
         for lane in lanes:
-            if self._has_ready(lane, now):
+            if self._first(lane.ready, None) is not None:
                 return 0.0
             waiting = self._first(lane.due, None)
             if waiting is not None:
                 times.append(waiting.record.since)
         return max(min(times) - now, 0.0) if times else None
-
-    def _has_ready(self, lane: _Lane, now: float) -> bool:
-        """Tell whether there is something to take: what has expired is none, and is buried by whoever comes upon it."""
-        first = self._first(lane.ready, None)
-        if first is None or settled(first.record, now).state not in FINAL:
-            return first is not None
-        return any(
-            not entry.taken
-            and self.entries.get(entry.record.id) is entry
-            and settled(entry.record, now).state not in FINAL
-            for *_, entry in lane.ready
-        )
 
     def held_by(self, worker: str) -> list[Entry]:
         return [
