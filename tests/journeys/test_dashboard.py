@@ -145,6 +145,6 @@ async def test_how_it_looks(run: Running, pages: Pages, tmp_path: Path, size: st
     width, height = SIZES[size]
     shown = await pages.open(address(run), width=width, height=height, color_scheme=scheme)
     await shown.wait_for_selector('#connection[data-state="connected"]')
-    await shown.wait_for_function("() => document.querySelectorAll('[data-peer]').length >= 8")
+    await shown.wait_for_function("() => document.querySelectorAll('[data-peer][data-state=ready]').length >= 8")
     assert await shown.evaluate("document.documentElement.scrollWidth") <= width
     await shown.screenshot(path=pictures(tmp_path) / f"dashboard-{size}-{scheme}.png")
