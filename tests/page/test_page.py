@@ -34,6 +34,7 @@ WORDS = [f"word{number} " for number in range(60)]
 
 async def ask(page: Page, desk: Desk, prompt: str) -> str:
     """Ask the lead, and return the id that it knows the question by."""
+    await page.wait_for_selector("#chat option[value=lead]", state="attached")  # before, there is nobody to ask
     await page.fill(".prompt", prompt)
     await page.press(".prompt", "Enter")
     async with asyncio.timeout(5):

@@ -395,15 +395,15 @@ async def test_a_schedule_acts_at_its_times() -> None:
         (0.06, fault),
         (0.08, lambda proxy: proxy.remove(fault)),
     ]
+    before = asyncio.get_running_loop().time()
     async with between(schedule=plan) as (proxy, _):
         proxy.at(0.1, Latency(1.0), lasting=0.02)
         first = await seen(proxy, "removed")
         await seen(proxy, "removed", first)
         facts = [(event.what, event.time) for event in proxy.events]
         assert [what for what, _ in facts] == ["refusing", "accepting", "added", "removed", "added", "removed"]
-        times = [time for _, time in facts]
-        assert times == sorted(times)
-        assert times[-1] - times[0] >= 0.09
+        for (_, time), due in zip(facts, (0.02, 0.04, 0.06, 0.08, 0.1, 0.12), strict=True):
+            assert time - before >= due - 0.001, "late on a busy machine, but never early"
 
 
 async def test_what_a_scheduled_action_raises_is_raised_in_the_end() -> None:
